@@ -1,0 +1,62 @@
+"""Finesmith: fine-tune a pretrained model on your own examples, and see what it gained.
+
+import finesmith
+run = finesmith.tune("tickets.csv", model="embedded", method="lora")
+print(run.evidence.verdict)
+run.predict(["my card was swallowed"])
+finesmith.load("runs/tickets").predict(["where is my parcel"])
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from finesmith.recipe import Recipe
+    from finesmith.run import Run
+
+__version__ = "0.1.0"
+__all__ = ["Recipe", "Run", "__version__", "load", "tune"]
+
+
+def tune(data: str | Path, *, watcher: Any = None, **settings: Any) -> Run:
+    """Fine-tunes a model and measures what it gained.
+
+    Args:
+        data: a file or folder of examples, a hub data set, or a recipe (`.yaml`).
+        watcher: a `finesmith.watch.Watcher` that receives notes, progress and steps.
+        settings: recipe settings, nested as in YAML: `model="embedded"`, `method="lora"`, `train={"epochs": 3}`.
+
+    Raises:
+        finesmith.errors.FinesmithError: anything you can mend, with the place and the nearest valid name.
+    """
+    from finesmith import recipe as recipes
+    from finesmith import run
+
+    return run.tune(recipes.from_source(str(data), settings), watcher=watcher)
+
+
+def load(path: str | Path) -> Run:
+    """A finished run, ready to `predict`.
+
+    Raises:
+        finesmith.errors.RunError: there is no finished run.
+    """
+    from finesmith.run import Run
+    from finesmith.runfolder import RunFolder
+
+    RunFolder(path).require("evidence.json")
+    return Run(Path(path))
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Recipe":
+        from finesmith.recipe import Recipe
+
+        return Recipe
+    if name == "Run":
+        from finesmith.run import Run
+
+        return Run
+    raise AttributeError(f"module 'finesmith' has no attribute {name!r}")

@@ -1,0 +1,39 @@
+"""The command line: finds the command's file, parses, runs it, and shows errors without a traceback."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from finesmith.errors import FinesmithError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command. Returns the exit code: 0, 2 for a mistake that the user can mend, 130 after Ctrl-C."""
+    from finesmith.cli import _parser
+
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        command, options = _parser.parse(given)
+        return int(command.main(options) or 0)
+    except FinesmithError as error:
+        return _show(error, as_json="--json" in given)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)  # noqa: T201
+        return 130
+    except BrokenPipeError:  # `finesmith ... | head`
+        sys.stderr.close()
+        return 0
+
+
+def _show(error: FinesmithError, *, as_json: bool) -> int:
+    if as_json:
+        value = {"error": error.message, "problems": list(error.problems), "hint": error.hint}
+        print(json.dumps(value, ensure_ascii=False))  # noqa: T201
+    else:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

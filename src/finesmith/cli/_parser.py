@@ -1,0 +1,115 @@
+"""One file a command: a module in this folder with `PLUGIN = Command` is a command; nothing else is edited.
+
+argparse and not a larger library, because the command line must answer in under 0.3 s and needs little of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn, Protocol
+
+from finesmith import __version__, registry
+from finesmith.errors import RecipeError, nearest
+
+EPILOG = "Help on one command: finesmith COMMAND --help.  Errors that you can mend end with exit code 2."
+
+
+class Command(Protocol):
+    """What a command's file offers."""
+
+    def options(self, parser: argparse.ArgumentParser) -> None:
+        """Declares the command's arguments."""
+        ...
+
+    def main(self, options: argparse.Namespace) -> int | None:
+        """Runs the command; heavy imports stand inside."""
+        ...
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose complaints are FinesmithErrors that name the nearest option."""
+
+    def error(self, message: str) -> NoReturn:
+        """Turns argparse's message into ours."""
+        raise RecipeError(f"{self.prog}: {message}.", hint=f"See: {self.prog} --help")
+
+    def known_options(self) -> list[str]:
+        """All option strings, for 'did you mean'."""
+        return [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+
+
+def parse(arguments: Sequence[str]) -> tuple[Any, argparse.Namespace]:
+    """The command and its parsed options; `--help` and `--version` print and exit."""
+    names = registry.available("commands")
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _overview(names).print_help()
+        raise SystemExit(0)
+    if arguments[0] == "--version":
+        print(f"finesmith {__version__}")
+        raise SystemExit(0)
+    name = arguments[0].replace("-", "_")
+    if name not in names:
+        shown = [known.replace("_", "-") for known in names]
+        raise RecipeError(f"Unknown command '{arguments[0]}'. {nearest(arguments[0], shown)}")
+    command = registry.resolve("commands", name)
+    parser = Parser(
+        prog=f"finesmith {arguments[0]}", description=registry.summary("commands", name), allow_abbrev=False
+    )
+    command.options(parser)
+    options, unknown = parser.parse_known_intermixed_args(list(arguments[1:]))
+    if unknown:
+        raise RecipeError(
+            f"Unknown option '{unknown[0]}' of finesmith {arguments[0]}. "
+            f"{nearest(unknown[0].partition('=')[0], parser.known_options())}"
+        )
+    return command, options
+
+
+def _overview(names: Sequence[str]) -> argparse.ArgumentParser:
+    width = max(len(name) for name in names) + 2
+    lines = [f"  {name.replace('_', '-'):<{width}}{registry.summary('commands', name)}" for name in names]
+    parser = argparse.ArgumentParser(
+        prog="finesmith",
+        usage="finesmith COMMAND ...",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Fine-tune a pretrained model on your own examples, and see what it gained.\n\ncommands:\n"
+        + "\n".join(lines),
+        epilog=EPILOG,
+        add_help=False,
+    )
+    return parser
+
+
+def recipe_options(parser: argparse.ArgumentParser) -> None:
+    """The arguments that make a recipe: a source, `key=value` settings, and flags for the commonest of them."""
+    parser.add_argument("source", help="examples (file, folder or hub id) or a recipe (.yaml)")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="any setting, e.g. train.epochs=3 lora.rank=8")
+    parser.add_argument("--model", help="embedded (default), a folder, or a hub id (owner/name)")
+    parser.add_argument("--method", help="which weights move: lora (default), full, last_layers, head")
+    parser.add_argument("--task", help="classification, generation or text; detected by default")
+    parser.add_argument("--seed", type=int, help="fixes split, order, new weights, dropout (default 0)")
+    parser.add_argument(
+        "--max-bad-rows", type=int, metavar="N", help="how many unusable rows are acceptable (default 0)"
+    )
+
+
+def recipe_values(options: argparse.Namespace) -> dict[str, Any]:
+    """Nested recipe values from parsed arguments; flags win over `key=value`."""
+    from finesmith.recipe import parse_assignments
+
+    flags = {
+        "model.name": options.model,
+        "method": options.method,
+        "task": options.task,
+        "seed": options.seed,
+        "data.max_bad_rows": options.max_bad_rows,
+        "out": getattr(options, "out", None),
+        "model.from_scratch": getattr(options, "from_scratch", None) or None,
+    }
+    given = [f"{key}={_quoted(value)}" for key, value in flags.items() if value is not None]
+    return parse_assignments([*options.settings, *given])
+
+
+def _quoted(value: Any) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)

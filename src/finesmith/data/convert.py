@@ -1,0 +1,143 @@
+"""One row to what an example holds, by the plan that `shapes.detect` made. A row that does not fit is a Fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from finesmith.data import messages
+from finesmith.data.names import NAMES
+from finesmith.data.rows import Fault, Row, absent, kind
+from finesmith.data.shapes import SHAPES, Plan, candidates, possible
+from finesmith.types import Conversation, Input, Message, Target
+
+
+def convert(row: Row, plan: Plan) -> tuple[Input, Target]:
+    """The input and the target of a row.
+
+    Raises:
+        Fault: the row lacks something, holds something of the wrong type, or has another shape.
+    """
+    lacking = [column for column in plan.required if column not in row]
+    if lacking:
+        raise Fault(_lacking(row, plan, lacking))
+    return CONVERTERS[plan.shape](row, plan)
+
+
+def group(row: Row, plan: Plan) -> str | None:
+    """The group that the row belongs to, or None."""
+    value = optional(row, plan, "group")
+    if absent(value) or value == "":
+        return None
+    if isinstance(value, str | int):
+        return str(value)
+    raise Fault(f"the group must be text or a whole number, found {kind(value)}")
+
+
+def own_id(row: Row, plan: Plan) -> str | None:
+    """The id that the row brings along, or None."""
+    value = optional(row, plan, "id")
+    if absent(value) or value == "":
+        return None
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return str(value)
+    raise Fault(f"the id must be text or a whole number, found {kind(value)}")
+
+
+def optional(row: Row, plan: Plan, word: str) -> Any:
+    """The cell of an optional column; a row may have it although the first rows had not."""
+    if word in plan.columns:
+        return row.get(plan.columns[word])
+    taken = plan.columns.values()
+    return next((row[name] for name in NAMES[word].strong if name in row and name not in taken), None)
+
+
+def _lacking(row: Row, plan: Plan, lacking: list[str]) -> str:
+    other = next(iter(possible([row], {})), "")
+    if other not in ("", "text", plan.shape):
+        here = "/".join(candidates(other, word, list(row), {})[0] for word in SHAPES[other].required)
+        return f"mixed shapes: has {here} where the rows before have {'/'.join(plan.required)}"
+    found = ", ".join(map(str, row)) or "none"
+    return f"the column {' and '.join(repr(column) for column in lacking)} is missing (columns here: {found})"
+
+
+def _written(row: Row, plan: Plan, word: str) -> str:
+    """A cell that must hold some text."""
+    value = row[plan.columns[word]]
+    if absent(value):
+        raise Fault(f"the {word} is missing (column '{plan.columns[word]}')")
+    if not isinstance(value, str):
+        raise Fault(f"the {word} must be text, found {kind(value)} (column '{plan.columns[word]}')")
+    if not value.strip():
+        raise Fault(f"the {word} is empty (column '{plan.columns[word]}')")
+    return value
+
+
+def _labels(row: Row, plan: Plan) -> tuple[Input, Target]:
+    text, value, column = _written(row, plan, "text"), row[plan.columns["label"]], plan.columns["label"]
+    if absent(value):
+        raise Fault(f"the label is missing (column '{column}')")
+    if isinstance(value, list) != plan.several:
+        usual = "a list of labels" if plan.several else "one label"
+        raise Fault(f"the label is {kind(value)} where the rows before have {usual} (column '{column}')")
+    if isinstance(value, list):
+        return text, tuple(sorted({_label(each, column) for each in value}))
+    return text, _label(value, column)
+
+
+def _label(value: Any, column: str) -> str:
+    if not isinstance(value, str | int):
+        raise Fault(f"the label must be text or a whole number, found {kind(value)} (column '{column}')")
+    if not str(value).strip():
+        raise Fault(f"the label is empty (column '{column}')")
+    return str(value)
+
+
+def _text(row: Row, plan: Plan) -> tuple[Input, Target]:
+    return _written(row, plan, "text"), None
+
+
+def _prompt(row: Row, plan: Plan) -> tuple[Input, Target]:
+    prompt, completion = _written(row, plan, "prompt"), _written(row, plan, "completion")
+    return _asked(row, plan, prompt), Message("assistant", completion)
+
+
+def _alpaca(row: Row, plan: Plan) -> tuple[Input, Target]:
+    instruction, output = _written(row, plan, "instruction"), _written(row, plan, "output")
+    given = optional(row, plan, "input")
+    if not absent(given) and not isinstance(given, str):
+        raise Fault(f"the input must be text, found {kind(given)}")
+    blank = absent(given) or not given.strip()
+    return _asked(row, plan, instruction if blank else f"{instruction}\n\n{given}"), Message("assistant", output)
+
+
+def _asked(row: Row, plan: Plan, prompt: str) -> Conversation:
+    return Conversation((*_system(row, plan), Message("user", prompt, weight=0.0)))
+
+
+def _system(row: Row, plan: Plan) -> tuple[Message, ...]:
+    value = optional(row, plan, "system")
+    if absent(value) or value == "":
+        return ()
+    if not isinstance(value, str):
+        raise Fault(f"the system text must be text, found {kind(value)}")
+    return (Message("system", value, weight=0.0),)
+
+
+def _messages(row: Row, plan: Plan) -> tuple[Input, Target]:
+    value, tools = row[plan.columns["messages"]], messages.tools(optional(row, plan, "tools"))
+    before, target = messages.conversation(value)
+    system = _system(row, plan) if plan.shape == "sharegpt" else ()
+    if system and before and before[0].role == "system":
+        raise Fault("has a system text in a column and another one in its messages")
+    return Conversation((*system, *before), tools), target
+
+
+CONVERTERS: dict[str, Callable[[Row, Plan], tuple[Input, Target]]] = {
+    "labels": _labels,
+    "text": _text,
+    "prompt": _prompt,
+    "alpaca": _alpaca,
+    "messages": _messages,
+    "sharegpt": _messages,
+}

@@ -1,0 +1,84 @@
+"""Data sets on the Hugging Face hub, through the library `datasets` (extra: hub)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from finesmith.data.rows import Bad, Row
+from finesmith.data.sources import ORDER, PARTS, Source, missing
+from finesmith.errors import DataError, MissingExtraError
+
+
+def sources(
+    source: str, *, load: Callable[[str, str | None], Mapping[str, Any]] | None = None
+) -> tuple[list[Source], tuple[str, ...]]:
+    """The splits of `owner/name` or `owner/name:config`, and notes on those that are not read.
+
+    `load(name, config)` returns split name to rows; it is the `datasets` library unless a test says otherwise.
+
+    Raises:
+        DataError: not found, or no connection; names the nearest local file.
+        MissingExtraError: `datasets` is not installed.
+    """
+    splits = (load or _load)(*_name_and_config(source))
+    known = {name: PARTS[name] for name in splits if name in PARTS}
+    if not known and len(splits) == 1:
+        known = {name: "all" for name in splits}
+    if not set(known.values()) & {"train", "all"}:
+        raise DataError(f"The data set '{source}' has no split called train, only: {', '.join(splits)}.")
+    found = [_split(source, name, part, splits[name]) for name, part in known.items()]
+    ignored = [name for name in splits if name not in known]
+    notes = (f"Splits not read: {', '.join(ignored)}.",) if ignored else ()
+    return sorted(found, key=lambda each: ORDER.index(each.part)), notes
+
+
+def _name_and_config(source: str) -> tuple[str, str | None]:
+    name, _, config = source.partition(":")
+    return name, config or None
+
+
+def _load(name: str, config: str | None) -> Mapping[str, Any]:
+    try:
+        import datasets
+    except ImportError:
+        raise MissingExtraError("datasets", "hub", "Reading a data set from the hub") from None
+    try:
+        return datasets.load_dataset(name, config)
+    except Exception as error:  # the library lets errors of its many transports through; each means: not readable
+        raise unreachable(name, error) from error
+
+
+def unreachable(name: str, error: Exception) -> DataError:
+    """The error for a hub data set that cannot be had, which may have been meant as a local path."""
+    local = missing(Path(name)).message
+    reason = str(error).strip().partition("\n")[0]
+    return DataError(f"{local} The hub data set '{name}' could not be read either: {reason}")
+
+
+def _split(source: str, name: str, part: str, rows: Any) -> Source:
+    return Source(part, f"{source}/{name}", name, lambda: _rows(rows), lambda: _digest(rows))
+
+
+def _rows(rows: Any) -> Iterator[tuple[int, Row | Bad]]:
+    """Yield (record number from 1, row); class numbers become class names, -1 (unlabelled) becomes nothing."""
+    features = getattr(rows, "features", None) or {}
+    names = {column: feature.names for column, feature in features.items() if getattr(feature, "names", None)}
+    for number, row in enumerate(rows, start=1):
+        yield number, {key: _named(value, names.get(key)) for key, value in row.items()}
+
+
+def _named(value: Any, names: list[str] | None) -> Any:
+    if names is None or not isinstance(value, int):
+        return value
+    return names[value] if value >= 0 else None
+
+
+def _digest(rows: Any) -> str:
+    digest = hashlib.sha256()
+    for _, row in _rows(rows):
+        digest.update(json.dumps(row, sort_keys=True, default=str).encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,178 @@
+"""Chat messages as files have them (OpenAI, ShareGPT, Hugging Face) to `Message`s."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from finesmith.data.rows import Fault, absent, kind
+from finesmith.errors import nearest
+from finesmith.types import Message
+
+ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "chatgpt": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+}
+"""Name of a role in files (lower case) to ours."""
+
+READ = ("role", "from", "content", "value", "weight", "train", "tool_calls", "function_call")
+"""Keys of a message that are read here; all others are handed to the chat template."""
+
+TEXTS = ("tool_call_id", "name", "reasoning_content")
+
+
+def conversation(value: Any) -> tuple[tuple[Message, ...], Message]:
+    """The messages before the last assistant turn, and that turn.
+
+    Raises:
+        Fault: no list of messages, or one that cannot be trained on.
+    """
+    turns = _listed(value, "messages")
+    if not turns:
+        raise Fault("the list of messages is empty")
+    found = tuple(_message(turn, f"message {number}") for number, turn in enumerate(turns, start=1))
+    if not any(message.role == "assistant" for message in found):
+        raise Fault("has no assistant turn")
+    if found[-1].role != "assistant":
+        raise Fault(f"ends with a {found[-1].role} turn that nobody answers")
+    if not any(message.weight for message in found):
+        raise Fault("no assistant turn is trained: all have weight 0")
+    return found[:-1], found[-1]
+
+
+def tools(value: Any) -> tuple[Mapping[str, Any], ...]:
+    """The tools that may be called; OpenAI's older `functions` get their wrapper."""
+    if absent(value) or value == "":
+        return ()
+    found = _listed(value, "tools")
+    for tool in found:
+        if not isinstance(tool, dict):
+            raise Fault(f"a tool must be an object, found {kind(tool)}")
+    return tuple({"type": "function", "function": tool} if _bare(tool) else _plain(tool, "a tool") for tool in found)
+
+
+def _bare(tool: Mapping[str, Any]) -> bool:
+    return "name" in tool and "parameters" in tool and "function" not in tool
+
+
+def _listed(value: Any, what: str) -> list[Any]:
+    """A list, or the JSON text of one."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise Fault(f"the {what} are text that is not JSON: {error}") from error
+    if not isinstance(value, list):
+        raise Fault(f"the {what} must be a list, found {kind(value)}")
+    return value
+
+
+def _message(turn: Any, where: str) -> Message:
+    if not isinstance(turn, dict):
+        raise Fault(f"{where} must be an object, found {kind(turn)}")
+    turn = {key: value for key, value in turn.items() if not absent(value)}
+    role = _role(turn.get("role", turn.get("from")), where)
+    extra = _extra(turn, where)
+    content = _content(turn.get("content", turn.get("value")), where, may_lack="tool_calls" in extra)
+    if not content.strip() and role in ("user", "assistant") and "tool_calls" not in extra:
+        raise Fault(f"{where} ({role}) is empty")
+    return Message(role, content, _weight(turn, role, where), extra)
+
+
+def _role(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise Fault(f"{where} has no role" if value is None else f"{where}: the role is {kind(value)}")
+    if value.strip().lower() not in ROLES:
+        raise Fault(f"{where} has the unknown role '{value}'. {nearest(value, ROLES)}")
+    return ROLES[value.strip().lower()]
+
+
+def _content(value: Any, where: str, *, may_lack: bool) -> str:
+    if value is None:
+        if may_lack:
+            return ""
+        raise Fault(f"{where} has no content (only a message with tool_calls may lack it)")
+    if isinstance(value, list):
+        return "".join(_part(part, where) for part in value)
+    if not isinstance(value, str):
+        raise Fault(f"{where}: the content must be text, found {kind(value)}")
+    return value
+
+
+def _part(part: Any, where: str) -> str:
+    if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str):
+        return part["text"]
+    what = f"'{part.get('type')}'" if isinstance(part, dict) else kind(part)
+    raise Fault(f"{where} has a content part of type {what}; only text can be trained")
+
+
+def _weight(turn: Mapping[str, Any], role: str, where: str) -> float:
+    """The loss weight of a turn, 0..1; `train` is the same as a yes or no. Assistant turns have 1 unless said."""
+    weight, train = turn.get("weight"), turn.get("train")
+    if weight is not None and (isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1):
+        raise Fault(f"{where}: weight must be a number from 0 to 1, found {weight!r}")
+    if train is not None and not isinstance(train, bool):
+        raise Fault(f"{where}: train must be true or false, found {train!r}")
+    if weight is not None and train is not None and train != (weight > 0):
+        raise Fault(f"{where}: train is {str(train).lower()} but weight is {weight}")
+    said = float(train) if weight is None and train is not None else weight
+    if role == "assistant":
+        return 1.0 if said is None else float(said)
+    if said:
+        raise Fault(f"{where} ({role}) is marked for training; only assistant turns are trained")
+    return 0.0
+
+
+def _extra(turn: Mapping[str, Any], where: str) -> dict[str, Any]:
+    extra = {key: value for key, value in turn.items() if key not in READ}
+    for key, value in extra.items():
+        if key in TEXTS:
+            if not isinstance(value, str):
+                raise Fault(f"{where}: {key} must be text, found {kind(value)}")
+        elif meant := difflib.get_close_matches(key, ("weight", "train", "tool_calls"), n=1, cutoff=0.8):
+            raise Fault(f"{where} has the unknown key '{key}'. Did you mean '{meant[0]}'?")
+    calls = turn.get("tool_calls") or []
+    if "function_call" in turn:  # OpenAI's older form, one call
+        calls = [{"type": "function", "function": turn["function_call"]}]
+    if not isinstance(calls, list):
+        raise Fault(f"{where}: tool_calls must be a list, found {kind(calls)}")
+    if calls:
+        extra["tool_calls"] = [_call(call, where) for call in calls]
+    return _plain(extra, where)
+
+
+def _call(call: Any, where: str) -> dict[str, Any]:
+    """One tool call, its arguments as an object (OpenAI writes them as JSON text; chat templates want the object)."""
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise Fault(f"{where}: a tool call must be an object with a function that has a name")
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments) if arguments.strip() else {}
+        except ValueError as error:
+            raise Fault(f"{where}: the arguments of {function['name']} are not JSON: {error}") from error
+    if arguments is not None and not isinstance(arguments, dict):
+        raise Fault(f"{where}: the arguments of {function['name']} must be an object, found {kind(arguments)}")
+    return {**call, "function": {**function, "arguments": arguments or {}}}
+
+
+def _plain(value: dict[str, Any], what: str) -> dict[str, Any]:
+    """The value itself, if JSON can hold it."""
+    try:
+        json.dumps(value)
+    except TypeError as error:
+        raise Fault(f"{what} holds what JSON cannot: {error}") from error
+    return value

@@ -1,0 +1,79 @@
+"""Our words for columns, and the names under which files have them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from finesmith.errors import DataError, nearest
+
+
+@dataclass(frozen=True)
+class Names:
+    """Column names, lower case, that mean one of our words. A weak one counts only where no strong one stands."""
+
+    strong: tuple[str, ...]
+    weak: tuple[str, ...] = ()
+
+
+NAMES: dict[str, Names] = {
+    "text": Names(
+        ("text", "sentence", "body", "message", "content", "utterance", "review", "ticket"),
+        ("email", "description", "question", "input"),
+    ),
+    "label": Names(
+        ("label", "labels", "category", "class", "intent", "queue", "topic", "tag", "tags", "sentiment", "type"),
+        ("target",),
+    ),
+    "document": Names(("text", "document", "content", "body", "note")),
+    "prompt": Names(("prompt", "instruction", "question", "input"), ("source",)),
+    "completion": Names(("completion", "response", "answer", "output"), ("target", "reference")),
+    "messages": Names(("messages", "conversations", "conversation", "dialogue", "dialog")),
+    "instruction": Names(("instruction",)),
+    "input": Names(("input",)),
+    "output": Names(("output",), ("response", "completion", "answer")),
+    "system": Names(("system", "system_prompt")),
+    "tools": Names(("tools", "functions")),
+    "group": Names(("group", "group_id")),
+    "id": Names(("id",)),
+}
+
+WORDS = tuple(word for word in NAMES if word != "document")
+"""What may stand on the left in `columns`; a document is called `text` there."""
+
+
+def find(word: str, keys: Sequence[str], *, columns: Mapping[str, str]) -> list[str]:
+    """The columns that can be what `word` means: the one written in `columns`, else by their names.
+
+    A column that `columns` gives to another word is taken. The word itself comes before its synonyms.
+    """
+    said = "text" if word == "document" else word
+    if said in columns:
+        return [columns[said]]
+    free = {key: key.strip().lower() for key in keys if key not in columns.values()}
+    exact = [key for key, name in free.items() if name == said]
+    strong = [key for key, name in free.items() if name in NAMES[word].strong]
+    weak = [key for key, name in free.items() if name in NAMES[word].weak]
+    return exact[:1] or strong or weak
+
+
+def check_words(columns: Mapping[str, str]) -> None:
+    """Every word of `columns` must be ours.
+
+    Raises:
+        DataError: a word is unknown; names the nearest one.
+    """
+    for word in columns:
+        if word not in WORDS:
+            raise DataError(f"Unknown word '{word}' in data.columns. {nearest(word, WORDS)}")
+
+
+def check_columns(columns: Mapping[str, str], keys: Collection[str], *, name: str) -> None:
+    """Every column that `columns` speaks of must be in the file.
+
+    Raises:
+        DataError: a column is not there; names the nearest one.
+    """
+    for word, column in columns.items():
+        if column not in keys:
+            raise DataError(f"data.columns: {name} has no column '{column}' (for {word}). {nearest(column, keys)}")

@@ -1,0 +1,33 @@
+"""Which rows, what their columns mean, and how they are parted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from finesmith.settings import Settings
+
+
+class DataSettings(Settings):
+    """The examples. In a recipe a bare string is the `path`."""
+
+    path: str
+    """A file, a folder with train / validation / test files, or a hub data set (`owner/name`)."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """What the columns mean, where it cannot be detected: `{text: body, label: queue}`."""
+    format: str = "auto"
+    """File format; auto goes by the file's ending."""
+    max_bad_rows: int = Field(default=0, ge=0)
+    """How many unusable rows are acceptable; each is then written to rejected.jsonl."""
+    over_length: Literal["error", "drop", "truncate"] = "error"
+    """What happens to a row longer than `train.max_length`: stop, leave it out, or cut it. Counted either way."""
+    validation: Annotated[float, Field(gt=0, lt=1)] | None = 0.1
+    """Share of rows that choose the best step; null where the data comes with its own."""
+    test: Annotated[float, Field(gt=0, lt=1)] | None = 0.2
+    """Share of rows that are locked away for the result; null where the data has its own."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value

@@ -1,0 +1,244 @@
+"""Which columns mean what: the shape of a data set, found from its first rows or given. Converting is next door."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from finesmith.data.names import check_columns, check_words, find
+from finesmith.data.rows import Row
+from finesmith.errors import DataError, nearest
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a row of this shape has. `task` is the task that suits it unless the recipe says otherwise."""
+
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    task: str
+    meaning: str
+
+
+SHAPES: dict[str, Shape] = {
+    "messages": Shape(("messages",), ("tools",), "generation", "messages: a list of {role, content}"),
+    "sharegpt": Shape(("messages",), ("tools", "system"), "generation", "conversations: a list of {from, value}"),
+    "alpaca": Shape(("instruction", "output"), ("input", "system"), "generation", "instruction, input and output"),
+    "prompt": Shape(("prompt", "completion"), ("system",), "generation", "prompt and completion"),
+    "labels": Shape(("text", "label"), (), "classification", "text and label"),
+    "text": Shape(("text",), (), "text", "text alone"),
+}
+
+COMMON = ("id", "group")
+GUESS_LABELS = 200
+"""More distinct values than this in the sample are no labels."""
+GUESS_LENGTH = 80
+"""Characters; a longer value is no label."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How each row of a data set is read. `columns` maps our words to its columns; `several`: labels are lists."""
+
+    shape: str
+    columns: Mapping[str, str]
+    several: bool = False
+    unused: tuple[str, ...] = ()
+    guessed: bool = False
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The columns that every row must have."""
+        return tuple(self.columns[word] for word in SHAPES[self.shape].required)
+
+    def note(self) -> str:
+        """What was detected, as a sentence."""
+        told = ", ".join(f"{word} is the column '{column}'" for word, column in self.columns.items())
+        how = " (guessed from the values; write data.columns to say otherwise)" if self.guessed else ""
+        kind = ", several labels a row" if self.several else ""
+        unused = f" Columns not used: {', '.join(self.unused)}." if self.unused else ""
+        return f"Shape {self.shape}{kind}: {told}{how}.{unused}"
+
+
+def shape_task(shape: str) -> str:
+    """The task that suits a shape: classification, generation or text."""
+    return SHAPES[shape].task
+
+
+def label_variants(labels: Iterable[str]) -> list[tuple[str, ...]]:
+    """Labels that differ only in case or in spaces around them, as sorted groups. Labels are never altered."""
+    groups: dict[str, set[str]] = {}
+    for label in labels:
+        groups.setdefault(" ".join(label.split()).casefold(), set()).add(label)
+    return sorted(tuple(sorted(group)) for group in groups.values() if len(group) > 1)
+
+
+def detect(
+    rows: Sequence[Row], *, name: str, columns: Mapping[str, str] | None = None, shape: str | None = None
+) -> Plan:
+    """The shape of a data set from its first readable rows. `name` is what errors call the file.
+
+    Raises:
+        DataError: nothing recognisable, more than one reading possible, or `columns` does not fit the file.
+    """
+    columns = dict(columns or {})
+    check_words(columns)
+    if shape is not None and shape not in SHAPES:
+        raise DataError(f"Unknown shape '{shape}'. {nearest(shape, SHAPES)}")
+    check_columns(columns, {key for row in rows for key in row}, name=name)
+    rows = _majority(rows, columns)
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    shapes = [shape] if shape else possible(rows, columns)
+    if len(shapes) > 1:
+        raise _two_readings(name, shapes, keys, columns)
+    if shape or (shapes and shapes != ["text"]):
+        return _plan(shapes[0], rows, keys, columns, name)
+    guessed = _guess(rows, keys, columns, name)
+    if guessed:
+        return _plan("labels", rows, keys, guessed, name, guessed=True)
+    if shapes:
+        return _plan("text", rows, keys, columns, name)
+    raise _unrecognised(name, keys)
+
+
+def possible(rows: Sequence[Row], columns: Mapping[str, str]) -> list[str]:
+    """The shapes that rows can have by their column names; one, unless it cannot be told."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    fits = [shape for shape in SHAPES if _fits(shape, rows, keys, columns)]
+    for first in ("sharegpt", "messages", "alpaca"):
+        if first in fits:
+            return [first]
+    return [shape for shape in fits if shape != "text"] or fits
+
+
+def candidates(shape: str, word: str, keys: Sequence[str], columns: Mapping[str, str]) -> list[str]:
+    """The columns that can be `word` in this shape."""
+    found = find("document" if shape == "text" else word, keys, columns=columns)
+    if shape != "labels" or word in columns:
+        return found
+    if word == "text" and find("completion", keys, columns={}):
+        return [key for key in found if key.strip().lower() != "question"]
+    if word == "label" and set(find("text", keys, columns=columns)) & set(find("prompt", keys, columns={})):
+        return [key for key in found if key.strip().lower() != "target"]
+    return found
+
+
+def _fits(shape: str, rows: Sequence[Row], keys: Sequence[str], columns: Mapping[str, str]) -> bool:
+    needs = SHAPES[shape]
+    if not set(columns) <= {*needs.required, *needs.optional, *COMMON}:
+        return False
+    found = {word: candidates(shape, word, keys, columns) for word in (*needs.required, *needs.optional)}
+    if not all(found[word] for word in needs.required):
+        return False
+    if shape in ("messages", "sharegpt"):
+        return _holds_turns(rows, found["messages"][0], "from" if shape == "sharegpt" else "role")
+    if shape == "alpaca":  # `instruction` with `response` alone is a prompt and its completion
+        return bool(found["input"]) or found["output"][0].lower() == "output"
+    if shape == "text":
+        return "text" in columns or not any(find(word, keys, columns=columns) for word in ("label", "completion"))
+    return True
+
+
+def _holds_turns(rows: Sequence[Row], column: str, key: str) -> bool:
+    """Whether a column holds lists of turns (perhaps as JSON text), whose first turn has the key `key`."""
+    value = next((row[column] for row in rows if row.get(column)), None)
+    if isinstance(value, str):
+        return value.lstrip().startswith("[") and (f'"{key}"' in value or (key == "role" and '"from"' not in value))
+    if not isinstance(value, list):
+        return False
+    turn = value[0] if value else None
+    return isinstance(turn, dict) and (key in turn or (key == "role" and "from" not in turn))
+
+
+def _majority(rows: Sequence[Row], columns: Mapping[str, str]) -> list[Row]:
+    """The rows of the commonest shape (the earliest, when two are as common): the others are reported one by one."""
+    kinds = [tuple(possible([row], columns)) for row in rows]
+    counts = Counter(kind for kind in kinds if kind) or Counter(kinds)
+    commonest = counts.most_common(1)[0][0]
+    return [row for row, kind in zip(rows, kinds, strict=True) if kind == commonest]
+
+
+def _plan(
+    shape: str, rows: Sequence[Row], keys: Sequence[str], columns: Mapping[str, str], name: str, guessed: bool = False
+) -> Plan:
+    chosen: dict[str, str] = {}
+    for word in SHAPES[shape].required:
+        found = candidates(shape, word, keys, columns)
+        if not found:
+            raise DataError(f"{name} has no column for {word}. Columns found: {', '.join(keys)}.", hint=_how(word))
+        if len(found) > 1:
+            raise _two_columns(name, word, found)
+        chosen[word] = found[0]
+    for word in (*SHAPES[shape].optional, *COMMON):
+        free = [key for key in find(word, keys, columns=columns) if key not in chosen.values()]
+        if free:
+            chosen[word] = free[0]
+    unused = tuple(key for key in keys if key not in chosen.values())
+    several = shape == "labels" and _several(rows, chosen["label"])
+    return Plan(shape, chosen, several, unused, guessed)
+
+
+def _several(rows: Sequence[Row], column: str) -> bool:
+    return isinstance(next((row[column] for row in rows if row.get(column) is not None), None), list)
+
+
+def _guess(rows: Sequence[Row], keys: Sequence[str], columns: Mapping[str, str], name: str) -> dict[str, str] | None:
+    """Two columns of unknown names, one with long texts and one with few short values: a text and its label."""
+    rest = [key for key in keys if key not in {*find("id", keys, columns={}), *find("group", keys, columns={})}]
+    if len(rest) != 2 or columns:
+        return None
+    for label, text in (rest, rest[::-1]):
+        if _label_like(rows, label) and _text_like(rows, text, label):
+            if label in {str(row.get(label)) for row in rows}:
+                raise DataError(f"{name} seems to have no header line: its first line is '{text},{label}'.")
+            return {"text": text, "label": label}
+    return None
+
+
+def _label_like(rows: Sequence[Row], column: str) -> bool:
+    values = [row.get(column) for row in rows]
+    if not all(isinstance(value, str | int) and len(str(value)) <= GUESS_LENGTH for value in values):
+        return False
+    distinct = len({str(value) for value in values})
+    return 2 <= distinct <= min(GUESS_LABELS, len(rows) / 2)
+
+
+def _text_like(rows: Sequence[Row], column: str, other: str) -> bool:
+    values = [row.get(column) for row in rows]
+    if not all(isinstance(value, str) for value in values):
+        return False
+    length, label_length = (sum(len(str(row.get(key))) for row in rows) for key in (column, other))
+    return len(set(map(str, values))) > len({str(row.get(other)) for row in rows}) and length >= 2 * label_length
+
+
+def _how(word: str) -> str:
+    return f"Write data.columns: {{{word}: <column>}}."
+
+
+def _two_columns(name: str, word: str, found: Sequence[str]) -> DataError:
+    ways = " or ".join(f"{{{word}: {column}}}" for column in found)
+    return DataError(
+        f"{name}: more than one column may be the {word}: {', '.join(found)}.", hint=f"Write data.columns: {ways}."
+    )
+
+
+def _two_readings(name: str, shapes: Sequence[str], keys: Sequence[str], columns: Mapping[str, str]) -> DataError:
+    def way(shape: str) -> str:
+        parts = (f"{word}: {candidates(shape, word, keys, columns)[0]}" for word in SHAPES[shape].required)
+        return "{" + ", ".join(parts) + "}"
+
+    return DataError(
+        f"{name} can be read in more than one way: {' or '.join(shapes)}.",
+        hint=f"Write data.columns: {' or '.join(way(shape) for shape in shapes)}.",
+    )
+
+
+def _unrecognised(name: str, keys: Sequence[Any]) -> DataError:
+    return DataError(
+        f"{name}: cannot tell what its columns mean. Columns found: {', '.join(map(str, keys))}.",
+        problems=[f"{shape}: {needs.meaning}" for shape, needs in SHAPES.items()],
+        hint="Those shapes are known. Say which column is what, for example data.columns: "
+        "{text: <column>, label: <column>} or {prompt: <column>, completion: <column>}.",
+    )

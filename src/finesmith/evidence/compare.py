@@ -1,0 +1,151 @@
+"""Every system on one test set: estimates, paired gains, the sentence that follows. Pure: no files, no models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from finesmith import registry
+from finesmith.evidence import stats, verdict
+from finesmith.metrics.base import Metric, Statistics
+from finesmith.types import Estimate, Evidence, Prediction, Target
+
+TUNED, BASE = "tuned", "base"
+
+
+def compare(
+    *,
+    task: str,
+    primary: str,
+    metrics: Mapping[str, Metric],
+    targets: Mapping[str, Target],
+    predictions: Mapping[str, Sequence[Prediction]],
+    opponents: Sequence[str],
+    not_measured: Mapping[str, str] | None = None,
+    costs: Mapping[str, float] | None = None,
+    details: Mapping[str, Any] | None = None,
+    minimum_gain: float = 0.0,
+    seed: int,
+) -> Evidence:
+    """Weighs the tuned model against its opponents.
+
+    Args:
+        task: name of the task.
+        primary: the metric that gains and verdict are about, a key of `metrics`.
+        metrics: every metric by name.
+        targets: the test rows by id; their order fixes the resamples.
+        predictions: of each system, by name, "tuned" among them; ids as in `targets`, possibly only some of them.
+        opponents: the systems that "tuned" is compared with; those without predictions have no gain.
+        not_measured: what is missing, and why, by system or measurement; what is found missing here is added.
+        costs, details: passed on; for shares McNemar's p-values are added as `details["mcnemar"]`.
+        minimum_gain: the smallest gain on the primary metric that is of use, in its units.
+        seed: of the bootstrap.
+    """
+    assert primary in metrics and TUNED in predictions
+    ordered = {primary: metrics[primary], **metrics}
+    measured = {
+        system: {name: _measure(metric, targets, answers) for name, metric in ordered.items()}
+        for system, answers in predictions.items()
+    }
+    systems = {system: _estimates(ordered, rows, seed) for system, rows in measured.items()}
+    rows = {system: by_metric[primary] for system, by_metric in measured.items() if primary in systems[system]}
+    present = [name for name in opponents if name in rows and TUNED in rows]
+    pairs = {name: _paired(rows[TUNED], rows[name]) for name in present}
+    gains = {name: _gain(metrics[primary], *pair, seed) for name, pair in pairs.items() if len(pair[0].ids)}
+    return Evidence(
+        task=task,
+        metric=primary,
+        systems={system: scores for system, scores in systems.items() if scores},
+        gains=gains,
+        verdict=verdict.sentence(
+            metrics[primary],
+            {system: scores[primary] for system, scores in systems.items() if primary in scores},
+            gains,
+            titles=_titles(gains),
+            minimum_gain=minimum_gain,
+        ),
+        not_measured={**_missing(measured, opponents, len(targets)), **(not_measured or {})},
+        costs=dict(costs or {}),
+        details={**(details or {}), **_tests(metrics[primary], {name: pairs[name] for name in gains})},
+    )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows that a system answered, in the order of the targets, and their statistics [N, S]."""
+
+    ids: Sequence[str]
+    statistics: Statistics
+
+
+def _measure(metric: Metric, targets: Mapping[str, Target], answers: Sequence[Prediction]) -> _Rows:
+    by_id = {answer.id: answer for answer in answers if metric.measurable(answer)}
+    assert len({answer.id for answer in answers}) == len(answers), "a row was answered twice"
+    assert by_id.keys() <= targets.keys(), "an answer to a row that is not in the test set"
+    ids = [name for name in targets if name in by_id]
+    chosen = [by_id[name] for name in ids]
+    return _Rows(ids, metric.statistics([targets[name] for name in ids], chosen) if ids else None)
+
+
+def _estimates(metrics: Mapping[str, Metric], rows: Mapping[str, _Rows], seed: int) -> dict[str, Estimate]:
+    """The metrics that could be measured, and no others."""
+    found = {name: _estimate(metrics[name], of.statistics, seed) for name, of in rows.items() if of.ids}
+    return {name: estimate for name, estimate in found.items() if math.isfinite(estimate.value)}
+
+
+def _estimate(metric: Metric, statistics: Statistics, seed: int) -> Estimate:
+    if metric.kind == "share":
+        return stats.wilson(float(statistics[:, 0].sum()), len(statistics))
+    return stats.bootstrap(metric, statistics, seed=seed)
+
+
+def _paired(ours: _Rows, theirs: _Rows) -> tuple[_Rows, _Rows]:
+    """The rows that both answered."""
+    common = set(ours.ids) & set(theirs.ids)
+
+    def only(rows: _Rows) -> _Rows:
+        at = [position for position, name in enumerate(rows.ids) if name in common]
+        return _Rows([rows.ids[position] for position in at], rows.statistics[at])
+
+    return only(ours), only(theirs)
+
+
+def _gain(metric: Metric, ours: _Rows, theirs: _Rows, seed: int) -> Estimate:
+    if metric.kind == "share":
+        gain = stats.newcombe(ours.statistics[:, 0], theirs.statistics[:, 0])
+        if metric.higher_is_better:
+            return gain
+        return Estimate(-gain.value, -gain.high, -gain.low, gain.n)
+    return stats.paired_bootstrap(metric, ours.statistics, theirs.statistics, seed=seed)
+
+
+def _tests(metric: Metric, pairs: Mapping[str, tuple[_Rows, _Rows]]) -> dict[str, dict[str, float]]:
+    if metric.kind != "share":
+        return {}
+    return {
+        "mcnemar": {
+            name: stats.mcnemar(ours.statistics[:, 0], theirs.statistics[:, 0])
+            for name, (ours, theirs) in pairs.items()
+        }
+    }
+
+
+def _titles(systems: Mapping[str, Any]) -> dict[str, str]:
+    """What the baselines among the systems are called in a sentence."""
+    return {
+        name: registry.resolve("baselines", name).title for name in systems if name in registry.available("baselines")
+    }
+
+
+def _missing(measured: Mapping[str, Mapping[str, _Rows]], opponents: Sequence[str], total: int) -> dict[str, str]:
+    """Opponents without predictions, and systems that answered only some of the rows."""
+    absent = {name: "it gave no answers on the test rows" for name in opponents if name not in measured}
+    partly = {
+        f"{system} on {total - len(of.ids)} of {total} test rows": f"it was not run on them ({metric})"
+        for system, rows in measured.items()
+        for metric, of in rows.items()
+        if 0 < len(of.ids) < total
+    }
+    return absent | partly

@@ -1,0 +1,78 @@
+"""What a tuning method is: settings, and `apply`, which opens exactly the weights that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Method(Protocol):
+    """A way of choosing which parameters move. `adapter` says that only the moved weights are saved."""
+
+    adapter: bool
+
+    def apply(self, model: nn.Module, *, head: tuple[str, ...], seed: int) -> nn.Module:
+        """The model with `requires_grad` true for exactly the named weights and for the `head` modules."""
+        ...
+
+    def learning_rate(self, parameters: int) -> float:
+        """The default peak learning rate for a model of so many parameters."""
+        ...
+
+    def merge(self, model: nn.Module) -> nn.Module:
+        """A plain transformers model that computes the same."""
+        ...
+
+
+def full_learning_rate(parameters: int) -> float:
+    """Default peak learning rate when whole matrices move, by model size.
+
+    The range for 1-7 B models is 1e-5..2e-5, up to 5e-5 below; BERT-base 2e-5..5e-5; the small BERTs choose from
+    3e-4..3e-5 (google-research/bert README). The first row is measured on the embedded model.
+    """
+    steps = [(15e6, 5e-4), (60e6, 1e-4), (400e6, 5e-5), (3e9, 2e-5), (10e9, 1e-5)]
+    return next((rate for size, rate in steps if parameters < size), 5e-6)
+
+
+def freeze_all(model: nn.Module) -> None:
+    """Closes every weight."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+
+
+def open_modules(model: nn.Module, names: tuple[str, ...]) -> None:
+    """Opens every weight of the named modules, wherever they stand in the tree."""
+    for name, module in model.named_modules():
+        if name in names or name.rpartition(".")[2] in names:
+            for parameter in module.parameters():
+                parameter.requires_grad_(True)
+
+
+def linear_names(model: Any, *, outside: tuple[str, ...]) -> Iterator[str]:
+    """Full names of all linear layers (also GPT-2's Conv1D) that are neither in `outside` nor the output embedding.
+
+    By structure, not by a list of architectures.
+    """
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    for name, module in model.named_modules():
+        inside = any(part in outside for part in name.split("."))
+        if isinstance(module, (nn.Linear, Conv1D)) and module is not output and not inside:
+            yield name
+
+
+def layer_list(model: nn.Module) -> nn.ModuleList:
+    """The model's stack of transformer blocks: its longest list of modules of one class."""
+    from torch import nn
+
+    stacks = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.ModuleList) and len({type(item) for item in module}) == 1
+    ]
+    return max(stacks, key=lambda stack: sum(parameter.numel() for parameter in stack.parameters()))

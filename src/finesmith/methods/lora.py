@@ -1,0 +1,83 @@
+"""Low-rank adapters on every linear layer (Hu et al. 2021): W' = W + (alpha / rank) B A, and only A and B move."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from finesmith.errors import RecipeError, nearest
+from finesmith.methods.base import linear_names
+from finesmith.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class LoraSettings(Settings):
+    """Size and place of the adapters."""
+
+    rank: int = Field(default=16, ge=1)
+    """Rank of the update; trainable numbers grow in proportion."""
+    alpha: float = Field(default=32.0, gt=0)
+    """The update is scaled by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on the adapters' input; 0.05 may help below 1,000 rows."""
+    target_modules: tuple[str, ...] = Field(default=(), strict=False)
+    """Names of the linear layers that get an adapter (q_proj, ...); empty: all of them, found by structure."""
+
+
+class Lora:
+    """Adapters on the linear layers, through PEFT, in PEFT's own file format."""
+
+    Settings = LoraSettings
+    adapter = True
+
+    def __init__(self, settings: LoraSettings) -> None:
+        self.settings = settings
+
+    def apply(self, model: nn.Module, *, head: tuple[str, ...], seed: int) -> nn.Module:
+        """Wraps the model; B starts at zero, so that it still computes what the base computes.
+
+        Raises:
+            RecipeError: a target that no linear layer has.
+        """
+        import torch
+        from peft import LoraConfig, TaskType, get_peft_model
+
+        torch.manual_seed(seed)  # PEFT draws A from the global generator
+        config = LoraConfig(
+            task_type=TaskType.SEQ_CLS if head else TaskType.CAUSAL_LM,
+            r=self.settings.rank,
+            lora_alpha=self.settings.alpha,
+            lora_dropout=self.settings.dropout,
+            target_modules=self._targets(model, head),
+            modules_to_save=list(head) or None,
+        )
+        return get_peft_model(model, config)
+
+    def learning_rate(self, parameters: int) -> float:
+        """About ten times the rate of full fine-tuning (fitted 9.8x over 14 models), 3e-4 from 400 M parameters on."""
+        steps = [(15e6, 2e-3), (400e6, 1e-3)]
+        return next((rate for size, rate in steps if parameters < size), 3e-4)
+
+    def merge(self, model: Any) -> nn.Module:
+        """The base with the update added to its matrices."""
+        return model.merge_and_unload()
+
+    def _targets(self, model: nn.Module, head: tuple[str, ...]) -> list[str]:
+        names = list(linear_names(model, outside=head))
+        short = sorted({name.rpartition(".")[2] for name in names})
+        unknown = [name for name in self.settings.target_modules if name not in short]
+        if unknown:
+            raise RecipeError(
+                f"lora.target_modules: no linear layer is called '{unknown[0]}'. {nearest(unknown[0], short)}"
+            )
+        wanted = list(self.settings.target_modules) or short
+        others = {name.rpartition(".")[2] for name, _ in model.named_modules() if name not in names}
+        if others.isdisjoint(wanted):
+            return wanted
+        return [name for name in names if name.rpartition(".")[2] in wanted]  # a head layer shares a short name
+
+
+PLUGIN = Lora

@@ -1,0 +1,105 @@
+"""Where and at which precision to compute, measured on this machine; and how much memory was used."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from finesmith.errors import ModelError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; `auto` is cuda, then mps, then cpu.
+
+    Raises:
+        ModelError: the device is not on this machine.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"There is no device '{name}' on this machine: {str(error).splitlines()[0]}.") from error
+    return torch.device(name)
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype called `name`; `auto` is bfloat16 where this device multiplies clearly faster in it, else float32.
+
+    On a CPU 'supports bfloat16' says nothing about speed (without AMX or fast AVX512-BF16 it is slower than float32),
+    so both are timed.
+    """
+    if name != "auto":
+        return DTYPES[name]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    return torch.bfloat16 if device.type == "cpu" and bfloat16_speedup() > 1.5 else torch.float32
+
+
+@functools.cache
+def bfloat16_speedup(size: int = 512, seconds: float = 0.03) -> float:
+    """How many times faster the CPU multiplies matrices in bfloat16 than in float32, measured for `seconds` each."""
+    return _multiplications(torch.bfloat16, size, seconds) / _multiplications(torch.float32, size, seconds)
+
+
+def _multiplications(dtype: torch.dtype, size: int, seconds: float) -> float:
+    left, right = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)
+    _ = left @ right
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        _ = left @ right
+        count += 1
+    return count / (time.perf_counter() - start)
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Starts a new measurement of peak memory (on Linux and CUDA; elsewhere the peak is that of the process)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif Path("/proc/self/clear_refs").exists():
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:  # a container may forbid it; the peak is then that of the whole process
+            return
+
+
+def peak_memory(device: torch.device) -> int:
+    """Peak memory in bytes since the last reset: allocated on the CUDA device, else resident in this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return _ru_maxrss()
+
+
+def _ru_maxrss() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+
+
+def describe(device: torch.device) -> str:
+    """One line for the manifest: the accelerator's name, or the processor and its threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """The context in which a forward pass computes in `dtype` while the weights keep theirs."""
+    if dtype == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=dtype)

@@ -1,0 +1,263 @@
+"""The only `from_pretrained`: dtype, device, pad token, tied weights, a head with other labels: settled here.
+
+Safetensors only; remote code only when it was asked for. What can go wrong with a name is a ModelError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+
+from finesmith.errors import ModelError, nearest
+from finesmith.models.device import choose_device, choose_dtype
+from finesmith.models.settings import ModelSettings
+
+Kind = Literal["causal-lm", "sequence-classification"]
+EMBEDDED = Path(__file__).parent / "base"
+_AUTO = {
+    "causal-lm": transformers.AutoModelForCausalLM,
+    "sequence-classification": transformers.AutoModelForSequenceClassification,
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is ready to be tuned or asked, with its tokenizer.
+
+    `dtype` is the precision of the arithmetic (autocast, where the weights are wider), `stored` that of the weights
+    in the checkpoint, `notes` says what was settled.
+    """
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    device: torch.device
+    dtype: torch.dtype
+    stored: torch.dtype = torch.float32
+    notes: tuple[str, ...] = ()
+
+
+def location(settings: ModelSettings) -> str:
+    """The folder or hub id behind a model's name."""
+    if settings.name != "embedded":
+        return settings.name
+    if not (EMBEDDED / "model.safetensors").exists():
+        raise ModelError(
+            "This copy of Finesmith carries no embedded model.", hint="Name one: --model FOLDER or owner/name."
+        )
+    return str(EMBEDDED)
+
+
+def load_config(settings: ModelSettings) -> Any:
+    """The transformers configuration of a model.
+
+    Raises:
+        ModelError: there is no such model, or it is not a model that transformers knows.
+    """
+    place = location(settings)
+    _check_local(place)
+    try:
+        return AutoConfig.from_pretrained(
+            place, revision=settings.revision, trust_remote_code=settings.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"Cannot load the model '{settings.name}': {_first_line(error)}", hint=_model_hint(place)
+        ) from error
+
+
+def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, with a pad token in any case (the end token where it has none of its own).
+
+    Raises:
+        ModelError: the model has no tokenizer.
+    """
+    place = location(settings)
+    _check_local(place)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            place, revision=settings.revision, trust_remote_code=settings.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise ModelError(
+            f"The model '{settings.name}' has no tokenizer that can be loaded: {_first_line(error)}",
+            hint="A model folder needs tokenizer.json (and tokenizer_config.json) beside config.json.",
+        ) from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise ModelError(f"The model '{settings.name}' has no tokenizer: no vocabulary was found in {place}.")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token_id is None:
+        raise ModelError(f"The tokenizer of '{settings.name}' has neither a pad, nor an end, nor an unknown token.")
+    return tokenizer
+
+
+def load(
+    settings: ModelSettings, kind: Kind, *, labels: tuple[str, ...] = (), multi_label: bool = False, seed: int = 0
+) -> Loaded:
+    """Loads a model for a kind of task, in float32 weights on the chosen device.
+
+    Args:
+        settings: which model, dtype and device.
+        kind: causal-lm answers with text, sequence-classification with one of `labels`.
+        labels: names of the classes, in the order of the head's outputs.
+        multi_label: several labels may hold at once.
+        seed: fixes weights that start at random (a new head; everything when `from_scratch`).
+
+    Raises:
+        ModelError: no such model; an encoder asked to write; weights that are missing from the file.
+    """
+    config = load_config(settings)
+    tokenizer = load_tokenizer(settings)
+    check_kind(config, kind, settings.name)
+    config.pad_token_id = tokenizer.pad_token_id
+    stored = config.dtype if isinstance(getattr(config, "dtype", None), torch.dtype) else torch.float32
+    notes = _set_labels(config, labels, multi_label) if kind == "sequence-classification" else ()
+    torch.manual_seed(seed)  # transformers draws new weights from the global generator
+    if settings.from_scratch:
+        model, fresh = _AUTO[kind].from_config(config, dtype=torch.float32), tuple[str, ...]()
+    else:
+        model, fresh = _pretrained(settings, kind, config)
+    device = choose_device(settings.device)
+    fresh_note = (f"new weights: {', '.join(sorted({name.rpartition('.')[0] for name in fresh}))}",) if fresh else ()
+    _generation_defaults(model, tokenizer)
+    return Loaded(model.to(device), tokenizer, device, choose_dtype(settings.dtype, device), stored, notes + fresh_note)
+
+
+def check_kind(config: Any, kind: Kind, name: str) -> None:
+    """Refuses an architecture that cannot do `kind` (an encoder that should write, an encoder-decoder)."""
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"'{name}' is an encoder-decoder ({config.model_type}); Finesmith tunes encoders and decoders."
+        )
+    if kind == "causal-lm" and not is_decoder(config):
+        raise ModelError(
+            f"'{name}' is an encoder ({config.model_type}): it cannot write text.",
+            hint="Name a decoder (Llama, Qwen, Gemma, ...), or use task: classification.",
+        )
+    if type(config) not in _AUTO[kind]._model_mapping:
+        raise ModelError(f"transformers has no {kind} model for the architecture '{config.model_type}' of '{name}'.")
+
+
+def is_decoder(config: Any) -> bool:
+    """Whether a checkpoint writes text from left to right: it says so, or its architecture has no masked-LM form."""
+    architectures = " ".join(config.architectures or [])
+    if any(word in architectures for word in ("CausalLM", "LMHead", "ConditionalGeneration")):
+        return True
+    masked = type(config) in transformers.AutoModelForMaskedLM._model_mapping
+    return type(config) in transformers.AutoModelForCausalLM._model_mapping and not masked
+
+
+def context_length(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The longest input in tokens that the model was built for."""
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    stated = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None) or 1 << 30
+    offset = (
+        2 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+    )  # positions start behind the pad id
+    return int(min(stated - offset, tokenizer.model_max_length))
+
+
+def parameter_counts(model: nn.Module) -> tuple[int, int]:
+    """Numbers of trainable and of all parameters."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps transformers from printing while it loads: what matters comes back as notes and errors."""
+    talk = transformers.utils.logging
+    level, bars = talk.get_verbosity(), talk.is_progress_bar_enabled()
+    talk.set_verbosity_error()
+    talk.disable_progress_bar()
+    try:
+        yield
+    finally:
+        talk.set_verbosity(level)
+        if bars:
+            talk.enable_progress_bar()
+
+
+def _pretrained(settings: ModelSettings, kind: Kind, config: Any) -> tuple[Any, tuple[str, ...]]:
+    place = location(settings)
+    try:
+        with _quiet():
+            model, info = _AUTO[kind].from_pretrained(
+                place,
+                config=config,
+                revision=settings.revision,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=settings.trust_remote_code,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"Cannot load the weights of '{settings.name}': {_first_line(error)}", hint=_model_hint(place)
+        ) from error
+    fresh = tuple(info["missing_keys"]) + tuple(key for key, *_ in info["mismatched_keys"])
+    body = [name for name in fresh if kind == "causal-lm" or not _belongs_to_head(model, name)]
+    if body:
+        shown = ", ".join(body[:5]) + (f" and {len(body) - 5} more" if len(body) > 5 else "")
+        raise ModelError(
+            f"The weights of '{settings.name}' do not fit its configuration; these would be random: {shown}."
+        )
+    return model, fresh
+
+
+def _belongs_to_head(model: nn.Module, name: str) -> bool:
+    """New weights are expected outside the pretrained trunk, and in a BERT-style pooler that was not saved."""
+    prefix = getattr(model, "base_model_prefix", "")
+    return not name.startswith(f"{prefix}.") or ".pooler." in name
+
+
+def _set_labels(config: Any, labels: tuple[str, ...], multi_label: bool) -> tuple[str, ...]:
+    before = list((getattr(config, "id2label", None) or {}).values())
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
+    config.problem_type = "multi_label_classification" if multi_label else "single_label_classification"
+    default = [f"LABEL_{index}" for index in range(len(before))]
+    if before in (default, list(labels)):
+        return ()
+    return (f"the model's head knew {len(before)} other labels; it is replaced",)
+
+
+def _generation_defaults(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    settings = getattr(model, "generation_config", None)
+    if settings is not None:
+        settings.pad_token_id = tokenizer.pad_token_id
+
+
+def _check_local(place: str) -> None:
+    path = Path(place).expanduser()
+    looks_local = place.startswith((".", "/", "~")) or place.count("/") != 1
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise ModelError(f"'{place}' is not a model: the folder has no config.json.", hint=_model_hint(place))
+    elif path.exists():
+        raise ModelError(f"'{place}' is a file; a model is a folder with config.json and model.safetensors.")
+    elif looks_local:
+        siblings = [item.name for item in path.parent.iterdir() if item.is_dir()] if path.parent.is_dir() else []
+        raise ModelError(f"There is no model folder '{place}'. {nearest(path.name, ['embedded', *siblings])}")
+
+
+def _model_hint(place: str) -> str:
+    if Path(place).is_dir():
+        return (
+            "A model folder holds config.json, model.safetensors and tokenizer.json, as `save_pretrained` writes them."
+        )
+    return "Is the name right, the hub reachable, and the model open to you (hf auth login)? A local folder works too."
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__

@@ -1,0 +1,113 @@
+"""A finished model, ready to answer: loaded from a run's `model/` folder, however it was tuned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import AutoTokenizer
+
+from finesmith import registry
+from finesmith.errors import RunError
+from finesmith.models import load as models
+from finesmith.models.load import Loaded
+from finesmith.models.settings import ModelSettings
+from finesmith.tasks.base import Progress, Task, silent
+from finesmith.types import Conversation, Input, Message, Prediction
+
+CARD = "finesmith.json"
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A tuned model with its task. `predict` takes plain values, `answer` the types of the library."""
+
+    task: Task
+    loaded: Loaded
+
+    def predict(
+        self, inputs: Sequence[str | Sequence[dict[str, Any]]], *, progress: Progress = silent
+    ) -> list[Prediction]:
+        """Answers to texts, or to lists of `{"role", "content"}` messages (generation)."""
+        return self.task.answer(self.loaded, [as_input(item) for item in inputs], progress=progress)
+
+
+def as_input(item: str | Sequence[dict[str, Any]]) -> Input:
+    """A text as it is; a list of messages as a Conversation."""
+    if isinstance(item, str):
+        return item
+    return Conversation(
+        tuple(
+            Message(
+                turn["role"],
+                turn.get("content") or "",
+                0.0,
+                {k: v for k, v in turn.items() if k not in ("role", "content")},
+            )
+            for turn in item
+        )
+    )
+
+
+def save(
+    folder: Path, model: Any, loaded: Loaded, task: Task, *, task_name: str, base: ModelSettings, adapter: bool
+) -> None:
+    """Writes adapter files or the full model, tokenizer and template, and what Finesmith needs to load it again."""
+    folder.mkdir(parents=True)
+    if adapter:
+        for config in model.peft_config.values():
+            config.base_model_name_or_path = base.name
+        model.save_pretrained(folder, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty card; the run has a full one
+    else:
+        model.to(loaded.stored).save_pretrained(folder)  # no wider than the checkpoint was
+    loaded.tokenizer.save_pretrained(folder)
+    generation = getattr(loaded.model, "generation_config", None)
+    if generation is not None and task.kind == "causal-lm":
+        generation.save_pretrained(folder)
+    card = {
+        "task": task_name,
+        "settings": task.settings.model_dump(mode="json"),
+        "state": task.state(),
+        "adapter": adapter,
+        "model": base.model_dump(mode="json"),
+    }
+    (folder / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter: bool = True) -> Predictor:
+    """Loads a run's model (or a copy of its `model/` folder).
+
+    Args:
+        path: the run, or its model folder.
+        device: auto, cuda, mps or cpu.
+        dtype: precision of the arithmetic; auto chooses for this machine.
+        adapter: False gives the base model under the same task and template (LoRA runs only).
+
+    Raises:
+        RunError: no finished model is there.
+        ModelError: the base of an adapter cannot be found.
+    """
+    folder = Path(path) / "model" if (Path(path) / "model").is_dir() else Path(path)
+    if not (folder / CARD).exists():
+        raise RunError(
+            f"'{path}' holds no finished model.", hint="Give the folder of a run that `finesmith tune` finished."
+        )
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    plugin = registry.resolve("tasks", card["task"])
+    task = plugin(plugin.Settings.model_validate(card["settings"])).restore(card["state"])
+    where = {"device": device, "dtype": dtype}
+    base = ModelSettings.model_validate({**card["model"], "from_scratch": False, **where})
+    settings = base if card["adapter"] else ModelSettings.model_validate({"name": str(folder), **where})
+    loaded = models.load(settings, task.kind, **task.load_arguments())
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = loaded.model
+    if card["adapter"] and adapter:
+        model = PeftModel.from_pretrained(model, str(folder)).to(loaded.device)
+    if card["adapter"] and task.kind == "causal-lm":
+        model.generation_config = type(model.generation_config).from_pretrained(folder)
+    return Predictor(task, Loaded(model.eval(), tokenizer, loaded.device, loaded.dtype, loaded.stored, loaded.notes))

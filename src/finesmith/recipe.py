@@ -1,0 +1,241 @@
+"""What was asked: one strict, complete value. YAML 1.2 in, `key=value` over it, complete YAML out.
+
+The root owns almost nothing: each component's settings stand under the component's name (`lora: {rank: 8}`).
+A setting that is unknown, of the wrong type, impossible beside another, or without effect is an error that names the
+key, the nearest valid key and the line; all problems are said at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, create_model
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from finesmith import registry
+from finesmith.data.settings import DataSettings
+from finesmith.errors import RecipeError, nearest
+from finesmith.models.settings import ModelSettings
+from finesmith.settings import Settings
+from finesmith.train.settings import TrainSettings
+
+
+class Recipe(Settings):
+    """What was asked. Make one with `Recipe.load`, `recipe.make` or from keyword arguments through `finesmith.tune`."""
+
+    data: DataSettings
+    task: str = "auto"
+    """What is learnt: classification, generation, text; auto goes by the shape of the data."""
+    model: ModelSettings = ModelSettings()
+    method: str = "lora"
+    """Which weights move: full, last_layers, head, lora."""
+    train: TrainSettings = TrainSettings()
+    out: str = "auto"
+    """The run folder; auto: runs/<name of the data file>."""
+    seed: int = Field(default=0, ge=0)
+    """Fixes the split, the order of rows, new weights and dropout."""
+    track: list[Literal["tensorboard", "mlflow", "wandb", "trackio"]] = Field(default_factory=list)
+    """Experiment trackers that also receive the steps (through Accelerate)."""
+
+    def section(self, name: str) -> Settings:
+        """The settings of the task or method called `name`."""
+        return getattr(self, name.rpartition(".")[2])
+
+    def replace(self, **changes: Any) -> Recipe:
+        """A copy with some values changed; nested values merge: `recipe.replace(train={"epochs": 3.0})`."""
+        given = self.model_dump(exclude_unset=True)
+        for key, value in changes.items():
+            given[key] = {**given.get(key, {}), **value} if isinstance(value, dict) else value
+        return make(given)
+
+    def complete(self) -> dict[str, Any]:
+        """Every setting that has an effect on this run, defaults included, as plain values."""
+        plain = self.model_dump(mode="json")
+        unused = [name for kind in ("tasks", "methods") for name in registry.available(kind)]
+        return {key: value for key, value in plain.items() if key not in unused or key in (self.task, self.method)}
+
+    def to_yaml(self) -> str:
+        """The complete recipe as YAML, which reads back equal."""
+        text = StringIO()
+        yaml = YAML()
+        yaml.default_flow_style = False
+        yaml.dump(self.complete(), text)
+        return text.getvalue()
+
+
+@functools.cache
+def recipe_class() -> type[Recipe]:
+    """`Recipe` with one section for each task and method there is. Imports the plug-ins' files, not torch."""
+    sections: dict[str, Any] = {}
+    for kind in ("tasks", "methods"):
+        for name in registry.available(kind):
+            settings = registry.resolve(kind, name).Settings
+            sections[name] = (settings, settings())
+    return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, **sections)
+
+
+def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Reads a recipe from a YAML (or JSON) file.
+
+    Args:
+        path: the file.
+        overrides: nested values that win over the file, e.g. from `parse_assignments`.
+
+    Raises:
+        RecipeError: with every problem at once, each with its line.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        document = YAML().load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"Cannot read the recipe {path}: {error}.") from error
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise RecipeError(f"{path}:{line}: not valid YAML: {error.problem}.") from error
+    if not isinstance(document, Mapping):
+        raise RecipeError(f"{path}:1: a recipe is a mapping of settings, such as 'data: tickets.csv'.")
+    return make(_merge(_plain(document), overrides or {}), source=str(path), document=document)
+
+
+def make(values: Mapping[str, Any], *, source: str = "", document: Any = None) -> Recipe:
+    """Checks nested plain values and returns the recipe; `source` and `document` give messages their file and line."""
+    problems: list[str] = []
+    recipe = None
+    try:
+        recipe = recipe_class().model_validate(dict(values))
+    except ValidationError as error:
+        problems = [_explain(item, source, document) for item in error.errors()]
+    problems += [_place(key, source, document) + message for key, message in _conflicts(values)]
+    if problems or recipe is None:
+        raise RecipeError("The recipe cannot be used:", problems=problems)
+    return recipe
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """`["train.learning_rate=2e-4", "lora.rank=8"]` as nested values; the right side is read as YAML."""
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise RecipeError(f"'{assignment}' is not a setting: write key=value, such as train.epochs=3.")
+        try:
+            value = _plain(YAML(typ="safe", pure=True).load(text)) if text.strip() else None
+        except MarkedYAMLError as error:
+            raise RecipeError(f"The value in '{assignment}' is not valid YAML: {error.problem}.") from error
+        values = _merge(values, _nested(key.split("."), value))
+    return values
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a recipe, from which editors complete."""
+    return recipe_class().model_json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+
+
+def _nested(keys: list[str], value: Any) -> dict[str, Any]:
+    return {keys[0]: _nested(keys[1:], value) if len(keys) > 1 else value}
+
+
+def _plain(value: Any) -> Any:
+    """Round-trip YAML values as plain dict, list, str, int, float, bool, None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool) or value is None:
+        return value
+    return next((kind(value) for kind in (int, float, str) if isinstance(value, kind)), value)
+
+
+def _merge(under: Any, over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under) if isinstance(under, Mapping) else {}
+    if isinstance(under, str) and over:  # `model: name` beside `model.dtype=...`: the bare form names the first field
+        merged = {
+            (
+                "path"
+                if "path" in DataSettings.model_fields and not over.keys() - DataSettings.model_fields.keys()
+                else "name"
+            ): under
+        }
+    for key, value in over.items():
+        merged[key] = _merge(merged.get(key), value) if isinstance(value, Mapping) else value
+    return merged
+
+
+def _explain(item: Any, source: str, document: Any) -> str:
+    path = [str(part) for part in item["loc"] if not _is_branch(part)]
+    key = ".".join(path)
+    if item["type"] == "extra_forbidden":
+        known = _fields_at(path[:-1])
+        return f"{_place(path, source, document)}unknown setting '{key}'. {nearest(path[-1], known)}"
+    if item["type"] == "missing":
+        return f"{_place(path[:-1], source, document)}'{key}' is missing."
+    shown = json.dumps(item["input"], default=str)[:60]
+    return f"{_place(path, source, document)}'{key}' is {shown}: {item['msg'][0].lower()}{item['msg'][1:]}."
+
+
+def _is_branch(part: Any) -> bool:
+    """Pydantic names the branch of a union in `loc` (`float`, `literal['auto']`, ...); those are not keys."""
+    return isinstance(part, str) and (
+        part in {"float", "int", "str", "none"} or part.startswith(("literal[", "constrained"))
+    )
+
+
+def _fields_at(path: list[str]) -> list[str]:
+    owner: Any = recipe_class()
+    for part in path:
+        owner = owner.model_fields[part].annotation
+    return list(owner.model_fields)
+
+
+def _place(path: Any, source: str, document: Any) -> str:
+    """`file:line: ` of a key, or nothing when the value did not come from a file."""
+    keys = [path] if isinstance(path, str) else list(path)
+    line: int | None = None
+    node: Any = document
+    for key in keys:
+        if not hasattr(node, "lc") or key not in node:
+            return f"{source}: " if source and line is None else (f"{source}:{line}: " if line else "")
+        line, node = node.lc.key(key)[0] + 1, node[key]
+    return f"{source}:{line}: " if source and line else (f"{source}: " if source else "")
+
+
+def _conflicts(values: Mapping[str, Any]) -> list[tuple[list[str], str]]:
+    """Settings that contradict each other or would have no effect, found on what was written, not on defaults."""
+    found: list[tuple[list[str], str]] = []
+    train = values.get("train") if isinstance(values.get("train"), Mapping) else {}
+    model = values.get("model") if isinstance(values.get("model"), Mapping) else {}
+    task, method = values.get("task", "auto"), values.get("method", Recipe.model_fields["method"].default)
+    for kind, chosen in (("tasks", task), ("methods", method)):
+        names = registry.available(kind)
+        if isinstance(chosen, str) and chosen != "auto" and "." not in chosen and chosen not in names:
+            found.append(([kind[:-1]], f"unknown {kind[:-1]} '{chosen}'. {nearest(chosen, names)}"))
+        found += [
+            ([name], f"'{name}' has no effect: the {kind[:-1]} is '{chosen}'.")
+            for name in names
+            if values.get(name) and name != chosen and chosen != "auto"
+        ]
+    assert isinstance(train, Mapping) and isinstance(model, Mapping)
+    if train.get("epochs", "auto") != "auto" and train.get("max_steps"):
+        found.append((["train", "max_steps"], "give either train.epochs or train.max_steps, not both."))
+    if model.get("from_scratch") and method in ("lora", "last_layers", "head"):
+        found.append(
+            (
+                ["model", "from_scratch"],
+                f"model.from_scratch with method '{method}' leaves most weights random. Use method: full.",
+            )
+        )
+    return found
+
+
+def from_source(source: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe from a recipe file, or from a path to data with everything else by default."""
+    if source.endswith((".yaml", ".yml")):
+        return load(source, overrides)
+    data = overrides.get("data", {}) if overrides else {}
+    return make(_merge({"data": {"path": source, **data}}, overrides or {}))

@@ -1,0 +1,183 @@
+"""The model card: a README.md as model hubs read it, with the evidence in it and nothing that was not measured.
+
+Returns text; writes no file. Keys that `about` lacks leave their line out: nothing is guessed, the licence least.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypedDict
+
+from finesmith.evidence.verdict import number, signed
+from finesmith.report import usage, words
+from finesmith.types import Estimate, Evidence
+
+
+class About(TypedDict, total=False):
+    """What a card says about a run beside its evidence. All keys are optional."""
+
+    name: str  # of the tuned model, the title of the card
+    model: str  # the model that was tuned, as it was given
+    base_model: str  # its id on a hub; left out where it is a folder
+    method: str  # lora, full, ...
+    adapter: bool  # whether the files are an adapter for `model`
+    labels: Sequence[str]  # of a classifier
+    path: str  # where the model's files lie; "path/to/run" where unknown
+    license: str  # SPDX id
+    data: str  # the file or data set
+    rows: Mapping[str, int]  # train, validation, test
+    split_hash: str
+    notes: Sequence[str]  # how the parts of the data came about, what was noticed
+    seed: int
+    recipe: str  # the complete recipe as YAML
+    versions: Mapping[str, str]  # of the libraries
+    machine: str
+
+
+def render(evidence: Evidence, about: About) -> str:
+    """The card as Markdown with a YAML front matter."""
+    sections = [
+        _front_matter(evidence, about),
+        _what(evidence, about),
+        _results(evidence),
+        _classes(evidence),
+        _bullets("Not measured", [f"{what}: {why}" for what, why in evidence.not_measured.items()]),
+        "## How to use\n\n" + usage.snippets(evidence.task, about),
+        _bullets("Training data", _data(about)),
+        _settings(evidence, about),
+        _bullets("Limits", _limits(evidence)),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _front_matter(evidence: Evidence, about: About) -> str:
+    """What a hub indexes. Strings are written as JSON, which YAML reads as they are."""
+    lines = [f"library_name: {'peft' if about.get('adapter') else 'transformers'}"]
+    lines += [f"{key}: {_quoted(about[key])}" for key in ("base_model", "license") if about.get(key)]
+    if evidence.task in usage.PIPELINES:
+        lines.append(f"pipeline_tag: {usage.PIPELINES[evidence.task]}")
+    tags = ["finesmith", *([about["method"]] if "method" in about else [])]
+    for key, values in (("tags", tags), ("metrics", words.metric_names(evidence))):
+        lines += [f"{key}:", *(f"- {_quoted(value)}" for value in values)]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _what(evidence: Evidence, about: About) -> str:
+    name = about.get("name", "A tuned model")
+    base = f" `{about['model']}`" if "model" in about else " a pretrained model"
+    method = f" with the method `{about['method']}`" if "method" in about else ""
+    data = f" on `{about['data']}`" if "data" in about else ""
+    made = f"Fine-tuned with Finesmith from{base}{method}{data} for {evidence.task}."
+    return f"# {name}\n\n{made}\n\n> {evidence.verdict}"
+
+
+def _results(evidence: Evidence) -> str:
+    """The primary metric with gains, the other metrics, and how the intervals were made."""
+    names = words.metric_names(evidence)
+    tables = [_primary(evidence)] + ([_others(evidence, names[1:])] if len(names) > 1 else [])
+    note = (
+        "All rows are of the test split, which chose no setting of the model; n says how many a system answered, and "
+        "gains are over the rows that both answered. Intervals are 95 %: Wilson's for a share and Newcombe's for a "
+        "paired difference of shares, a bootstrap over rows for other metrics. They cover the choice of test rows, "
+        "not of the training seed."
+    )
+    return "\n\n".join(["## Results", *tables, note])
+
+
+def _primary(evidence: Evidence) -> str:
+    metric = words.metric_named(evidence.metric)
+    rows = []
+    for system, scores in evidence.systems.items():
+        if (estimate := scores.get(evidence.metric)) is not None:
+            gain = evidence.gains.get(system)
+            gained = f"{signed(metric, gain.value)} ({words.signed_interval(metric, gain)})" if gain else ""
+            rows.append([words.system_title(system), _value(evidence.metric, estimate), str(estimate.n), gained])
+    return _table(["system", f"{words.heading(metric)} (95 % interval)", "n", "tuned gains (95 % interval)"], rows)
+
+
+def _others(evidence: Evidence, names: Sequence[str]) -> str:
+    rows = [
+        [words.system_title(system), *(_value(n, scores[n], rows=True) if n in scores else "-" for n in names)]
+        for system, scores in evidence.systems.items()
+        if any(name in scores for name in names)
+    ]
+    return _table(["system", *(words.heading(words.metric_named(name)) for name in names)], rows)
+
+
+def _value(name: str, estimate: Estimate, *, rows: bool = False) -> str:
+    metric = words.metric_named(name)
+    interval = words.interval(metric, estimate)
+    return f"{number(metric, estimate.value)} ({interval}{f', n = {estimate.n}' if rows else ''})"
+
+
+def _classes(evidence: Evidence, *, limit: int = 10) -> str:
+    """The weakest classes and the commonest confusions of the tuned model, where `details` has them."""
+    classes = sorted(evidence.details.get("per_class", ()), key=lambda row: (row["f1"], row["label"]))[:limit]
+    pairs = evidence.details.get("confusions", ())[:limit]
+    parts = []
+    if classes:
+        rows = [
+            [r["label"], *(f"{r[key]:.2f}" for key in ("precision", "recall", "f1")), str(r["support"])]
+            for r in classes
+        ]
+        parts += ["## Weakest classes", _table(["class", "precision", "recall", "F1", "test rows"], rows)]
+    if pairs:
+        rows = [[pair["target"], pair["output"], str(pair["count"])] for pair in pairs]
+        parts += ["Most frequent confusions:", _table(["class", "taken for", "test rows"], rows)]
+    return "\n\n".join(parts)
+
+
+def _data(about: About) -> list[str]:
+    counts = ", ".join(f"{part} {count:,}" for part, count in about.get("rows", {}).items())
+    hashed = f"Split `{about['split_hash'][:16]}` (SHA-256 of the ids in each part)" if "split_hash" in about else ""
+    return [line for line in (f"Rows: {counts}" if counts else "", hashed, *about.get("notes", ())) if line]
+
+
+def _settings(evidence: Evidence, about: About) -> str:
+    """Seed, costs, machine, versions, and the complete recipe."""
+    lines = [f"Seed: {about['seed']}"] if "seed" in about else []
+    lines += [f"Cost: {', '.join(words.costs(evidence.costs))}"] if evidence.costs else []
+    lines += [f"Machine: {about['machine']}"] if "machine" in about else []
+    versions = ", ".join(f"{library} {version}" for library, version in about.get("versions", {}).items())
+    lines += [f"Versions: {versions}"] if versions else []
+    recipe = fenced(about["recipe"], "yaml") if "recipe" in about else ""
+    body = [part for part in ("\n".join(f"- {line}" for line in lines), recipe) if part]
+    return "\n\n".join(["## Settings", *body]) if body else ""
+
+
+def _limits(evidence: Evidence) -> list[str]:
+    limits = [
+        "The scores hold for rows like those of the test set; on other inputs nothing was measured.",
+        "One training run: another seed may give another model.",
+        "The model inherits the knowledge, the gaps and the biases of the model it was tuned from.",
+    ]
+    if len(evidence.gains.keys() - {"base"}) > 1:
+        limits.append("The strongest opponent was picked on the test rows, which leans against the tuned model.")
+    return limits
+
+
+def _bullets(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([f"## {title}", "", *(f"- {line}" for line in lines)]) if lines else ""
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; text columns left, the others right."""
+    marks = ["---", *["---:"] * (len(heads) - 1)]
+    return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in [heads, marks, *rows])
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def fenced(text: str, language: str) -> str:
+    """A code block whose fence is longer than any in the text."""
+    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _quoted(text: object) -> str:
+    return json.dumps(text, ensure_ascii=False)

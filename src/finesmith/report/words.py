@@ -1,0 +1,82 @@
+"""Numbers and names in words, for tables and cards: durations, sizes, costs, what systems and metrics are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from finesmith import registry
+from finesmith.evidence.verdict import number, signed
+from finesmith.metrics.base import Metric
+from finesmith.types import Estimate, Evidence
+
+
+def metric_named(name: str) -> Metric:
+    """The metric plug-in that an evidence's key names."""
+    return registry.resolve("metrics", name)
+
+
+def system_title(name: str) -> str:
+    """What a system is called: the title of a baseline, otherwise its own name."""
+    return registry.resolve("baselines", name).title if name in registry.available("baselines") else name
+
+
+def metric_names(evidence: Evidence) -> list[str]:
+    """Every metric that some system has, the primary one first."""
+    return list(dict.fromkeys([evidence.metric, *(name for scores in evidence.systems.values() for name in scores)]))
+
+
+def interval(metric: Metric, estimate: Estimate) -> str:
+    """`0.861 to 0.884`."""
+    return f"{number(metric, estimate.low)} to {number(metric, estimate.high)}"
+
+
+def signed_interval(metric: Metric, estimate: Estimate) -> str:
+    """`+0.140 to +0.300`."""
+    return f"{signed(metric, estimate.low)} to {signed(metric, estimate.high)}"
+
+
+def heading(metric: Metric) -> str:
+    """The metric's title, its unit, and the direction where lower is better."""
+    unit = f", {metric.unit}" if metric.unit not in ("", metric.title) else ""
+    return f"{metric.title}{unit}{'' if metric.higher_is_better else ' (lower is better)'}"
+
+
+def duration(seconds: float) -> str:
+    """`0.8 s`, `45 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def size(num_bytes: float) -> str:
+    """`812 B`, `4.3 MB`, `1.2 GB`; powers of 1000."""
+    for unit in ("B", "kB", "MB"):
+        if num_bytes < 999.5:
+            return f"{num_bytes:.0f} B" if unit == "B" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} GB"
+
+
+def costs(values: Mapping[str, float]) -> list[str]:
+    """What the run took, one phrase each; a cost that is unknown here keeps its own name."""
+    left = dict(values)
+    phrases = []
+    if "seconds" in left:
+        phrases.append(duration(left.pop("seconds")))
+    if "peak_memory_bytes" in left:
+        phrases.append(f"peak memory {size(left.pop('peak_memory_bytes'))}")
+    if "trainable_parameters" in left:
+        phrases.append(_parameters(left.pop("trainable_parameters"), left.pop("total_parameters", 0)))
+    if "saved_bytes" in left:
+        phrases.append(f"{size(left.pop('saved_bytes'))} saved")
+    return phrases + [f"{name.replace('_', ' ')} {value:g}" for name, value in left.items()]
+
+
+def _parameters(trainable: float, total: float) -> str:
+    share = f" of {total:,.0f} ({trainable / total:.2%})" if total else ""
+    return f"{trainable:,.0f}{share} parameters trained"

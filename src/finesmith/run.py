@@ -1,0 +1,219 @@
+"""One run from top to bottom: the order of the stages and nothing else.
+
+read -> split -> fit the task -> load -> prove -> encode -> open weights -> train -> save -> reload -> evidence
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finesmith import recipe as recipes
+from finesmith.data import read, shapes, split
+from finesmith.data.settings import DataSettings
+from finesmith.errors import DataError, FinesmithError, RecipeError
+from finesmith.evidence import plain
+from finesmith.recipe import Recipe
+from finesmith.runfolder import RunFolder, free_name
+from finesmith.types import Evidence, Example, Message, Prediction, Splits, Target
+from finesmith.watch import Watcher
+
+DEFAULT = {part: DataSettings.model_fields[part].default for part in ("validation", "test")}
+SHAPES = {"classification": "labels", "text": "text"}
+"""Shapes that a task asks for; generation takes whichever of its shapes the data has."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of a recipe: a folder with the model and the evidence."""
+
+    path: Path
+
+    @property
+    def evidence(self) -> Evidence:
+        """Every system on the locked test rows, the gains, the verdict."""
+        return plain.from_json(RunFolder(self.path).read_json("evidence.json"))
+
+    @property
+    def recipe(self) -> Recipe:
+        """What was asked, with every default and automatic value filled in."""
+        return recipes.load(RunFolder(self.path).require("recipe.yaml"))
+
+    def predict(self, inputs: Sequence[Any], *, watcher: Watcher | None = None) -> list[Prediction]:
+        """Answers of the tuned model to texts (or lists of messages)."""
+        from finesmith import predictor
+
+        with (watcher or Watcher()).progress("answering", len(inputs)) as progress:
+            return predictor.load(self.path).predict(inputs, progress=progress)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The data side of a run, before any model is loaded."""
+
+    recipe: Recipe
+    splits: Splits
+    rejected: tuple[Any, ...]
+    sources: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def prepare(recipe: Recipe) -> Prepared:
+    """Reads and splits the data and settles the task. No torch.
+
+    Raises:
+        DataError: rows that cannot be used.
+        RecipeError: a task that does not fit the shape of the data.
+    """
+    settings = recipe.data
+    dataset = read.read(
+        settings.path,
+        columns=settings.columns or None,
+        max_bad_rows=settings.max_bad_rows,
+        format=None if settings.format == "auto" else settings.format,
+        shape=SHAPES.get(recipe.task),
+    )
+    fitting = shapes.shape_task(dataset.shape)
+    if recipe.task not in ("auto", fitting):
+        raise RecipeError(
+            f"task is '{recipe.task}', but the data has the shape '{dataset.shape}', which is for {fitting}."
+        )
+    shares = _shares(settings, dataset.parts)
+    splits = split.split(
+        dataset,
+        validation=shares["validation"] or DEFAULT["validation"],
+        test=shares["test"] or DEFAULT["test"],
+        seed=recipe.seed,
+    )
+    out = recipe.out if recipe.out != "auto" else str(free_name(Path("runs") / _stem(settings.path)))
+    settled = recipe.replace(task=fitting, out=out, data=shares)
+    variants = shapes.label_variants(_labels(splits)) if fitting == "classification" else []
+    notes = [f"labels that differ only in case or spaces: {' / '.join(map(repr, group))}" for group in variants]
+    return Prepared(settled, splits, dataset.rejected, dataset.sources, (*dataset.notes, *splits.notes, *notes))
+
+
+def tune(recipe: Recipe, *, watcher: Watcher | None = None) -> Run:
+    """Runs a recipe from the data to the evidence.
+
+    Raises:
+        FinesmithError: anything the user can mend; nothing half-written stays behind.
+    """
+    watcher = watcher or Watcher()
+    prepared = prepare(recipe)
+    folder = RunFolder.create(prepared.recipe.out)
+    try:
+        return _tune(prepared, folder, watcher, resume=False)
+    finally:
+        folder.release()
+
+
+def resume(path: str | Path, *, watcher: Watcher | None = None) -> Run:
+    """Goes on with a run that was stopped or killed, bit for bit as if it had not been.
+
+    Raises:
+        RunError: there is nothing to go on with.
+        DataError: the data is no longer what the run began with.
+    """
+    folder = RunFolder.reopen(path)
+    try:
+        recipe = recipes.load(folder.require("recipe.yaml")).replace(out=str(path))
+        prepared = prepare(recipe)
+        if prepared.splits.hash != folder.read_json("splits.json")["hash"]:
+            raise DataError(
+                f"The data at {recipe.data.path} has changed since the run began.",
+                hint="Restore it, or start a new run with --out.",
+            )
+        return _tune(prepared, folder, watcher or Watcher(), resume=True)
+    finally:
+        folder.release()
+
+
+def _tune(prepared: Prepared, folder: RunFolder, watcher: Watcher, *, resume: bool) -> Run:
+    from finesmith import stages  # torch from here on
+
+    for note in prepared.notes:
+        watcher.note(note)
+    began = time.time()
+    try:
+        ready = stages.build(prepared.recipe, prepared.splits, watcher)
+        _write_beginning(folder, prepared, ready.recipe, ready.over_length)
+        trained = stages.train(ready, prepared.splits, folder, watcher, resume=resume)
+        stages.deliver(ready, folder)
+    except FinesmithError:
+        if not resume and not folder.file("checkpoint").exists():
+            for name in ("recipe.yaml", "splits.json", "rejected.jsonl", "steps.jsonl", "manifest.json"):
+                folder.remove(name)  # it failed before step 1: leave nothing half-written
+        raise
+    evidence, predictions = stages.measure(ready, prepared.splits, folder, trained, watcher)
+    for name, rows in predictions.items():
+        folder.write_lines(f"predictions/{name}.jsonl", _prediction_rows(rows, prepared.splits.test))
+    facts = {
+        **stages.manifest(ready, trained),
+        "data": {
+            "sources": dict(prepared.sources),
+            "split": prepared.splits.hash,
+            "rows": _counts(prepared.splits),
+            "rejected": len(prepared.rejected),
+            "over_length": len(ready.over_length),
+        },
+        "seconds": {**trained.seconds, "all": time.time() - began},
+        "notes": [*prepared.notes, *ready.notes],
+    }
+    folder.write_json("manifest.json", facts)
+    folder.write_text("README.md", stages.card(ready, evidence, facts))
+    folder.remove("checkpoint")
+    folder.write_json("evidence.json", plain.as_json(evidence))
+    return Run(folder.path)
+
+
+def _shares(settings: DataSettings, parts: Mapping[str, Any]) -> dict[str, float | None]:
+    """The shares of validation and test rows; None for a part that the data comes with."""
+    shares: dict[str, float | None] = {}
+    for part in ("validation", "test"):
+        asked = getattr(settings, part)
+        if part in parts and part in settings.model_fields_set and asked is not None:
+            raise RecipeError(f"data.{part} has no effect: the data comes with its own {part} part.")
+        if part not in parts and asked is None:
+            raise RecipeError(f"data.{part} is null, but the data has no {part} part. Give a share, such as 0.1.")
+        shares[part] = None if part in parts else asked
+    return shares
+
+
+def _write_beginning(folder: RunFolder, prepared: Prepared, recipe: Recipe, over_length: Sequence[str]) -> None:
+    ids = {part: [example.id for example in getattr(prepared.splits, part)] for part in ("train", "validation", "test")}
+    folder.write_text("recipe.yaml", recipe.to_yaml())
+    folder.write_json("splits.json", {"hash": prepared.splits.hash, **ids})
+    rejected = [{"origin": str(row.origin), "reason": row.reason, "row": row.text} for row in prepared.rejected]
+    rejected += [
+        {"origin": origin, "reason": f"longer than max_length, {recipe.data.over_length}"} for origin in over_length
+    ]
+    if rejected:
+        folder.write_lines("rejected.jsonl", rejected)
+
+
+def _prediction_rows(rows: Iterable[Prediction], examples: Sequence[Example]) -> list[dict[str, Any]]:
+    targets = {example.id: example.target for example in examples}
+    return [
+        {"id": row.id, "output": row.output, "target": _target(targets[row.id]), "scores": dict(row.scores)}
+        for row in rows
+    ]
+
+
+def _target(target: Target) -> Any:
+    return target.content if isinstance(target, Message) else target
+
+
+def _counts(splits: Splits) -> dict[str, int]:
+    return {part: len(getattr(splits, part)) for part in ("train", "validation", "test")}
+
+
+def _labels(splits: Splits) -> Iterable[str]:
+    for example in splits.train:
+        yield from example.target if isinstance(example.target, tuple) else [str(example.target)]
+
+
+def _stem(path: str) -> str:
+    return Path(path.replace(":", "-")).name.split(".")[0] or "run"

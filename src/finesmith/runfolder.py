@@ -1,0 +1,211 @@
+"""A run on disk: its layout, and the only code that reads or writes it.
+
+recipe.yaml      what was asked, complete                splits.json   row ids of each part, and their hash
+manifest.json    versions, hashes, device, durations     steps.jsonl   one line a step or evaluation
+rejected.jsonl   rows that could not be used             predictions/  one file a system, test rows
+model/           the result in the standard layout       checkpoint/   state to go on from; removed at the end
+evidence.json    written last: its presence means the run is finished
+README.md        the model card
+
+Every file is written under a temporary name and then renamed; one process at a time holds `lock`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from safetensors import SafetensorError
+
+from finesmith.errors import RunError
+
+
+class RunFolder:
+    """A run's folder. Open it with `create`, `reopen` (both take the lock) or `RunFolder(path)` to read."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._locked = False
+
+    @classmethod
+    def create(cls, path: str | Path) -> Self:
+        """A new run folder, locked.
+
+        Raises:
+            RunError: the folder holds another run or other files, or cannot be made.
+        """
+        folder = cls(path)
+        if folder.path.is_file():
+            raise RunError(f"'{path}' is a file; a run needs a folder.", hint="Choose another folder with --out.")
+        if folder.path.exists() and any(folder.path.iterdir()):
+            raise RunError(f"'{path}' {folder._describe()}", hint=folder._way_out())
+        with _writing(folder.path):
+            folder.path.mkdir(parents=True, exist_ok=True)
+        folder._lock()
+        return folder
+
+    @classmethod
+    def reopen(cls, path: str | Path) -> Self:
+        """An unfinished run, locked, to go on with.
+
+        Raises:
+            RunError: there is no run, or it is finished, or another process has it.
+        """
+        folder = cls(path)
+        folder.require("recipe.yaml")
+        if folder.finished:
+            raise RunError(f"The run '{path}' is finished.", hint=f"See it with: finesmith show {path}")
+        folder._lock()
+        return folder
+
+    @property
+    def finished(self) -> bool:
+        """Whether the evidence has been written."""
+        return (self.path / "evidence.json").exists()
+
+    def file(self, name: str) -> Path:
+        """The path of a file in the run."""
+        return self.path / name
+
+    def require(self, name: str) -> Path:
+        """The path of a file that must be there.
+
+        Raises:
+            RunError: it is not.
+        """
+        if not self.path.is_dir():
+            raise RunError(f"There is no run folder '{self.path}'.", hint="`finesmith tune` makes one.")
+        if not self.file(name).exists():
+            state = "has not finished" if self.file("recipe.yaml").exists() else "is not a run"
+            raise RunError(f"'{self.path}' {state}: it has no {name}.", hint=self._way_out())
+        return self.file(name)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a text file in one piece."""
+        self.write_with(name, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Writes plain values as JSON."""
+        self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def write_lines(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Writes rows as JSONL."""
+        self.write_text(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+    def write_with(self, name: str, write: Callable[[Path], Any]) -> None:
+        """Lets `write` make a file or folder under a temporary name and renames it when it is complete.
+
+        Raises:
+            RunError: the disk is full or the place cannot be written; nothing half-written stays.
+        """
+        target = self.file(name)
+        part = target.with_name(f".{target.name}.part")
+        try:
+            with _writing(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write(part)
+                if target.is_dir():
+                    shutil.rmtree(target)
+                os.replace(part, target)
+        finally:
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink(missing_ok=True)
+
+    def append(self, name: str, row: Mapping[str, Any]) -> None:
+        """Adds one line to a JSONL log."""
+        with _writing(self.file(name)), self.file(name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Plain values from a JSON file of the run."""
+        return json.loads(self.require(name).read_text(encoding="utf-8"))
+
+    def read_lines(self, name: str) -> Iterator[dict[str, Any]]:
+        """Rows of a JSONL file of the run."""
+        with self.require(name).open(encoding="utf-8") as file:
+            for line in file:
+                yield json.loads(line)
+
+    def cut_steps(self, last: int) -> None:
+        """Removes log lines after a step, so that a resumed run does not log it twice."""
+        if self.file("steps.jsonl").exists():
+            self.write_lines("steps.jsonl", [row for row in self.read_lines("steps.jsonl") if row["step"] <= last])
+
+    def remove(self, name: str) -> None:
+        """Removes a file or folder of the run, if it is there."""
+        target = self.file(name)
+        if target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Gives the lock back; a folder in which nothing was written is removed again."""
+        if self._locked:
+            self.file("lock").unlink(missing_ok=True)
+            self._locked = False
+            if self.path.is_dir() and not any(self.path.iterdir()):
+                self.path.rmdir()
+
+    def _lock(self) -> None:
+        try:
+            handle = os.open(self.file("lock"), os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            holder = self.file("lock").read_text(encoding="utf-8").strip()
+            if holder.isdigit() and _alive(int(holder)):
+                raise RunError(
+                    f"The run '{self.path}' is being written by process {holder}.",
+                    hint="Wait for it, or choose another folder with --out.",
+                ) from None
+            self.file("lock").unlink()  # its holder was killed
+            return self._lock()
+        with os.fdopen(handle, "w") as file:
+            file.write(str(os.getpid()))
+        self._locked = True
+        return None
+
+    def _describe(self) -> str:
+        if self.finished:
+            return "holds a finished run."
+        return (
+            "holds an unfinished run." if self.file("recipe.yaml").exists() else "is a folder with other files in it."
+        )
+
+    def _way_out(self) -> str:
+        if self.finished or not self.file("recipe.yaml").exists():
+            return "Choose another folder with --out."
+        return f"Go on with it: finesmith resume {self.path}; or choose another folder with --out."
+
+
+def free_name(wanted: Path) -> Path:
+    """`wanted`, or `wanted-2`, `wanted-3`, ... where that is taken."""
+    names = (wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}") for number in range(1, 100_000))
+    return next(path for path in names if not path.exists())
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except RunError:
+        raise
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise RunError(f"Cannot write {path}: {reason}.", hint="Is the disk full or the folder read-only?") from error
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,121 @@
+"""LP-FT: the head is fitted on frozen features before the trunk moves (Kumar et al. 2022, arXiv 2202.10054).
+
+A logistic regression on what the head's last linear layer sees, written into that layer. So fine-tuning begins at the
+linear probe and does not first spoil the pretrained features with the gradients of a random head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from finesmith.tasks.base import Encoded, Progress, silent
+from finesmith.tasks.classification import Classification, run_batches
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from finesmith.models.load import Loaded
+
+STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+
+
+def fit_head(
+    task: Classification,
+    loaded: Loaded,
+    train: Sequence[Encoded],
+    validation: Sequence[Encoded],
+    *,
+    progress: Progress = silent,
+) -> str:
+    """Fits the last linear layer of the head; its regularisation is chosen on the validation rows. Returns a note."""
+    layer = last_linear(loaded.model, task)
+    features = [_features(loaded, layer, part, progress) for part in (train, validation)]
+    targets = [np.stack([item.target for item in part if item.target is not None]) for part in (train, validation)]
+    scale = features[0].std(axis=0) + 1e-6
+    middle = features[0].mean(axis=0) if layer.bias is not None else np.zeros_like(scale)
+    scaled = [(part - middle) / scale for part in features]
+    fits = [
+        (strength, *_regression(task, scaled[0], targets[0], strength, layer.bias is not None))
+        for strength in STRENGTHS
+    ]
+    losses = [_loss(task, scaled[1] @ weight.T + bias, targets[1]) for _, weight, bias in fits]
+    strength, weight, bias = fits[int(np.argmin(losses))]
+    weight = weight / scale
+    _write(layer, weight, bias - weight @ middle)
+    return f"head fitted on frozen features first (logistic regression, C = {strength:g})"
+
+
+def last_linear(model: nn.Module, task: Classification) -> nn.Linear:
+    """The layer that gives the K logits: the last linear one in the head with K outputs."""
+    from torch import nn
+
+    head = task.head(model)
+    layers = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name.split(".")[0] in head and module.out_features == len(task.labels)
+    ]
+    return layers[-1]
+
+
+def _features(loaded: Loaded, layer: nn.Linear, items: Sequence[Encoded], progress: Progress) -> np.ndarray:
+    """What the layer sees at the position the model classifies from: [rows, D]."""
+    seen: list[torch.Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+
+    def forward(batch: dict[str, Any]) -> Any:
+        seen.clear()
+        loaded.model(**batch)
+        features = seen[0]
+        if features.dim() == 2:
+            return features
+        last = (
+            (batch["input_ids"] != loaded.tokenizer.pad_token_id).int().cumsum(1).argmax(1)
+        )  # decoders score every token
+        return features[range(len(features)), last]
+
+    try:
+        return run_batches(loaded, [item.tokens.tolist() for item in items], forward, progress=progress)
+    finally:
+        handle.remove()
+
+
+def _regression(
+    task: Classification, features: np.ndarray, targets: np.ndarray, strength: float, intercept: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [K, D] and biases [K] of a logistic regression, one for all labels or one for each."""
+    from sklearn.linear_model import LogisticRegression
+
+    def fit(target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if len(np.unique(target)) < 2:  # a label that holds in every row or in none: a constant
+            return np.zeros((1, features.shape[1])), np.full(1, 4.0 if target.all() else -4.0) * intercept
+        model = LogisticRegression(C=strength, max_iter=200, fit_intercept=intercept).fit(features, target)
+        return model.coef_, np.broadcast_to(model.intercept_, len(model.coef_))
+
+    if task.multi_label:
+        parts = [fit(targets[:, label]) for label in range(targets.shape[1])]
+        return np.concatenate([weight for weight, _ in parts]), np.concatenate([bias for _, bias in parts])
+    weight, bias = fit(targets)
+    if len(task.labels) == 2:  # one row of weights for the second class: split it between both
+        return np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    return weight, bias
+
+
+def _loss(task: Classification, logits: np.ndarray, targets: np.ndarray) -> float:
+    if task.multi_label:
+        return float(np.mean(np.logaddexp(0, logits) - targets * logits))
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(targets)), targets]))
+
+
+def _write(layer: nn.Linear, weight: np.ndarray, bias: np.ndarray) -> None:
+    import torch
+
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weight))
+        if layer.bias is not None:
+            layer.bias.copy_(torch.from_numpy(bias))

@@ -1,0 +1,138 @@
+"""How a conversation becomes text: the model's own chat template, or a stated plain one, and what ends a turn.
+
+Training and inference both go through this file, so that they cannot differ; `proof.py` then checks on real rows that
+they do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from finesmith.errors import ModelError, ProofError
+from finesmith.types import Conversation, Message
+
+PLAIN = """\
+{{ bos }}{% for message in messages %}\
+{% if message['role'] == 'system' %}{{ message['content'] }}
+
+{% elif message['role'] == 'assistant' %}### Answer:
+{{ message['content'] }}{{ eos_token }}
+
+{% elif message['role'] == 'tool' %}### Result:
+{{ message['content'] }}
+
+{% else %}### Request:
+{{ message['content'] }}
+
+{% endif %}{% endfor %}{% if add_generation_prompt %}### Answer:
+{% endif %}"""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One assistant turn as text: what the model is sent, and what it must answer, terminator included."""
+
+    prompt: str
+    completion: str
+    message: Message
+
+
+def settle(tokenizer: Any, choice: str) -> str:
+    """Gives the tokenizer the template of this run (`auto`, `chat` or `plain`) and returns a note that names it.
+
+    Raises:
+        ModelError: `chat` for a model that has no template; a plain template for a tokenizer without an end token.
+    """
+    if choice == "chat" and not tokenizer.chat_template:
+        raise ModelError(
+            "generation.template is 'chat', but this model has no chat template.", hint="Use auto or plain."
+        )
+    if tokenizer.chat_template and choice != "plain":
+        return "the model's own chat template"
+    if tokenizer.eos_token is None:
+        raise ModelError("The tokenizer has no end token, so that an answer could never stop.")
+    tokenizer.chat_template = PLAIN.replace("{{ bos }}", "{{ bos_token }}" if adds_bos(tokenizer) else "")
+    return "a plain template (### Request / ### Answer), as the model has no chat template of its own"
+
+
+def adds_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer by itself puts a start token before a text."""
+    tokens = tokenizer("a", verbose=False)["input_ids"]
+    return tokenizer.bos_token_id is not None and bool(tokens) and tokens[0] == tokenizer.bos_token_id
+
+
+def render(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any], *, ask: bool) -> str:
+    """The text of a conversation; with `ask`, up to where the assistant begins to write."""
+    plain = [message.as_dict() for message in messages]
+    try:
+        return _apply(tokenizer, plain, tools, ask)
+    except Exception as error:  # templates raise whatever jinja raises
+        if plain and plain[0]["role"] == "system" and "system" in str(error).lower():
+            return _apply(tokenizer, _fold_system(plain), tools, ask)
+        raise ProofError(
+            f"The chat template refuses a conversation with the turns "
+            f"{', '.join(message.role for message in messages)}: {error}."
+        ) from error
+
+
+def turns(tokenizer: Any, conversation: Conversation, target: Message) -> list[Turn]:
+    """Every assistant turn with its prompt, exactly as inference would send it.
+
+    Raises:
+        ProofError: the template does not continue its own prompt, so there is no right completion.
+    """
+    messages = (*conversation.messages, target)
+    places = [place for place, message in enumerate(messages) if message.role == "assistant"]
+    return [_turn(tokenizer, messages, conversation.tools, place) for place in places]
+
+
+def _turn(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any], place: int) -> Turn:
+    prompt = render(tokenizer, messages[:place], tools, ask=True)
+    whole = render(tokenizer, messages[: place + 1], tools, ask=False)
+    if not whole.startswith(prompt):
+        raise ProofError(
+            "The chat template writes a finished answer differently from the prompt it sends.",
+            problems=[
+                f"prompt ends with    {prompt[-60:]!r}",
+                f"finished text there {whole[max(0, len(prompt) - 60) : len(prompt)]!r}",
+            ],
+        )
+    return Turn(prompt, whole[len(prompt) :], messages[place])
+
+
+def terminator(tokenizer: Any) -> int:
+    """The token that really ends an assistant turn: the first special token behind the answer, else the end token."""
+    turn = turns(tokenizer, Conversation((Message("user", "a"),)), Message("assistant", "b"))[0]
+    behind = turn.completion.rpartition("b")[2]
+    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    found = [token for token in ids(tokenizer, behind) if token in special or token == tokenizer.eos_token_id]
+    if not found and tokenizer.eos_token_id is None:
+        raise ModelError("Nothing ends an answer: the template writes no special token and there is no end token.")
+    return found[0] if found else int(tokenizer.eos_token_id)
+
+
+def preamble(tokenizer: Any) -> str:
+    """What the template itself puts before an answer (an empty thinking block, say); it is no part of the answer."""
+    turn = turns(tokenizer, Conversation((Message("user", "a"),)), Message("assistant", "b"))[0]
+    return turn.completion[: turn.completion.index("b")]
+
+
+def ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a rendered text: nothing is added, the template has written every special token."""
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] if text else []
+
+
+def _apply(tokenizer: Any, messages: list[dict[str, Any]], tools: Sequence[Any], ask: bool) -> str:
+    return tokenizer.apply_chat_template(
+        messages, tools=[dict(tool) for tool in tools] or None, tokenize=False, add_generation_prompt=ask
+    )
+
+
+def _fold_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For templates without a system role (Gemma): its text goes before the first user turn."""
+    first, rest = messages[0], messages[1:]
+    if not rest:
+        return [{**first, "role": "user"}]
+    return [{**rest[0], "content": f"{first['content']}\n\n{rest[0]['content']}"}, *rest[1:]]

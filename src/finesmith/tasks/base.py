@@ -1,0 +1,194 @@
+"""What a task is: how an example becomes tokens, what the loss is, how the model answers, which metrics judge it.
+
+Legend for shapes: B rows, T tokens, K labels, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from finesmith.settings import Settings
+from finesmith.types import Example, Input, Prediction
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from finesmith.models.load import Kind, Loaded
+
+Batch = Mapping[str, "torch.Tensor"]
+Progress = Callable[[int], None]
+"""Called with the number of rows done since the last call."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One training sequence. `row` is the position of its example in the split.
+
+    `weights[t]` is the loss weight of `tokens[t]` (0: context only); None for a task that has a `target` vector
+    instead: one class index, or K zeros and ones. `supervised` is the number of units that the loss counts.
+    """
+
+    row: int
+    tokens: np.ndarray
+    weights: np.ndarray | None = None
+    target: np.ndarray | None = None
+
+    @property
+    def supervised(self) -> float:
+        """Tokens with a loss (by weight), or 1 for a row that is classified."""
+        return 1.0 if self.weights is None else float(self.weights.sum())
+
+
+def silent(done: int) -> None:
+    """A progress callback that shows nothing."""
+
+
+class Task(Protocol):
+    """What is learnt. Settings come to the constructor; what is learnt from the training rows comes out of `fit`."""
+
+    @property
+    def settings(self) -> Settings:
+        """As in the recipe."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """Which form of the model: causal-lm or sequence-classification."""
+        ...
+
+    @property
+    def primary(self) -> str:
+        """The metric that decides."""
+        ...
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All metrics, the primary one first."""
+        ...
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The cheap opponents."""
+        ...
+
+    @property
+    def spare(self) -> int:
+        """1 where a row that is longer than the context would be cut; 0 where it becomes several windows."""
+        ...
+
+    def fit(self, train: Sequence[Example]) -> Task:
+        """A new task that knows the label set (or the format) of the training rows."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What `fit` learnt, as plain values; `restore` takes it back."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> Task:
+        """The fitted task that `state` describes."""
+        ...
+
+    def default_epochs(self, steps_per_epoch: int) -> int:
+        """Passes over the rows where the recipe leaves it open."""
+        ...
+
+    def load_arguments(self) -> dict[str, Any]:
+        """What `models.load` has to know: labels and whether several may hold."""
+        ...
+
+    def head(self, model: nn.Module) -> tuple[str, ...]:
+        """Names of the modules that the task adds; every method trains them, every save keeps them."""
+        ...
+
+    def prepare(self, loaded: Loaded) -> tuple[Task, tuple[str, ...]]:
+        """Settles template and stop tokens on a loaded model; the task that knows them, and notes."""
+        ...
+
+    def encode(
+        self, example: Example, row: int, tokenizer: Any, max_length: int, *, final_only: bool = False
+    ) -> list[Encoded]:
+        """The training sequences of an example. `final_only` supervises only what `measure` scores."""
+        ...
+
+    def check(self, example: Example, pieces: Sequence[Encoded], tokenizer: Any) -> Iterable[str]:
+        """What is wrong between the training sequences of an example and what inference would send."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum of the losses in nats, and what to divide by; so that accumulation is right by construction."""
+        ...
+
+    def answer(self, loaded: Loaded, inputs: Sequence[Input], *, progress: Progress = silent) -> list[Prediction]:
+        """Answers to inputs; targets are not passed, so they cannot leak. Ids are positions."""
+        ...
+
+    def measure(
+        self, loaded: Loaded, examples: Sequence[Example], *, progress: Progress = silent
+    ) -> list[dict[str, float]]:
+        """Per example `nats`, `tokens` and `bytes` of the reference under the model; empty for classification."""
+        ...
+
+
+def epochs_for(steps: int, steps_per_epoch: int, *, least: int, most: int) -> int:
+    """Passes that give about `steps` optimizer steps, within bounds; small sets need more passes."""
+    return max(least, min(most, -(-steps // steps_per_epoch)))
+
+
+def length_order(lengths: Iterable[int]) -> list[int]:
+    """Positions from the longest to the shortest: batches of like length, and memory runs out at once or never."""
+    sizes = list(lengths)
+    return sorted(range(len(sizes)), key=lambda position: -sizes[position])
+
+
+def token_batches(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Cuts `order` into batches whose padded size (rows x longest) stays within `budget` tokens, one row at least."""
+    batches: list[list[int]] = []
+    longest = 0
+    for position in order:
+        longest = max(longest, lengths[position])
+        if not batches or longest * (len(batches[-1]) + 1) > budget:
+            batches.append([])
+            longest = lengths[position]
+        batches[-1].append(position)
+    return batches
+
+
+def pad(rows: Sequence[np.ndarray], value: float, *, left: bool = False) -> np.ndarray:
+    """Rows of unequal length as one array `[B, T]`, filled with `value` on the right (or left)."""
+    width = max(len(row) for row in rows)
+    out = np.full((len(rows), width), value, dtype=rows[0].dtype)
+    for index, row in enumerate(rows):
+        place = slice(width - len(row), width) if left else slice(0, len(row))
+        out[index, place] = row
+    return out
+
+
+def collate(items: Sequence[Encoded], pad_id: int, device: Any) -> dict[str, torch.Tensor]:
+    """Padded tensors: `input_ids`, `attention_mask` [B, T], and `weights` [B, T] or `target` [B] / [B, K]."""
+    import torch
+
+    tokens = pad([item.tokens for item in items], pad_id)
+    mask = pad([np.ones(len(item.tokens), dtype=np.int64) for item in items], 0)
+    batch = {"input_ids": torch.from_numpy(tokens.astype(np.int64)), "attention_mask": torch.from_numpy(mask)}
+    if items[0].weights is not None:
+        batch["weights"] = torch.from_numpy(pad([item.weights for item in items if item.weights is not None], 0.0))
+    if items[0].target is not None:
+        batch["target"] = torch.from_numpy(np.stack([item.target for item in items if item.target is not None]))
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def predict(
+    task: Task, loaded: Loaded, examples: Sequence[Example], *, progress: Progress = silent
+) -> list[Prediction]:
+    """Answers and reference scores of a model on examples, with the examples' ids."""
+    answers = task.answer(loaded, [example.input for example in examples], progress=progress)
+    scores = task.measure(loaded, examples)
+    return [
+        Prediction(id=example.id, output=answer.output, scores={**answer.scores, **score})
+        for example, answer, score in zip(examples, answers, scores, strict=True)
+    ]

@@ -1,0 +1,160 @@
+"""One training from the first step to the kept weights: the loop with validation, saving, stopping and resuming."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from finesmith.models.load import Loaded
+from finesmith.tasks.base import Task
+from finesmith.train import loop, optim, state
+from finesmith.train.batches import EncodedSet
+from finesmith.train.settings import TrainSettings
+from finesmith.train.stop import History
+from finesmith.train.validate import validate
+from finesmith.types import Example, Step
+
+MAX_EVALUATIONS = 10
+
+
+@dataclass(frozen=True)
+class Event:
+    """What has just happened: a step, and after some steps the validation scores."""
+
+    step: Step
+    scores: dict[str, float] = field(default_factory=dict)
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a training keeps what it needs to go on (`state`) and its best weights (`best`)."""
+
+    folder: Path
+
+    @property
+    def state(self) -> Path:
+        """Everything between two steps."""
+        return self.folder / "state.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The weights with the best validation score."""
+        return self.folder / "best.safetensors"
+
+
+class Interrupted(Exception):
+    """The user asked to stop; the state is saved. Its argument is the run folder."""
+
+
+def total_steps(settings: TrainSettings, sequences: int) -> int:
+    """Optimizer steps of a whole run; `epochs` is a number by now."""
+    if settings.max_steps:
+        return settings.max_steps
+    return max(1, round(float(settings.epochs) * -(-sequences // settings.batch_size)))
+
+
+def evaluation_steps(settings: TrainSettings, sequences: int) -> set[int]:
+    """After which steps the validation rows are measured: evenly spread, the last step included."""
+    total = total_steps(settings, sequences)
+    wanted = 0 if settings.evaluations == "auto" else settings.evaluations
+    if not wanted:
+        wanted = min(MAX_EVALUATIONS, max(1, math.ceil(total / -(-sequences // settings.batch_size))))
+    return {math.ceil(total * part / wanted) for part in range(1, wanted + 1)}
+
+
+def fit(
+    model: nn.Module,
+    task: Task,
+    loaded: Loaded,
+    data: EncodedSet,
+    validation: Sequence[Example],
+    settings: TrainSettings,
+    *,
+    seed: int,
+    checkpoints: Checkpoints,
+    track: Callable[[dict[str, float], int], None],
+    accelerator: Accelerator,
+    name_of: Callable[[int], str] = str,
+    resume: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Event]:
+    """Trains, and leaves the kept weights in `model`. Yields an Event after each step.
+
+    Raises:
+        Interrupted: `should_stop` said so; the state is saved and `resume=True` goes on bit for bit.
+    """
+    optimizer = optim.optimizer(
+        model, learning_rate=float(settings.learning_rate), weight_decay=settings.weight_decay, beta2=settings.beta2
+    )
+    model, optimizer = accelerator.prepare(model, optimizer)
+    history, start = History(settings.patience), 0
+    if resume and checkpoints.state.exists():
+        facts = state.load_state(checkpoints.state, model, optimizer)
+        history = History(settings.patience, tuple((step, tuple(values)) for step, values in facts["scores"]))
+        start = facts["step"]
+    else:
+        torch.manual_seed(seed)
+    total, evaluate_at = total_steps(settings, len(data)), evaluation_steps(settings, len(data))
+    asked = Loaded(model, loaded.tokenizer, loaded.device, loaded.dtype, loaded.stored)
+    saved_at = monotonic()
+    steps = loop.train(
+        model,
+        task,
+        data,
+        settings,
+        optimizer=optimizer,
+        accelerator=accelerator,
+        dtype=loaded.dtype,
+        pad_id=loaded.tokenizer.pad_token_id,
+        total=total,
+        seed=seed,
+        start=start,
+        name_of=name_of,
+    )
+    for step in () if history.should_stop else steps:
+        event = Event(step)
+        if step.index in evaluate_at:
+            scores = validate(task, asked, validation)
+            history = history.add(step.index, tuple(scores.values()))
+            event = Event(step, scores, best=history.improved)
+            if history.improved and settings.keep == "best":
+                state.save_weights(checkpoints.best, model)
+        track(
+            {
+                "loss": step.loss,
+                "learning_rate": step.learning_rate,
+                "gradient_norm": step.gradient_norm,
+                **{f"validation_{name}": value for name, value in event.scores.items()},
+            },
+            step.index,
+        )
+        yield event
+        stopping = should_stop()
+        if stopping or monotonic() - saved_at > 60 * settings.save_minutes:
+            _save(checkpoints, model, optimizer, step.index, history)
+            saved_at = monotonic()
+        if stopping:
+            raise Interrupted(str(checkpoints.folder.parent))
+        if history.should_stop:
+            break
+    _save(checkpoints, model, optimizer, total, history)
+    if settings.keep == "best":
+        state.load_weights(checkpoints.best, model)
+
+
+def _save(
+    checkpoints: Checkpoints, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, history: History
+) -> None:
+    facts: dict[str, Any] = {"step": step, "scores": history.scores}
+    part = checkpoints.state.with_suffix(".part")
+    state.save_state(part, model, optimizer, facts)
+    part.replace(checkpoints.state)

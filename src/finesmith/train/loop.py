@@ -1,0 +1,158 @@
+"""The training loop: a generator of steps. It logs, saves and evaluates nothing; between two steps the model is yours.
+
+The loss of a step is the sum over all its sequences divided by their supervised tokens (or rows), so that how a step is
+cut into forward passes does not change it. Running out of memory is an event: the step is done again in smaller passes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from finesmith.errors import TrainingError
+from finesmith.models.device import autocast
+from finesmith.tasks.base import Task, collate
+from finesmith.train.batches import EncodedSet, Plan
+from finesmith.train.schedule import multiplier
+from finesmith.train.settings import TrainSettings
+from finesmith.types import Step
+
+
+def train(
+    model: nn.Module,
+    task: Task,
+    data: EncodedSet,
+    settings: TrainSettings,
+    *,
+    optimizer: torch.optim.Optimizer,
+    accelerator: Accelerator,
+    dtype: torch.dtype,
+    pad_id: int,
+    total: int,
+    seed: int,
+    start: int = 0,
+    name_of: Callable[[int], str] = str,
+) -> Iterator[Step]:
+    """Trains step by step, from step `start` to step `total`.
+
+    Args:
+        model: with exactly the weights open that should move.
+        data: the training sequences.
+        settings: resolved; `learning_rate` is a number.
+        total: optimizer steps in the whole run.
+        name_of: the id of an example by its position, for messages.
+
+    Yields:
+        a Step after each optimizer step.
+
+    Raises:
+        TrainingError: a loss or gradient that is not a number, with the rows; a row that alone does not fit in memory.
+    """
+    plan = Plan(data.lengths, settings.batch_size, seed)
+    budget = settings.micro_batch_tokens
+    epoch, batches = -1, []
+    for index in range(start, total):
+        if index // plan.steps_per_epoch != epoch:
+            epoch = index // plan.steps_per_epoch
+            batches = plan.epoch(epoch)
+        began = time.perf_counter()
+        batch = batches[index % plan.steps_per_epoch]
+        rate = float(settings.learning_rate) * multiplier(
+            index, total, warmup=settings.warmup, schedule=settings.schedule
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        model.train()
+        loss, budget = _gradients(model, task, data, plan, batch, budget, accelerator, dtype, pad_id, name_of)
+        norm = float(accelerator.clip_grad_norm_(model.parameters(), settings.clip or math.inf))
+        if not math.isfinite(norm):
+            raise TrainingError(
+                f"The gradient became {norm} in step {index + 1}.",
+                problems=_names(data, batch, name_of),
+                hint="A lower train.learning_rate usually helps; so does model.dtype=float32.",
+            )
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        yield Step(
+            index=index + 1,
+            epoch=(index + 1) / plan.steps_per_epoch,
+            loss=loss,
+            learning_rate=rate,
+            gradient_norm=norm,
+            supervised=round(sum(data.supervised[p] for p in batch)),
+            tokens=sum(data.lengths[p] for p in batch),
+            seconds=time.perf_counter() - began,
+        )
+
+
+def _gradients(
+    model: nn.Module,
+    task: Task,
+    data: EncodedSet,
+    plan: Plan,
+    batch: Sequence[int],
+    budget: int,
+    accelerator: Accelerator,
+    dtype: torch.dtype,
+    pad_id: int,
+    name_of: Callable[[int], str],
+) -> tuple[float, int]:
+    """Accumulates one step's gradients; returns its mean loss in nats and the token budget that fitted into memory."""
+    while True:
+        passes = plan.micro_batches(batch, budget)
+        try:
+            return _accumulate(model, task, data, passes, accelerator, dtype, pad_id, name_of), budget
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if all(len(positions) == 1 for positions in passes):
+                raise TrainingError(
+                    "Memory is too small even for one row at a time.",
+                    hint="Use a smaller train.max_length, method lora, or a smaller model.",
+                    problems=_names(data, passes[0], name_of),
+                ) from error
+        model.zero_grad(set_to_none=True)  # what a failed pass has left is thrown away: the step begins anew
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        budget = max(1, min(budget, max(len(p) * max(data.lengths[i] for i in p) for p in passes)) // 2)
+
+
+def _accumulate(
+    model: nn.Module,
+    task: Task,
+    data: EncodedSet,
+    passes: Sequence[Sequence[int]],
+    accelerator: Accelerator,
+    dtype: torch.dtype,
+    pad_id: int,
+    name_of: Callable[[int], str],
+) -> float:
+    count = sum(data.supervised[position] for positions in passes for position in positions)
+    total: Any = 0.0
+    for positions in passes:
+        inputs = collate([data[position] for position in positions], pad_id, accelerator.device)
+        with autocast(accelerator.device, dtype):
+            loss, _ = task.loss(model, inputs)
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"The loss became {loss.item()}.",
+                problems=_names(data, positions, name_of),
+                hint="A lower train.learning_rate usually helps; so does model.dtype=float32.",
+            )
+        accelerator.backward(loss / count)
+        total = total + loss.detach()
+    return float(total) / count
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _names(data: EncodedSet, positions: Sequence[int], name_of: Callable[[int], str]) -> list[str]:
+    return sorted({name_of(data.rows[position]) for position in positions})

@@ -1,0 +1,142 @@
+"""The frozen values that pass between the stages of a run. Standard library only.
+
+Conventions: losses in nats, shares in 0..1, lengths in tokens, times in seconds, sizes in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a row came from; `str(origin)` is `file:line` (`line` counts from 1; the record number in Parquet)."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation. `weight` is the loss weight of its tokens; only assistant turns are ever trained.
+
+    `role` is system, user, assistant or tool. `extra` keeps what a chat template may want: `tool_calls`,
+    `tool_call_id`, `name`, `reasoning_content`.
+    """
+
+    role: str
+    content: str
+    weight: float = 1.0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form that chat templates take (no weight)."""
+        return {"role": self.role, "content": self.content, **self.extra}
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What a generation model is given: the messages up to the turn it must write, and the tools it may call."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
+Input = str | Conversation
+"""A text (classification, text) or a conversation (generation)."""
+
+Target = str | tuple[str, ...] | Message | None
+"""One label; several labels, sorted (multi-label); the last assistant turn (generation); nothing (text)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of the user's data, as a task sees it. `group` holds rows together that must not straddle splits."""
+
+    id: str
+    input: Input
+    target: Target
+    origin: Origin
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """The three parts of the data. `test` is opened once, at the end, and chooses nothing.
+
+    `hash` is a SHA-256 over the ids in each part, so that a report can be tied to its rows.
+    `notes` says, in sentences, how the parts came about and what was noticed (leaks between given parts).
+    """
+
+    train: Sequence[Example]
+    validation: Sequence[Example]
+    test: Sequence[Example]
+    hash: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One optimizer step. `loss` is the mean over supervised units (tokens or rows) of the whole effective batch."""
+
+    index: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    supervised: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One answer. `output` is a label, a tuple of labels, or a text; None where a system gives only scores.
+
+    `scores` are label probabilities (classification), or `nats`, `tokens`, `bytes` of the reference
+    (generation, text), from which bits per byte and the held-out loss come.
+    """
+
+    id: str
+    output: str | tuple[str, ...] | None
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its 95 % interval and the number of test rows behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Every system on one test set, the paired gains, and the sentence that follows from them.
+
+    `systems[name][metric]` is a score; `gains[name]` is tuned minus that system on the primary metric, signed so that
+    positive is better. `not_measured` maps what is missing to the reason. `costs` has `seconds`, `peak_memory_bytes`,
+    `trainable_parameters`, `total_parameters`, `saved_bytes`.
+    `details` keeps what only some tasks have: per-class scores, confusion pairs, samples.
+    """
+
+    task: str
+    metric: str
+    systems: Mapping[str, Mapping[str, Estimate]]
+    gains: Mapping[str, Estimate]
+    verdict: str
+    not_measured: Mapping[str, str]
+    costs: Mapping[str, float]
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def gain(self) -> Estimate:
+        """Tuned minus base on the primary metric: what this fine-tuning changed."""
+        return self.gains["base"]

@@ -1,0 +1,27 @@
+"""What a run tells whoever started it: notes, progress and steps. The library itself prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from finesmith.types import Step
+
+
+class Watcher:
+    """Receives what happens in a run; this one ignores it. The command line draws it, a notebook may plot it."""
+
+    def note(self, text: str) -> None:
+        """A sentence about what was found or settled."""
+
+    @contextmanager
+    def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A stage of `total` rows; the value is called with the number of rows done since its last call."""
+        yield lambda done: None
+
+    def step(self, step: Step, total: int, scores: dict[str, float], best: bool) -> None:
+        """One optimizer step of `total`, with the validation scores where they were measured."""
+
+    def should_stop(self) -> bool:
+        """Asked between two steps; True saves the state and ends the run."""
+        return False

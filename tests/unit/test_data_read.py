@@ -1,0 +1,356 @@
+"""From a path to examples: parts, ids, notes, and every error a user can meet on the way."""
+
+import gc
+import gzip
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+from pathlib import PurePath
+from types import MappingProxyType
+
+import pytest
+import zstandard
+
+from finesmith.data import hub
+from finesmith.data.read import read
+from finesmith.data.sources import looks_like_hub_id, part_of
+from finesmith.data.store import Writer
+from finesmith.errors import DataError, RecipeError
+from finesmith.types import Conversation, Example, Message, Origin
+
+
+def jsonl(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def labelled(num, prefix="row"):
+    return [{"text": f"{prefix} number {i}", "label": "ab"[i % 2]} for i in range(num)]
+
+
+def test_a_file(tmp_path):
+    path = jsonl(tmp_path / "tickets.jsonl", labelled(3))
+    data = read(path)
+    assert list(data.parts) == ["all"] and data.shape == "labels"
+    assert data.parts["all"][1] == Example("tickets:2", "row number 1", "b", Origin(str(path), 2))
+    assert data.notes == (
+        "Read 3 rows from 1 file.",
+        "Shape labels: text is the column 'text', label is the column 'label'.",
+    )
+    assert data.sources == {str(path): hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert data.rejected == ()
+
+
+def test_missing_file(tmp_path):
+    jsonl(tmp_path / "tickets.jsonl", labelled(3))
+    with pytest.raises(DataError) as error:
+        read(tmp_path / "tikets.jsonl")
+    assert str(error.value) == (
+        f"There is no file or folder '{tmp_path / 'tikets.jsonl'}'. Did you mean 'tickets.jsonl'? Known: tickets.jsonl."
+    )
+    with pytest.raises(DataError, match=r"\(no folder '.*/sup'\). Did you mean 'support'\?"):
+        (tmp_path / "support").mkdir()
+        read(tmp_path / "sup" / "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [("", "is empty"), ("text,label\n", "holds no rows"), ("\n", "holds no rows")]
+)
+def test_empty_file(tmp_path, content, reason):
+    (tmp_path / "x.csv").write_text(content)
+    with pytest.raises(DataError, match=f"x.csv {reason}."):
+        read(tmp_path / "x.csv")
+
+
+def test_unknown_ending_and_unknown_format(tmp_path):
+    (tmp_path / "x.jsn").write_text("[]")
+    with pytest.raises(
+        DataError, match=r"Cannot tell the format of .*x.jsn from its ending '.jsn'. Did you mean '.json'\?"
+    ):
+        read(tmp_path / "x.jsn")
+    with pytest.raises(RecipeError, match=r"Unknown format 'jsn'. Did you mean 'json'\?"):
+        read(tmp_path / "x.jsn", format="jsn")
+    (tmp_path / "x.xlsx").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"Save the sheet as CSV"):
+        read(tmp_path / "x.xlsx")
+
+
+def test_format_can_be_given(tmp_path):
+    path = jsonl(tmp_path / "x.dat", labelled(2))
+    assert len(read(path, format="jsonl").parts["all"]) == 2
+    assert len(read(jsonl(tmp_path / "y.jsonl", labelled(2)), format="auto").parts["all"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("ending", "pack"), [(".gz", gzip.compress), (".zst", zstandard.ZstdCompressor(write_checksum=True).compress)]
+)
+def test_truncated_and_corrupt_archives(tmp_path, ending, pack):
+    plain = "".join(
+        json.dumps({"text": hashlib.sha256(bytes([i % 256, i // 256])).hexdigest(), "label": str(i % 2)}) + "\n"
+        for i in range(9000)
+    )
+    packed = pack(plain.encode())
+    path = tmp_path / f"x.jsonl{ending}"
+    damaged = [packed[: len(packed) // 2], packed[:50] + b"\0" * 60 + packed[110:], b"not packed"]
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"x.jsonl\.(gz|zst) is damaged or incomplete \((gzip|zstd)\): "):
+            read(path)
+
+
+def test_zst_of_several_frames(tmp_path):
+    lines = [json.dumps(row).encode() + b"\n" for row in labelled(4)]
+    (tmp_path / "x.jsonl.zst").write_bytes(b"".join(map(zstandard.compress, lines)))
+    assert len(read(tmp_path / "x.jsonl.zst").parts["all"]) == 4
+
+
+def test_broken_json_on_line_7(tmp_path):
+    path = jsonl(tmp_path / "x.jsonl", labelled(10))
+    lines = path.read_text().splitlines()
+    lines[6] = lines[6].replace('"label"', "label")
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError) as error:
+        read(path)
+    assert error.value.message == f"{path}: 1 of 10 rows cannot be used."
+    assert error.value.problems == (
+        f"{path}:7: not valid JSON: Expecting property name enclosed in double quotes (column 26)",
+    )
+    assert "--max-bad-rows 1 (setting data.max_bad_rows)" in error.value.hint
+    data = read(path, max_bad_rows=1)
+    assert len(data.parts["all"]) == 9
+    assert [(str(bad.origin), bad.text) for bad in data.rejected] == [(f"{path}:7", lines[6])]
+    assert data.notes[-1] == "1 unusable rows were left out (accepted: 1)."
+
+
+def test_all_problems_are_listed_at_once(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("body,queue\ngood,a\n,b\nno label,\ntoo,many,fields\nfine,b\ngood,a\n")
+    with pytest.raises(DataError) as error:
+        read(path, max_bad_rows=2)
+    assert error.value.message == f"{path}: 3 of 6 rows cannot be used, more than the 2 accepted."
+    assert error.value.problems == (
+        f"{path}:3: the text is empty (column 'body')",
+        f"{path}:4: the label is empty (column 'queue')",
+        f"{path}:5: has 3 fields where the header has 2",
+    )
+
+
+def test_mixed_shapes(tmp_path):
+    path = jsonl(tmp_path / "x.jsonl", [*labelled(4), {"prompt": "a", "completion": "b"}])
+    with pytest.raises(DataError) as error:
+        read(path)
+    assert error.value.problems == (
+        f"{path}:5: mixed shapes: has prompt/completion where the rows before have text/label",
+    )
+
+
+def test_no_usable_row(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text("nonsense\n")
+    with pytest.raises(DataError, match=r"no usable row; all 1 are unusable"):
+        read(path, max_bad_rows=9)
+
+
+def test_unknown_columns_name_the_file(tmp_path):
+    path = jsonl(tmp_path / "x.jsonl", [{"foo": 1, "bar": 2, "baz": 3}])
+    with pytest.raises(DataError, match=r"x.jsonl: cannot tell what its columns mean. Columns found: foo, bar, baz."):
+        read(path)
+
+
+def test_own_ids(tmp_path):
+    rows = [{"id": 7, **labelled(1)[0]}, {"id": "b", **labelled(1)[0]}, {"id": None, **labelled(1)[0]}]
+    assert read(jsonl(tmp_path / "x.jsonl", rows)).parts["all"].ids() == ["7", "b", "x:3"]
+    path = jsonl(tmp_path / "y.jsonl", [*rows, rows[0], {**rows[0], "id": 1.5}])
+    with pytest.raises(DataError) as error:
+        read(path)
+    assert error.value.problems[0].startswith(f"{path}:4: the id '7' stands already at {path}:1")
+    assert error.value.problems[1] == f"{path}:5: the id must be text or a whole number, found a decimal number"
+    data = read(path, columns={"group": "id"}, max_bad_rows=1)
+    assert data.parts["all"].ids() == ["y:1", "y:2", "y:3", "y:4"]
+    assert data.parts["all"].groups() == ["7", "b", None, "7"]
+
+
+def test_own_ids_that_start_again_in_each_part(tmp_path):
+    rows = [{"id": i, **row} for i, row in enumerate(labelled(2))]
+    jsonl(tmp_path / "d/train.jsonl", rows)
+    jsonl(tmp_path / "d/test.jsonl", rows)
+    data = read(tmp_path / "d")
+    assert data.parts["test"].ids() == ["test/0", "test/1"]
+    assert "2 ids stand in more than one part; the later ones are written as file/id." in data.notes
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        ("train.jsonl", "train"), ("Train-00001-of-00002.parquet", "train"), ("valid.csv.gz", "validation"),
+        ("val.csv", "validation"), ("dev.tsv", "validation"), ("eval.json", "validation"), ("tickets_test.csv", "test"),
+        ("test/part-0.jsonl", "test"), ("data/train-0.parquet", "train"), ("tickets.csv", None), ("latest.csv", None),
+    ],
+)  # fmt: skip
+def test_part_names(path, part):
+    assert part_of(PurePath(path)) == part
+
+
+def test_a_folder_with_parts(tmp_path):
+    jsonl(tmp_path / "train-00000-of-00002.jsonl", labelled(3, "a"))
+    jsonl(tmp_path / "train-00001-of-00002.jsonl", labelled(3, "b"))
+    jsonl(tmp_path / "dev.jsonl", labelled(2, "c"))
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test/part.csv").write_text("text,label\nhello,a\n")
+    (tmp_path / "README.md").write_text("about")
+    data = read(tmp_path)
+    assert {part: len(rows) for part, rows in data.parts.items()} == {"train": 6, "validation": 2, "test": 1}
+    assert data.parts["train"].ids()[3] == "train-00001-of-00002:1"
+    assert "Not read, being of another format: README.md." in data.notes
+    assert len(data.sources) == 4
+
+
+def test_a_folder_of_documents(tmp_path):
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_text(f"Document {name}.\nIt has two lines.")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/a.txt").write_text("The other a.")
+    data = read(tmp_path)
+    assert data.shape == "text"
+    assert data.parts["all"].ids() == ["a.txt:1", "b:1", "c:1", "sub/a.txt:1"]
+    assert data.parts["all"][0].input == "Document a.\nIt has two lines." and data.parts["all"][0].target is None
+    (tmp_path / "d.txt").write_text("")
+    with pytest.raises(DataError) as error:
+        read(tmp_path)
+    assert error.value.problems == (f"{tmp_path / 'd.txt'}:1: the document is empty",)
+
+
+def test_folders_that_cannot_be_read(tmp_path):
+    with pytest.raises(DataError, match=r"has no files of a known format"):
+        read(tmp_path)
+    jsonl(tmp_path / "test.jsonl", labelled(3))
+    with pytest.raises(DataError, match=r"has no training file, only: test.jsonl"):
+        read(tmp_path)
+    jsonl(tmp_path / "more.jsonl", labelled(3))
+    with pytest.raises(DataError, match=r"some files name a part .* and some do not: more.jsonl"):
+        read(tmp_path)
+    jsonl(tmp_path / "train_test.jsonl", labelled(3))
+    with pytest.raises(DataError, match=r"The name 'train_test.jsonl' means two parts: test and train."):
+        read(tmp_path)
+
+
+def test_a_folder_of_several_formats(tmp_path):
+    jsonl(tmp_path / "a.jsonl", labelled(3))
+    (tmp_path / "b.csv").write_text("text,label\nhello,a\n")
+    with pytest.raises(DataError, match=r"files of several formats: csv \(b.csv\), jsonl \(a.jsonl\)"):
+        read(tmp_path)
+    assert len(read(tmp_path, format="jsonl").parts["all"]) == 3
+
+
+def test_a_part_without_a_usable_row(tmp_path):
+    jsonl(tmp_path / "train.jsonl", labelled(3))
+    jsonl(tmp_path / "test.jsonl", [{"text": "x", "label": None}])
+    with pytest.raises(DataError, match=r"no usable row in the part test"):
+        read(tmp_path, max_bad_rows=5)
+
+
+class Label:
+    names = ("neg", "pos")
+
+
+class Split(list):
+    features = MappingProxyType({"label": Label, "text": None})
+
+
+def test_hub_data_set():
+    asked = []
+
+    def load(name, config):
+        asked.append((name, config))
+        train = Split([{"text": "a", "label": 1}, {"text": "b", "label": -1}])
+        return {"test": Split([{"text": "c", "label": 0}]), "train": train, "unsupervised": Split()}
+
+    found, notes = hub.sources("owner/name:small", load=load)
+    assert asked == [("owner/name", "small")]
+    assert [(source.part, source.name) for source in found] == [
+        ("train", "owner/name:small/train"),
+        ("test", "owner/name:small/test"),
+    ]
+    assert list(found[0].rows()) == [(1, {"text": "a", "label": "pos"}), (2, {"text": "b", "label": None})]
+    assert notes == ("Splits not read: unsupervised.",)
+    assert len(found[0].digest()) == 64
+
+
+def test_hub_ids_and_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    known = ["owner/name", "owner/name:config", "data/x", "data/x.csv", "owner/x.csv", "x", "a/b/c"]
+    assert [looks_like_hub_id(name) for name in known] == [True, True, False, False, False, False, False]
+
+
+def test_hub_out_of_reach(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "support").mkdir()
+    error = hub.unreachable("suport/tickets", ConnectionError("Couldn't reach the hub"))
+    assert error.message == (
+        "There is no file or folder 'suport/tickets' (no folder 'suport'). Did you mean 'support'? Known: support. "
+        "The hub data set 'suport/tickets' could not be read either: Couldn't reach the hub"
+    )
+
+
+def test_examples_behave_as_a_sequence(tmp_path):
+    rows = read(jsonl(tmp_path / "x.jsonl", labelled(10))).parts["all"]
+    assert len(rows) == 10 and rows[-1].id == "x:10"
+    assert [example.id for example in rows[2:4]] == rows[2:4].ids() == ["x:3", "x:4"]
+    assert rows.take([5, 1]).take([1]).ids() == ["x:2"]
+    assert rows.take([]).ids() == [] and list(rows.take([])) == []
+    with pytest.raises(IndexError):
+        rows[10]
+
+
+def test_every_kind_of_example_survives_the_store():
+    conversation = Conversation((Message("user", "é 😀", 0.0),), ({"type": "function"},))
+    kept = [
+        Example("1", "text", "label", Origin("f", 1), "g"),
+        Example("2", "text", ("a", "b"), Origin("f", 2)),
+        Example("3", conversation, Message("assistant", "x", 0.5, {"tool_calls": [{"a": 1}]}), Origin("g", 3)),
+        Example("4", "text", None, Origin("g", 4)),
+    ]
+    writer = Writer()
+    for example in kept:
+        writer.add(example)
+    assert list(writer.close()) == kept
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere the file is removed when nobody holds the examples")
+def test_what_does_not_fit_in_memory_goes_to_a_file_that_leaves_no_trace(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "spill"))
+    (tmp_path / "spill").mkdir()
+    path = jsonl(tmp_path / "x.jsonl", ({"text": f"{i} " + "word " * 100, "label": str(i % 3)} for i in range(8000)))
+    tracemalloc.start()
+    data = read(path, in_memory=100_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert path.stat().st_size > 4_000_000 and peak < 3_000_000
+    assert list((tmp_path / "spill").iterdir()) == []
+    view = data.parts["all"][10:20]
+    assert data.parts["all"][7999].input.startswith("7999 word")
+    assert sum(1 for _ in data.parts["all"]) == 8000
+    del data
+    gc.collect()
+    assert view[0].id == "x:11"
+
+
+def test_an_error_leaves_no_file_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "spill"))
+    (tmp_path / "spill").mkdir()
+    path = jsonl(tmp_path / "x.jsonl", [*labelled(500), {"text": ""}])
+    with pytest.raises(DataError):
+        read(path, in_memory=1000)
+    gc.collect()
+    assert list((tmp_path / "spill").iterdir()) == []
+
+
+def test_no_heavy_import():
+    heavy = ["torch", "transformers", "datasets"]
+    code = f"import sys, finesmith.data.split; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
