@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 
 from finesmith.errors import FinesmithError
 
@@ -12,6 +13,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command. Returns the exit code: 0, 2 for a mistake that the user can mend, 130 after Ctrl-C."""
     from finesmith.cli import _parser
 
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of the libraries underneath, for their developers
     given = sys.argv[1:] if arguments is None else arguments
     try:
         command, options = _parser.parse(given)
@@ -31,8 +33,16 @@ def _show(error: FinesmithError, *, as_json: bool) -> int:
         value = {"error": error.message, "problems": list(error.problems), "hint": error.hint}
         print(json.dumps(value, ensure_ascii=False))  # noqa: T201
     else:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        print(f"error: {_text(error)}", file=sys.stderr)  # noqa: T201
     return 2
+
+
+def _text(error: FinesmithError, most: int = 40) -> str:
+    """The message with its first problems; --json shows all of them."""
+    problems = [f"  - {problem}" for problem in error.problems[:most]]
+    if len(error.problems) > most:
+        problems.append(f"  ... and {len(error.problems) - most} more (all with --json)")
+    return "\n".join([error.message, *problems, *([error.hint] if error.hint else [])])
 
 
 if __name__ == "__main__":

@@ -30,15 +30,15 @@ class Predictor:
     loaded: Loaded
 
     def predict(
-        self, inputs: Sequence[str | Sequence[dict[str, Any]]], *, progress: Progress = silent
+        self, inputs: Sequence[Input | Sequence[dict[str, Any]]], *, progress: Progress = silent
     ) -> list[Prediction]:
         """Answers to texts, or to lists of `{"role", "content"}` messages (generation)."""
         return self.task.answer(self.loaded, [as_input(item) for item in inputs], progress=progress)
 
 
-def as_input(item: str | Sequence[dict[str, Any]]) -> Input:
-    """A text as it is; a list of messages as a Conversation."""
-    if isinstance(item, str):
+def as_input(item: Input | Sequence[dict[str, Any]]) -> Input:
+    """A text or a Conversation as it is; a list of messages as a Conversation."""
+    if isinstance(item, str | Conversation):
         return item
     return Conversation(
         tuple(

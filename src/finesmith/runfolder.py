@@ -184,6 +184,15 @@ class RunFolder:
         return f"Go on with it: finesmith resume {self.path}; or choose another folder with --out."
 
 
+def write_file(path: str | Path, text: str) -> None:
+    """Writes a file outside any run in one piece.
+
+    Raises:
+        RunError: the place cannot be written.
+    """
+    RunFolder(Path(path).parent).write_text(Path(path).name, text)
+
+
 def free_name(wanted: Path) -> Path:
     """`wanted`, or `wanted-2`, `wanted-3`, ... where that is taken."""
     names = (wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}") for number in range(1, 100_000))

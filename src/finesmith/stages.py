@@ -282,6 +282,8 @@ def _resolve(recipe: Recipe, task: Task, method: Method, loaded: Loaded, config:
         values["learning_rate"] = method.learning_rate(models.parameter_counts(loaded.model)[1])
     if settings.epochs == "auto" and settings.max_steps is None:
         values["epochs"] = float(task.default_epochs(-(-rows // settings.batch_size)))
+    if settings.micro_batch_tokens == "auto":
+        values["micro_batch_tokens"] = 2048 if loaded.device.type == "cpu" else 16384
     context = models.context_length(config, loaded.tokenizer)
     if settings.max_length == "auto":
         values["max_length"] = min(context, 1 << 20)

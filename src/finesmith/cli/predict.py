@@ -57,9 +57,9 @@ def _write(lines: Sequence[dict[str, Any]], options: argparse.Namespace, print_j
         print_json({"answers": list(lines)})
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     if options.out:
-        from finesmith.data.inputs import write_text
+        from finesmith.runfolder import write_file
 
-        write_text(options.out, text)
+        write_file(options.out, text)
     elif not options.json:
         sys.stdout.write(text)
 

@@ -15,7 +15,7 @@ class ShowTokens:
     def options(self, parser: argparse.ArgumentParser) -> None:
         """A recipe's arguments and the row."""
         _parser.recipe_options(parser)
-        parser.add_argument("--row", type=int, default=1, help="which training row, from 1 (default 1)")
+        parser.add_argument("--row", type=int, default=1, help="which row of the data, from 1 (default 1)")
         parser.add_argument("--json", action="store_true", help="tokens and weights as one JSON object")
 
     def main(self, options: argparse.Namespace) -> None:
@@ -25,11 +25,14 @@ class ShowTokens:
         from finesmith.recipe import from_source
 
         prepared = run.prepare(from_source(options.source, _parser.recipe_values(options)))
-        rows = prepared.splits.train
+        parts = (prepared.splits.train, prepared.splits.validation, prepared.splits.test)
+        rows = sorted(
+            (example for part in parts for example in part), key=lambda row: (row.origin.file, row.origin.line)
+        )
         if not 1 <= options.row <= len(rows):
-            raise DataError(f"There is no training row {options.row}: the training part has {len(rows)} rows.")
+            raise DataError(f"There is no row {options.row}: the data has {len(rows)} rows.")
         example = rows[options.row - 1]
-        tokenizer, pieces = stages.encode_one(prepared.recipe, rows, example)
+        tokenizer, pieces = stages.encode_one(prepared.recipe, prepared.splits.train, example)
         shown = [
             {
                 "tokens": tokenizer.convert_ids_to_tokens(piece.tokens.tolist()),

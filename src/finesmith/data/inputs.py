@@ -2,83 +2,67 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from finesmith.data import messages, names, sources
+from finesmith.data.rows import Bad, Fault, Row
+from finesmith.errors import DataError, nearest
+from finesmith.types import Conversation, Input, Message
 
-from finesmith.data import sources
-from finesmith.data.rows import Bad
-from finesmith.errors import DataError, RunError, nearest
-
-TEXT = (
-    "text",
-    "prompt",
-    "sentence",
-    "body",
-    "message",
-    "content",
-    "question",
-    "utterance",
-    "instruction",
-    "input",
-    "document",
-)
+WRITTEN = {"role": "assistant", "content": "(to be written)"}
 
 
-def read(path: str, *, column: str | None = None) -> list[tuple[str, Any]]:
-    """Ids and inputs (a text, or a list of messages) of every row of a file.
+def read(path: str, *, column: str | None = None) -> list[tuple[str, Input]]:
+    """Ids and inputs of every row of a file or folder, in order.
+
+    Args:
+        path: what `data.read` reads; a final assistant turn is left out, it is for the model to write.
+        column: the column with the input, where its name does not say so.
 
     Raises:
-        DataError: a row that cannot be read, or no column that could be the input.
+        DataError: rows that cannot be answered, all of them with file:line and reason.
     """
-    found: list[tuple[str, Any]] = []
+    found: list[tuple[str, Input]] = []
     problems: list[str] = []
-    files, _ = sources.locate(path)
-    for file in files:
-        for line, row in file.rows():
-            value, fault = (None, row.reason) if isinstance(row, Bad) else _value(row, column)
-            problems += [f"{file.name}:{line}: {fault}"] if fault else []
-            found.append((str(row.get("id", line)) if isinstance(row, dict) else str(line), value))
+    for source in sources.locate(path)[0]:
+        for line, row in source.rows():
+            try:
+                found.append((_identity(row, line), _input(row, column)))
+            except Fault as fault:
+                problems.append(f"{source.name}:{line}: {fault}")
     if problems:
         raise DataError(f"{len(problems)} rows of {path} cannot be answered:", problems=problems)
-    if not found:
-        raise DataError(f"{path} has no rows.")
     return found
 
 
-def _value(row: Mapping[str, Any], column: str | None) -> tuple[Any, str]:
-    """The input of a row and the fault in it ('' when there is none)."""
-    if column is None and isinstance(row.get("messages"), list):
-        return _until_answer(row["messages"]), ""
-    by_lower = {name.lower(): name for name in row}
-    name = column or next((by_lower[known] for known in TEXT if known in by_lower), None)
+def _identity(row: Row | Bad, line: int) -> str:
+    return str(line if isinstance(row, Bad) else row.get("id", line))
+
+
+def _input(row: Row | Bad, column: str | None) -> Input:
+    """The text or conversation of a row."""
+    if isinstance(row, Bad):
+        raise Fault(row.reason)
+    said = {"text": column} if column else {}
+    if not column and (turns := names.find("messages", list(row), columns={})):
+        return _conversation(row[turns[0]], row)
+    name = next((found[0] for word in ("text", "prompt") if (found := names.find(word, list(row), columns=said))), None)
     if name is None or name not in row:
-        return None, f"no column '{column or 'text'}'. {nearest(column or 'text', row)}"
-    value = row[name]
-    if not isinstance(value, str) or not value.strip():
-        return None, f"'{name}' is empty" if not value else f"'{name}' is no text"
-    if name.lower() == "instruction" and row.get("input"):
-        return f"{value}\n\n{row['input']}", ""
-    return value, ""
+        raise Fault(f"no column '{column or 'text'}'. {nearest(column or 'text', row)}")
+    if not isinstance(row[name], str) or not row[name].strip():
+        raise Fault(f"'{name}' holds no text")
+    extra = row.get("input") if name == "instruction" else None
+    text = f"{row[name]}\n\n{extra}" if extra else row[name]
+    system = row.get("system")
+    return Conversation((Message("system", system, 0.0), Message("user", text, 0.0))) if system else text
 
 
-def _until_answer(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The turns before a final assistant turn, which is what the model is to write."""
-    last = messages[-1].get("role") if messages else None
-    return list(messages[:-1] if last == "assistant" else messages)
+def _conversation(value: object, row: Row) -> Conversation:
+    turns = [*value] if isinstance(value, list) else value
+    if isinstance(turns, list) and turns and not _is_answer(turns[-1]):
+        turns.append(WRITTEN)
+    before, _ = messages.conversation(turns)
+    return Conversation(before, messages.tools(row.get("tools")))
 
 
-def write_text(path: str, text: str) -> None:
-    """Writes an output file in one piece.
-
-    Raises:
-        RunError: the place cannot be written.
-    """
-    part = Path(f"{path}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise RunError(f"Cannot write {path}: {error.strerror}.") from error
+def _is_answer(turn: object) -> bool:
+    roles = ("assistant", "gpt", "model", "bot")
+    return isinstance(turn, dict) and (turn.get("role") in roles or turn.get("from") in roles)

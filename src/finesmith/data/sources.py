@@ -61,16 +61,6 @@ def locate(source: str, *, format: str | None = None) -> tuple[list[Source], tup
     raise missing(path)
 
 
-def rows(path: str) -> Iterator[tuple[int, Row | Bad]]:
-    """The rows of one local file as they stand in it, before any meaning: (line, row or Bad).
-
-    Raises:
-        DataError: no such file, or it cannot be read.
-    """
-    for source in locate(path)[0]:
-        yield from source.rows()
-
-
 def looks_like_hub_id(source: str) -> bool:
     """`owner/name` or `owner/name:config`, and no path to something local."""
     if not HUB_ID.fullmatch(source) or Path(source).exists():

@@ -55,7 +55,7 @@ def train(
         TrainingError: a loss or gradient that is not a number, with the rows; a row that alone does not fit in memory.
     """
     plan = Plan(data.lengths, settings.batch_size, seed)
-    budget = settings.micro_batch_tokens
+    budget = int(settings.micro_batch_tokens)
     epoch, batches = -1, []
     for index in range(start, total):
         if index // plan.steps_per_epoch != epoch:

@@ -40,7 +40,7 @@ def prove(task: Task, tokenizer: Any, examples: Sequence[Example], max_length: i
             hint="See the tokens of a row with: finesmith show-tokens DATA --row N",
         )
     share = f"; {supervised / max(1, tokens):.0%} of the tokens are supervised" if supervised else ""
-    return f"proved on {len(places)} rows: tokens as inference sends them, one start token, the end is learnt{share}"
+    return f"proved on {len(places)} rows: tokens as inference sends them, each end learnt{share}"
 
 
 def faults(task: Task, tokenizer: Any, example: Example, pieces: Sequence[Encoded]) -> list[str]:
