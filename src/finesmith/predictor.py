@@ -12,7 +12,7 @@ from peft import PeftModel
 from transformers import AutoTokenizer
 
 from finesmith import registry
-from finesmith.errors import RunError
+from finesmith.errors import DataError, RunError
 from finesmith.models import load as models
 from finesmith.models.load import Loaded
 from finesmith.models.settings import ModelSettings
@@ -33,7 +33,10 @@ class Predictor:
         self, inputs: Sequence[Input | Sequence[dict[str, Any]]], *, progress: Progress = silent
     ) -> list[Prediction]:
         """Answers to texts, or to lists of `{"role", "content"}` messages (generation)."""
-        return self.task.answer(self.loaded, [as_input(item) for item in inputs], progress=progress)
+        rows = [as_input(item) for item in inputs]
+        if self.task.kind == "sequence-classification" and any(isinstance(row, Conversation) for row in rows):
+            raise DataError("This run classifies texts, but a row is a conversation.", hint="Give a text for each row.")
+        return self.task.answer(self.loaded, rows, progress=progress)
 
 
 def as_input(item: Input | Sequence[dict[str, Any]]) -> Input:

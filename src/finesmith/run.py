@@ -132,7 +132,7 @@ def resume(path: str | Path, *, watcher: Watcher | None = None) -> Run:
 
 
 def _tune(prepared: Prepared, folder: RunFolder, watcher: Watcher, *, resume: bool) -> Run:
-    from finesmith import stages  # torch from here on
+    from finesmith import measure, stages  # torch from here on
 
     for note in prepared.notes:
         watcher.note(note)
@@ -147,11 +147,11 @@ def _tune(prepared: Prepared, folder: RunFolder, watcher: Watcher, *, resume: bo
             for name in ("recipe.yaml", "splits.json", "rejected.jsonl", "steps.jsonl", "manifest.json"):
                 folder.remove(name)  # it failed before step 1: leave nothing half-written
         raise
-    evidence, predictions = stages.measure(ready, prepared.splits, folder, trained, watcher)
+    evidence, predictions = measure.measure(ready, prepared.splits, folder, trained, watcher)
     for name, rows in predictions.items():
         folder.write_lines(f"predictions/{name}.jsonl", _prediction_rows(rows, prepared.splits.test))
     facts = {
-        **stages.manifest(ready, trained),
+        **measure.manifest(ready, trained),
         "data": {
             "sources": dict(prepared.sources),
             "split": prepared.splits.hash,
@@ -163,7 +163,7 @@ def _tune(prepared: Prepared, folder: RunFolder, watcher: Watcher, *, resume: bo
         "notes": [*prepared.notes, *ready.notes],
     }
     folder.write_json("manifest.json", facts)
-    folder.write_text("README.md", stages.card(ready, evidence, facts))
+    folder.write_text("README.md", measure.card(ready, evidence, facts))
     folder.remove("checkpoint")
     folder.write_json("evidence.json", plain.as_json(evidence))
     return Run(folder.path)

@@ -21,13 +21,13 @@ class Chat:
         """Reads a line, shows both answers; an empty line starts a new conversation, Ctrl-D ends."""
         from rich.console import Console
 
-        from finesmith import predictor, stages
+        from finesmith import measure, predictor
 
         models = {"tuned": predictor.load(options.run, device=options.device)}
         if not hasattr(models["tuned"].task, "prompt"):
             raise RunError(f"'{options.run}' is no generation run; ask it with: finesmith predict {options.run} -")
         if not options.tuned_only:
-            models = {"base": stages.base_of(options.run, models["tuned"], options.device), **models}
+            models = {"base": measure.base_of(options.run, models["tuned"], options.device), **models}
         console = Console(highlight=False)
         console.print("[dim]Empty line: new conversation. Ctrl-D: end.[/dim]")
         _talk(console, models)

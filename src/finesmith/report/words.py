@@ -15,8 +15,13 @@ def metric_named(name: str) -> Metric:
     return registry.resolve("metrics", name)
 
 
+TITLES = {"frozen": "linear head on the base's frozen features"}
+
+
 def system_title(name: str) -> str:
     """What a system is called: the title of a baseline, otherwise its own name."""
+    if name in TITLES:
+        return TITLES[name]
     return registry.resolve("baselines", name).title if name in registry.available("baselines") else name
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from finesmith.models.load import Loaded
 
-STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+STRENGTHS = (0.01, 0.1, 1.0)
 
 
 def fit_head(
@@ -93,7 +93,7 @@ def _regression(
     def fit(target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if len(np.unique(target)) < 2:  # a label that holds in every row or in none: a constant
             return np.zeros((1, features.shape[1])), np.full(1, 4.0 if target.all() else -4.0) * intercept
-        model = LogisticRegression(C=strength, max_iter=200, fit_intercept=intercept).fit(features, target)
+        model = LogisticRegression(C=strength, max_iter=100, fit_intercept=intercept).fit(features, target)
         return model.coef_, np.broadcast_to(model.intercept_, len(model.coef_))
 
     if task.multi_label:
