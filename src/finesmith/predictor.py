@@ -105,9 +105,9 @@ def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter
     task = plugin(plugin.Settings.model_validate(card["settings"])).restore(card["state"])
     where = {"device": device, "dtype": dtype}
     base = ModelSettings.model_validate({**card["model"], "from_scratch": False, **where})
-    settings = base if card["adapter"] else ModelSettings.model_validate({"name": str(folder), **where})
+    settings = base if card["adapter"] else base.model_copy(update={"name": str(folder), "revision": None})
     loaded = models.load(settings, task.kind, **task.load_arguments())
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=base.trust_remote_code)
     model = loaded.model
     if card["adapter"] and adapter:
         model = PeftModel.from_pretrained(model, str(folder)).to(loaded.device)

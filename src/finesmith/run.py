@@ -121,7 +121,8 @@ def resume(path: str | Path, *, watcher: Watcher | None = None) -> Run:
     try:
         recipe = recipes.load(folder.require("recipe.yaml")).replace(out=str(path))
         prepared = prepare(recipe)
-        if prepared.splits.hash != folder.read_json("splits.json")["hash"]:
+        begun = folder.read_json("splits.json")
+        if (prepared.splits.hash, _digests(prepared)) != (begun["hash"], begun["sources"]):
             raise DataError(
                 f"The data at {recipe.data.path} has changed since the run began.",
                 hint="Restore it, or start a new run with --out.",
@@ -182,10 +183,15 @@ def _shares(settings: DataSettings, parts: Mapping[str, Any]) -> dict[str, float
     return shares
 
 
+def _digests(prepared: Prepared) -> list[str]:
+    """What the files held: an edited answer keeps the ids of its row."""
+    return sorted(prepared.sources.values())
+
+
 def _write_beginning(folder: RunFolder, prepared: Prepared, recipe: Recipe, over_length: Sequence[str]) -> None:
     ids = {part: [example.id for example in getattr(prepared.splits, part)] for part in ("train", "validation", "test")}
     folder.write_text("recipe.yaml", recipe.to_yaml())
-    folder.write_json("splits.json", {"hash": prepared.splits.hash, **ids})
+    folder.write_json("splits.json", {"hash": prepared.splits.hash, "sources": _digests(prepared), **ids})
     rejected = [{"origin": str(row.origin), "reason": row.reason, "row": row.text} for row in prepared.rejected]
     rejected += [
         {"origin": origin, "reason": f"longer than max_length, {recipe.data.over_length}"} for origin in over_length

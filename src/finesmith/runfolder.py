@@ -133,10 +133,14 @@ class RunFolder:
             for line in file:
                 yield json.loads(line)
 
-    def cut_steps(self, last: int) -> None:
-        """Removes log lines after a step, so that a resumed run does not log it twice."""
-        if self.file("steps.jsonl").exists():
-            self.write_lines("steps.jsonl", [row for row in self.read_lines("steps.jsonl") if row["step"] <= last])
+    def cut_steps(self, last: int) -> list[dict[str, Any]]:
+        """Removes log lines after a step, so that a resumed run does not log it twice; returns those that are left."""
+        if not self.file("steps.jsonl").exists():
+            return []
+        whole = self.file("steps.jsonl").read_text(encoding="utf-8").rpartition("\n")[0]  # a full disk may tear a line
+        rows = [row for line in whole.splitlines() if (row := json.loads(line))["step"] <= last]
+        self.write_lines("steps.jsonl", rows)
+        return rows
 
     def remove(self, name: str) -> None:
         """Removes a file or folder of the run, if it is there."""

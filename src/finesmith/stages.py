@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 
 from finesmith import predictor, registry
-from finesmith.errors import DataError, RecipeError
+from finesmith.errors import DataError, MissingExtraError, RecipeError
 from finesmith.methods.base import Method
 from finesmith.models import device as devices
 from finesmith.models import load as models
@@ -55,6 +56,7 @@ class Trained:
 
 def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     """From the split rows to a model with exactly the named weights open, and the proof that the tokens are right."""
+    _check_trackers(recipe)
     task, method = _plugins(recipe)
     task = task.fit(splits.train)
     config = models.load_config(recipe.model)
@@ -100,10 +102,10 @@ def train(ready: Ready, splits: Splits, folder: RunFolder, watcher: Watcher, *, 
         accelerator.init_trackers("finesmith", config={"recipe": recipe.to_yaml()})
     checkpoints = fitting.Checkpoints(folder.file("checkpoint"))
     checkpoints.folder.mkdir(exist_ok=True)
-    if resume:
-        folder.cut_steps(saved_step(checkpoints.state))
+    before = folder.cut_steps(saved_step(checkpoints.state)) if resume else []
     devices.reset_peak_memory(ready.loaded.device)
-    total, began, steps = fitting.total_steps(recipe.train, len(ready.data)), time.time(), 0
+    total = fitting.total_steps(recipe.train, len(ready.data))
+    steps, began = (before[-1]["step"] if before else 0), time.time() - sum(row["seconds"] for row in before)
     for event in fitting.fit(
         ready.model,
         ready.task,
@@ -155,6 +157,14 @@ def deliver(ready: Ready, folder: RunFolder) -> None:
             adapter=ready.method.adapter,
         ),
     )
+
+
+def _check_trackers(recipe: Recipe) -> None:
+    """A tracker that is not installed is an error: Accelerate would leave it out in silence."""
+    installed = {str(tracker) for tracker in get_available_trackers()}
+    for tracker in recipe.track:
+        if tracker not in installed:
+            raise MissingExtraError(tracker, tracker, f"track: {tracker}")
 
 
 def _plugins(recipe: Recipe) -> tuple[Task, Method]:

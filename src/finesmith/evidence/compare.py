@@ -133,10 +133,10 @@ def _tests(metric: Metric, pairs: Mapping[str, tuple[_Rows, _Rows]]) -> dict[str
 
 
 def _titles(systems: Mapping[str, Any]) -> dict[str, str]:
-    """What the baselines among the systems are called in a sentence."""
-    return {
-        name: registry.resolve("baselines", name).title for name in systems if name in registry.available("baselines")
-    }
+    """What the cheap opponents among the systems are called in a sentence."""
+    known = registry.available("baselines")
+    baselines = {name: registry.resolve("baselines", name).title for name in systems if name in known}
+    return baselines | {name: title for name, title in verdict.TITLES.items() if name in systems}
 
 
 def _missing(measured: Mapping[str, Mapping[str, _Rows]], opponents: Sequence[str], total: int) -> dict[str, str]:

@@ -15,6 +15,10 @@ from finesmith.types import Estimate
 TUNED, BASE = "tuned", "base"
 
 
+TITLES = {"frozen": "a linear head on the base's frozen features"}
+"""Opponents that are no plug-in: what they are called."""
+
+
 def sentence(
     metric: Metric,
     systems: Mapping[str, Estimate],

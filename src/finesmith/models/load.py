@@ -63,13 +63,17 @@ def load_config(settings: ModelSettings) -> Any:
     """
     place = location(settings)
     _check_local(place)
+    if settings.revision is not None and Path(place).expanduser().is_dir():
+        raise ModelError(f"model.revision has no effect: '{settings.name}' is a local folder, not a hub model.")
     try:
         return AutoConfig.from_pretrained(
             place, revision=settings.revision, trust_remote_code=settings.trust_remote_code
         )
     except (OSError, ValueError) as error:
+        own_code = "trust_remote_code" in str(error)
         raise ModelError(
-            f"Cannot load the model '{settings.name}': {_first_line(error)}", hint=_model_hint(place)
+            f"Cannot load the model '{settings.name}': {_first_line(error)}",
+            hint="If you trust its owner, set model.trust_remote_code=true." if own_code else _model_hint(place),
         ) from error
 
 
@@ -122,7 +126,8 @@ def load(
     notes = _set_labels(config, labels, multi_label) if kind == "sequence-classification" else ()
     torch.manual_seed(seed)  # transformers draws new weights from the global generator
     if settings.from_scratch:
-        model, fresh = _AUTO[kind].from_config(config, dtype=torch.float32), tuple[str, ...]()
+        model = _AUTO[kind].from_config(config, dtype=torch.float32, trust_remote_code=settings.trust_remote_code)
+        fresh = tuple[str, ...]()
     else:
         model, fresh = _pretrained(settings, kind, config)
     device = choose_device(settings.device)
@@ -142,7 +147,8 @@ def check_kind(config: Any, kind: Kind, name: str) -> None:
             f"'{name}' is an encoder ({config.model_type}): it cannot write text.",
             hint="Name a decoder (Llama, Qwen, Gemma, ...), or use task: classification.",
         )
-    if type(config) not in _AUTO[kind]._model_mapping:
+    own_code = _AUTO[kind].__name__ in (getattr(config, "auto_map", None) or {})
+    if type(config) not in _AUTO[kind]._model_mapping and not own_code:
         raise ModelError(f"transformers has no {kind} model for the architecture '{config.model_type}' of '{name}'.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from finesmith import registry
-from finesmith.evidence.verdict import number, signed
+from finesmith.evidence.verdict import TITLES, number, signed
 from finesmith.metrics.base import Metric
 from finesmith.types import Estimate, Evidence
 
@@ -15,14 +15,11 @@ def metric_named(name: str) -> Metric:
     return registry.resolve("metrics", name)
 
 
-TITLES = {"frozen": "linear head on the base's frozen features"}
-
-
 def system_title(name: str) -> str:
     """What a system is called: the title of a baseline, otherwise its own name."""
-    if name in TITLES:
-        return TITLES[name]
-    return registry.resolve("baselines", name).title if name in registry.available("baselines") else name
+    return (
+        registry.resolve("baselines", name).title if name in registry.available("baselines") else TITLES.get(name, name)
+    )
 
 
 def metric_names(evidence: Evidence) -> list[str]:
