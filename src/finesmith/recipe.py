@@ -45,7 +45,7 @@ class Recipe(Settings):
 
     def section(self, name: str) -> Settings:
         """The settings of the task or method called `name`."""
-        return getattr(self, name.rpartition(".")[2])
+        return getattr(self, _section(name))
 
     def replace(self, **changes: Any) -> Recipe:
         """A copy with some values changed; nested values merge: `recipe.replace(train={"epochs": 3.0})`."""
@@ -58,7 +58,8 @@ class Recipe(Settings):
         """Every setting that has an effect on this run, defaults included, as plain values."""
         plain = self.model_dump(mode="json")
         unused = [name for kind in ("tasks", "methods") for name in registry.available(kind)]
-        return {key: value for key, value in plain.items() if key not in unused or key in (self.task, self.method)}
+        used = {_section(self.task), _section(self.method)} | (self.model_fields_set if self.task == "auto" else set())
+        return {key: value for key, value in plain.items() if key not in unused or key in used}
 
     def to_yaml(self) -> str:
         """The complete recipe as YAML, which reads back equal."""
@@ -70,13 +71,17 @@ class Recipe(Settings):
 
 
 @functools.cache
-def recipe_class() -> type[Recipe]:
-    """`Recipe` with one section for each task and method there is. Imports the plug-ins' files, not torch."""
+def recipe_class(outside: tuple[tuple[str, str], ...] = ()) -> type[Recipe]:
+    """`Recipe` with one section for each task and method there is. Imports the plug-ins' files, not torch.
+
+    Args:
+        outside: kind and dotted name of plug-ins outside Finesmith; their section is called as their file.
+    """
     sections: dict[str, Any] = {}
-    for kind in ("tasks", "methods"):
-        for name in registry.available(kind):
-            settings = registry.resolve(kind, name).Settings
-            sections[name] = (settings, settings())
+    shipped = [(kind, name) for kind in ("tasks", "methods") for name in registry.available(kind)]
+    for kind, name in (*shipped, *outside):
+        settings = registry.resolve(kind, name).Settings
+        sections[_section(name)] = (settings, settings())
     return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, **sections)
 
 
@@ -107,10 +112,11 @@ def make(values: Mapping[str, Any], *, source: str = "", document: Any = None) -
     """Checks nested plain values and returns the recipe; `source` and `document` give messages their file and line."""
     problems: list[str] = []
     recipe = None
+    known = recipe_class(_outside(values))
     try:
-        recipe = recipe_class().model_validate(dict(values))
+        recipe = known.model_validate(dict(values))
     except ValidationError as error:
-        problems = [_explain(item, source, document) for item in error.errors()]
+        problems = _explain_all(error.errors(), known, source, document)
     problems += [_place(key, source, document) + message for key, message in _conflicts(values)]
     if problems or recipe is None:
         raise RecipeError("The recipe cannot be used:", problems=problems)
@@ -167,16 +173,46 @@ def _merge(under: Any, over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _explain(item: Any, source: str, document: Any) -> str:
-    path = [str(part) for part in item["loc"] if not _is_branch(part)]
+def _explain_all(items: Iterable[Any], known: type[Recipe], source: str, document: Any) -> list[str]:
+    """One sentence for each setting that is wrong; where it may be of several kinds, what each kind wants."""
+    by_path: dict[tuple[str, ...], list[Any]] = {}
+    for item in items:
+        by_path.setdefault(tuple(str(part) for part in item["loc"] if not _is_branch(part)), []).append(item)
+    return [_explain(list(path), found, known, source, document) for path, found in by_path.items()]
+
+
+def _explain(path: list[str], items: list[Any], known: type[Recipe], source: str, document: Any) -> str:
     key = ".".join(path)
-    if item["type"] == "extra_forbidden":
-        known = _fields_at(path[:-1])
-        return f"{_place(path, source, document)}unknown setting '{key}'. {nearest(path[-1], known)}"
-    if item["type"] == "missing":
+    if items[0]["type"] == "extra_forbidden":
+        meant = _meant(path, known)
+        return f"{_place(path, source, document)}unknown setting '{key}'. {meant}"
+    if items[0]["type"] == "missing":
         return f"{_place(path[:-1], source, document)}'{key}' is missing."
-    shown = json.dumps(item["input"], default=str)[:60]
-    return f"{_place(path, source, document)}'{key}' is {shown}: {item['msg'][0].lower()}{item['msg'][1:]}."
+    shown = json.dumps(items[0]["input"], default=str)[:60]
+    wanted = " or ".join(
+        "input should be a section of settings" if item["type"] == "model_type" else item["msg"] for item in items
+    )
+    return f"{_place(path, source, document)}'{key}' is {shown}: {wanted[0].lower()}{wanted[1:]}."
+
+
+def _meant(path: list[str], known: type[Recipe]) -> str:
+    """The nearest setting; for a setting that stands in the wrong section, the right one."""
+    elsewhere = [
+        f"{section}.{path[-1]}"
+        for section, field in known.model_fields.items()
+        if path[-1] in getattr(field.annotation, "model_fields", ())
+    ]
+    return f"Did you mean '{elsewhere[0]}'?" if elsewhere else nearest(path[-1], _fields_at(path[:-1], known))
+
+
+def _section(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _outside(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Plug-ins that a recipe names by a dotted name."""
+    named = [(kind, values.get(kind[:-1])) for kind in ("tasks", "methods")]
+    return tuple((kind, name) for kind, name in named if isinstance(name, str) and "." in name)
 
 
 def _is_branch(part: Any) -> bool:
@@ -186,8 +222,8 @@ def _is_branch(part: Any) -> bool:
     )
 
 
-def _fields_at(path: list[str]) -> list[str]:
-    owner: Any = recipe_class()
+def _fields_at(path: list[str], known: type[Recipe]) -> list[str]:
+    owner: Any = known
     for part in path:
         owner = owner.model_fields[part].annotation
     return list(owner.model_fields)
@@ -218,7 +254,7 @@ def _conflicts(values: Mapping[str, Any]) -> list[tuple[list[str], str]]:
         found += [
             ([name], f"'{name}' has no effect: the {kind[:-1]} is '{chosen}'.")
             for name in names
-            if values.get(name) and name != chosen and chosen != "auto"
+            if values.get(name) and chosen != "auto" and name != _section(str(chosen))
         ]
     assert isinstance(train, Mapping) and isinstance(model, Mapping)
     if train.get("epochs", "auto") != "auto" and train.get("max_steps"):
@@ -237,5 +273,8 @@ def from_source(source: str, overrides: Mapping[str, Any] | None = None) -> Reci
     """A recipe from a recipe file, or from a path to data with everything else by default."""
     if source.endswith((".yaml", ".yml")):
         return load(source, overrides)
-    data = overrides.get("data", {}) if overrides else {}
-    return make(_merge({"data": {"path": source, **data}}, overrides or {}))
+    data = (overrides or {}).get("data", {})
+    if not isinstance(data, Mapping) or "path" in data:
+        other = data.get("path") if isinstance(data, Mapping) else data
+        raise RecipeError(f"The data is named twice: '{source}' and data '{other}'.")
+    return make(_merge({"data": {"path": source}}, overrides or {}))

@@ -6,7 +6,7 @@ read -> split -> fit the task -> load -> prove -> encode -> open weights -> trai
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from finesmith.evidence import plain
 from finesmith.recipe import Recipe
 from finesmith.runfolder import RunFolder, free_name
 from finesmith.types import Evidence, Example, Message, Prediction, Splits, Target
-from finesmith.watch import Watcher
+from finesmith.watch import Interrupted, Watcher
 
 DEFAULT = {part: DataSettings.model_fields[part].default for part in ("validation", "test")}
 SHAPES = {"classification": "labels", "text": "text"}
@@ -76,7 +76,7 @@ def prepare(recipe: Recipe) -> Prepared:
         format=None if settings.format == "auto" else settings.format,
         shape=SHAPES.get(recipe.task),
     )
-    fitting = shapes.shape_task(dataset.shape)
+    fitting = recipe.task if "." in recipe.task else shapes.shape_task(dataset.shape)
     if recipe.task not in ("auto", fitting):
         raise RecipeError(
             f"task is '{recipe.task}', but the data has the shape '{dataset.shape}', which is for {fitting}."
@@ -104,10 +104,7 @@ def tune(recipe: Recipe, *, watcher: Watcher | None = None) -> Run:
     watcher = watcher or Watcher()
     prepared = prepare(recipe)
     folder = RunFolder.create(prepared.recipe.out)
-    try:
-        return _tune(prepared, folder, watcher, resume=False)
-    finally:
-        folder.release()
+    return _held(folder, lambda: _tune(prepared, folder, watcher, resume=False))
 
 
 def resume(path: str | Path, *, watcher: Watcher | None = None) -> Run:
@@ -118,7 +115,8 @@ def resume(path: str | Path, *, watcher: Watcher | None = None) -> Run:
         DataError: the data is no longer what the run began with.
     """
     folder = RunFolder.reopen(path)
-    try:
+
+    def go_on() -> Run:
         recipe = recipes.load(folder.require("recipe.yaml")).replace(out=str(path))
         prepared = prepare(recipe)
         begun = folder.read_json("splits.json")
@@ -128,6 +126,18 @@ def resume(path: str | Path, *, watcher: Watcher | None = None) -> Run:
                 hint="Restore it, or start a new run with --out.",
             )
         return _tune(prepared, folder, watcher or Watcher(), resume=True)
+
+    return _held(folder, go_on)
+
+
+def _held(folder: RunFolder, work: Callable[[], Run]) -> Run:
+    """Does the work and gives the folder's lock back; Ctrl-C says whether there is something to go on with."""
+    try:
+        return work()
+    except KeyboardInterrupt:
+        if folder.file("recipe.yaml").exists():
+            raise Interrupted(str(folder.path)) from None
+        raise
     finally:
         folder.release()
 

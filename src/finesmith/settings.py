@@ -9,5 +9,10 @@ class Settings(BaseModel):
     """Settings of one component. An unknown key is an error; a value is never silently converted from another type."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, validate_default=True, use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )

@@ -100,7 +100,9 @@ def train(ready: Ready, splits: Splits, folder: RunFolder, watcher: Watcher, *, 
     )
     if recipe.track:
         accelerator.init_trackers("finesmith", config={"recipe": recipe.to_yaml()})
-    checkpoints = fitting.Checkpoints(folder.file("checkpoint"))
+    checkpoints = fitting.Checkpoints(
+        folder.file("checkpoint"), lambda name, writer: folder.write_with(f"checkpoint/{name}", writer)
+    )
     checkpoints.folder.mkdir(exist_ok=True)
     before = folder.cut_steps(saved_step(checkpoints.state)) if resume else []
     devices.reset_peak_memory(ready.loaded.device)
@@ -186,7 +188,8 @@ def _resolve(recipe: Recipe, task: Task, method: Method, loaded: Loaded, config:
         values["max_length"] = min(context, 1 << 20)
     elif settings.max_length > context:
         raise RecipeError(f"train.max_length is {settings.max_length}, but the model's context is {context} tokens.")
-    return recipe.replace(train=values) if values else recipe
+    narrow = str(loaded.dtype).removeprefix("torch.")  # measured here: written down, so that a resumed run keeps it
+    return recipe.replace(train=values, model={"dtype": narrow})
 
 
 def _with_length(task: Task, max_length: int) -> Task:

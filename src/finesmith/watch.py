@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from finesmith.types import Step
 
 
+class Interrupted(Exception):
+    """The user asked to stop; nothing is lost. Its argument is the run folder to go on with."""
+
+
 class Watcher:
     """Receives what happens in a run; this one ignores it. The command line draws it, a notebook may plot it."""
 

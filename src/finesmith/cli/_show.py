@@ -58,7 +58,7 @@ class Terminal(Watcher):
             self.note(f"{title} ({total} rows)")
         bar = self._bar.add_task(title, total=total, info="")
         try:
-            yield lambda done: self._bar.advance(bar, done)
+            yield lambda done: self._advance(bar, done)
         finally:
             self._bar.remove_task(bar)
 
@@ -80,11 +80,16 @@ class Terminal(Watcher):
         """Whether Ctrl-C was pressed."""
         return self._stop
 
+    def _advance(self, bar: Any, done: int) -> None:
+        if self._stop:  # between training steps `should_stop` saves first; elsewhere there is nothing to save
+            raise KeyboardInterrupt
+        self._bar.advance(bar, done)
+
     def _interrupted(self, _signal: int, _frame: FrameType | None) -> None:
         if self._stop:
             raise KeyboardInterrupt
         self._stop = True
-        ERRORS.print("stopping after this step; once more stops at once")
+        ERRORS.print("stopping; once more stops at once")
 
 
 def print_json(value: Any) -> None:

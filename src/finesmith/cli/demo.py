@@ -21,7 +21,7 @@ class Demo:
         from finesmith.cli.show import show
         from finesmith.recipe import load
         from finesmith.runfolder import RunFolder, free_name
-        from finesmith.train.fit import Interrupted
+        from finesmith.watch import Interrupted
 
         results = {}
         for name in ("support-tickets", "contract-clauses"):

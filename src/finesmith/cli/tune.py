@@ -32,7 +32,7 @@ def run_and_show(start: object, *, as_json: bool) -> int:
     from finesmith import run
     from finesmith.cli._show import ERRORS, Terminal
     from finesmith.cli.show import show
-    from finesmith.train.fit import Interrupted
+    from finesmith.watch import Interrupted
 
     assert callable(start)
     try:

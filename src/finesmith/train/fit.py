@@ -21,6 +21,7 @@ from finesmith.train.settings import TrainSettings
 from finesmith.train.stop import History
 from finesmith.train.validate import validate
 from finesmith.types import Example, Step
+from finesmith.watch import Interrupted
 
 MAX_EVALUATIONS = 10
 
@@ -34,11 +35,18 @@ class Event:
     best: bool = False
 
 
+Write = Callable[[str, Callable[[Path], None]], None]
+
+
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where a training keeps what it needs to go on (`state`) and its best weights (`best`)."""
+    """Where a training keeps what it needs to go on (`state`) and its best weights (`best`).
+
+    `write(name, writer)` makes a file in `folder` in one piece (`RunFolder.write_with`).
+    """
 
     folder: Path
+    write: Write
 
     @property
     def state(self) -> Path:
@@ -49,10 +57,6 @@ class Checkpoints:
     def best(self) -> Path:
         """The weights with the best validation score."""
         return self.folder / "best.safetensors"
-
-
-class Interrupted(Exception):
-    """The user asked to stop; the state is saved. Its argument is the run folder."""
 
 
 def total_steps(settings: TrainSettings, sequences: int) -> int:
@@ -127,7 +131,7 @@ def fit(
             history = history.add(step.index, tuple(scores.values()))
             event = Event(step, scores, best=history.improved)
             if history.improved and settings.keep == "best":
-                state.save_weights(checkpoints.best, model)
+                checkpoints.write(checkpoints.best.name, lambda path: state.save_weights(path, model))
         track(
             {
                 "loss": step.loss,
@@ -155,6 +159,4 @@ def _save(
     checkpoints: Checkpoints, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, history: History
 ) -> None:
     facts: dict[str, Any] = {"step": step, "scores": history.scores}
-    part = checkpoints.state.with_suffix(".part")
-    state.save_state(part, model, optimizer, facts)
-    part.replace(checkpoints.state)
+    checkpoints.write(checkpoints.state.name, lambda path: state.save_state(path, model, optimizer, facts))
