@@ -22,7 +22,7 @@ from finesmith.stages import Ready, Trained, pieces
 from finesmith.tasks import _head_first, _zero_shot
 from finesmith.tasks.base import Task, predict
 from finesmith.tasks.classification import Classification
-from finesmith.types import Evidence, Example, Message, Prediction, Splits
+from finesmith.types import Evidence, Example, Message, Prediction
 from finesmith.watch import Watcher
 
 ZERO_SHOT_SEQUENCES = 20_000
@@ -31,18 +31,18 @@ SAMPLES = 5
 
 
 def measure(
-    ready: Ready, splits: Splits, folder: RunFolder, trained: Trained, watcher: Watcher
+    ready: Ready, folder: RunFolder, trained: Trained, watcher: Watcher
 ) -> tuple[Evidence, dict[str, list[Prediction]]]:
     """Opens the test rows: the delivered model, reloaded from disk, against the base and the cheap baselines."""
     trainable, total = models.parameter_counts(ready.model)
-    test, missing = splits.test, {}
+    test, missing = ready.splits.test, {}
     predictions: dict[str, list[Prediction]] = {}
     delivered = predictor.load(folder.path, device=ready.recipe.model.device, dtype=ready.recipe.model.dtype)
     with watcher.progress("testing the tuned model", len(test)) as progress:
         predictions["tuned"] = predict(delivered.task, delivered.loaded, test, progress=progress)
     del delivered
     with watcher.progress("testing the base model", len(test)) as progress:
-        for name, found in _base(ready, splits, progress).items():
+        for name, found in _base(ready, progress).items():
             if isinstance(found, str):
                 missing[name] = found
             else:
@@ -50,7 +50,7 @@ def measure(
     for name in ready.task.baselines:
         with watcher.progress(f"testing the baseline {name}", len(test)):
             inputs = [(example.id, as_text(example.input)) for example in test]
-            predictions[name] = registry.resolve("baselines", name)(splits.train, inputs, seed=ready.recipe.seed)
+            predictions[name] = registry.resolve("baselines", name)(ready.splits.train, inputs, seed=ready.recipe.seed)
     saved = sum(path.stat().st_size for path in folder.file("model").iterdir() if path.suffix == ".safetensors")
     evidence = evidences.compare(
         task=ready.recipe.task,
@@ -139,17 +139,17 @@ def _details(task: Task, test: Sequence[Example], tuned: Sequence[Prediction]) -
     }
 
 
-def _base(ready: Ready, splits: Splits, progress: Any) -> dict[str, list[Prediction] | str]:
+def _base(ready: Ready, progress: Any) -> dict[str, list[Prediction] | str]:
     """The base before training, on the test rows; for a classifier also its frozen features under a linear head."""
     task, recipe = ready.task, ready.recipe
     loaded = models.load(recipe.model, task.kind, **task.load_arguments(), seed=recipe.seed)
     if not isinstance(task, Classification):
         task.prepare(loaded)
-        return {"base": predict(task, loaded, splits.test, progress=progress)}
+        return {"base": predict(task, loaded, ready.splits.test, progress=progress)}
     max_length = int(recipe.train.max_length)
-    parts = [pieces(task, loaded, part, max_length) for part in (splits.train, splits.validation)]
+    parts = [pieces(task, loaded, part, max_length) for part in (ready.splits.train, ready.splits.validation)]
     _head_first.fit_head(task, loaded, *parts)
-    frozen = predict(task, loaded, splits.test)
+    frozen = predict(task, loaded, ready.splits.test)
     if task.multi_label or not models.is_decoder(loaded.model.config):
         why = (
             "the base is an encoder, which cannot answer without training"
@@ -158,7 +158,7 @@ def _base(ready: Ready, splits: Splits, progress: Any) -> dict[str, list[Predict
         )
         return {"base": frozen, "zero-shot": f"{why}; 'base' is a linear head on its frozen features"}
     asked = models.load(recipe.model, "causal-lm", seed=recipe.seed)
-    rows = splits.test[: max(1, ZERO_SHOT_SEQUENCES // len(task.labels))]
+    rows = ready.splits.test[: max(1, ZERO_SHOT_SEQUENCES // len(task.labels))]
     answers = _zero_shot.score_labels(
         asked, [str(row.input) for row in rows], task.labels, max_length, progress=progress
     )

@@ -40,7 +40,7 @@ class Recipe(Settings):
     """The run folder; auto: runs/<name of the data file>."""
     seed: int = Field(default=0, ge=0)
     """Fixes the split, the order of rows, new weights and dropout."""
-    track: list[Literal["tensorboard", "mlflow", "wandb", "trackio"]] = Field(default_factory=list)
+    track: list[Literal["tensorboard", "mlflow", "wandb", "trackio"]] = Field(default=[])
     """Experiment trackers that also receive the steps (through Accelerate)."""
 
     def section(self, name: str) -> Settings:
@@ -190,9 +190,10 @@ def _explain(path: list[str], items: list[Any], known: type[Recipe], source: str
         return f"{_place(path[:-1], source, document)}'{key}' is missing."
     shown = json.dumps(items[0]["input"], default=str)[:60]
     wanted = " or ".join(
-        "input should be a section of settings" if item["type"] == "model_type" else item["msg"] for item in items
+        "a section of settings" if item["type"] == "model_type" else item["msg"].removeprefix("Input should be ")
+        for item in items
     )
-    return f"{_place(path, source, document)}'{key}' is {shown}: {wanted[0].lower()}{wanted[1:]}."
+    return f"{_place(path, source, document)}'{key}' is {shown}: it should be {wanted}."
 
 
 def _meant(path: list[str], known: type[Recipe]) -> str:

@@ -151,22 +151,22 @@ def _tune(prepared: Prepared, folder: RunFolder, watcher: Watcher, *, resume: bo
     try:
         ready = stages.build(prepared.recipe, prepared.splits, watcher)
         _write_beginning(folder, prepared, ready.recipe, ready.over_length)
-        trained = stages.train(ready, prepared.splits, folder, watcher, resume=resume)
+        trained = stages.train(ready, folder, watcher, resume=resume)
         stages.deliver(ready, folder)
     except FinesmithError:
         if not resume and not folder.file("checkpoint").exists():
             for name in ("recipe.yaml", "splits.json", "rejected.jsonl", "steps.jsonl", "manifest.json"):
                 folder.remove(name)  # it failed before step 1: leave nothing half-written
         raise
-    evidence, predictions = measure.measure(ready, prepared.splits, folder, trained, watcher)
+    evidence, predictions = measure.measure(ready, folder, trained, watcher)
     for name, rows in predictions.items():
-        folder.write_lines(f"predictions/{name}.jsonl", _prediction_rows(rows, prepared.splits.test))
+        folder.write_lines(f"predictions/{name}.jsonl", _prediction_rows(rows, ready.splits.test))
     facts = {
         **measure.manifest(ready, trained),
         "data": {
             "sources": dict(prepared.sources),
             "split": prepared.splits.hash,
-            "rows": _counts(prepared.splits),
+            "rows": _counts(ready.splits),
             "rejected": len(prepared.rejected),
             "over_length": len(ready.over_length),
         },
@@ -198,7 +198,7 @@ def _digests(prepared: Prepared) -> list[str]:
     return sorted(prepared.sources.values())
 
 
-def _write_beginning(folder: RunFolder, prepared: Prepared, recipe: Recipe, over_length: Sequence[str]) -> None:
+def _write_beginning(folder: RunFolder, prepared: Prepared, recipe: Recipe, over_length: frozenset[str]) -> None:
     ids = {part: [example.id for example in getattr(prepared.splits, part)] for part in ("train", "validation", "test")}
     folder.write_text("recipe.yaml", recipe.to_yaml())
     folder.write_json("splits.json", {"hash": prepared.splits.hash, "sources": _digests(prepared), **ids})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -23,6 +23,7 @@ from finesmith.runfolder import RunFolder
 from finesmith.tasks import _head_first
 from finesmith.tasks.base import Encoded, Task
 from finesmith.tasks.classification import Classification
+from finesmith.train import encode
 from finesmith.train import fit as fitting
 from finesmith.train.batches import EncodedSet
 from finesmith.train.proof import prove
@@ -40,8 +41,9 @@ class Ready:
     method: Method
     loaded: Loaded
     model: Any
+    splits: Splits
     data: EncodedSet
-    over_length: tuple[str, ...]
+    over_length: frozenset[str]
     notes: tuple[str, ...]
 
 
@@ -65,10 +67,10 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     recipe = _resolve(recipe, task, method, loaded, config, len(splits.train))
     task = _with_length(task, int(recipe.train.max_length))
     max_length = int(recipe.train.max_length)
-    with watcher.progress("encoding", len(splits.train)) as progress:
-        encoded, over_length = _encode(task, loaded.tokenizer, splits.train, recipe, progress)
-    kept = [example for example in splits.train if str(example.origin) not in over_length]
-    proof = prove(task, loaded.tokenizer, kept, max_length)
+    encoded, splits, over_length = _encode(task, loaded, splits, recipe, watcher)
+    proof = prove(
+        task, loaded.tokenizer, [row for row in splits.train if str(row.origin) not in over_length], max_length
+    )
     notes = (*loaded.notes, *notes, proof)
     if isinstance(task, Classification) and task.settings.head_first:
         with watcher.progress(
@@ -87,12 +89,12 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     notes = (*notes, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")
     for note in notes:
         watcher.note(note)
-    return Ready(recipe, task, method, loaded, model, encoded, tuple(over_length), notes)
+    return Ready(recipe, task, method, loaded, model, splits, encoded, over_length, notes)
 
 
-def train(ready: Ready, splits: Splits, folder: RunFolder, watcher: Watcher, *, resume: bool) -> Trained:
+def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) -> Trained:
     """Trains and leaves the kept weights in the model; every step goes to steps.jsonl."""
-    recipe = ready.recipe
+    recipe, splits = ready.recipe, ready.splits
     accelerator = Accelerator(
         cpu=ready.loaded.device.type == "cpu",
         log_with=recipe.track or None,
@@ -199,32 +201,22 @@ def _with_length(task: Task, max_length: int) -> Task:
 
 
 def _encode(
-    task: Task, tokenizer: Any, examples: Sequence[Example], recipe: Recipe, progress: Any
-) -> tuple[EncodedSet, list[str]]:
-    """All training sequences, and the rows that are longer than max_length (none are, unless the recipe allows it)."""
-    limit, over = int(recipe.train.max_length), []
-
-    def fitting_pieces() -> Any:
-        for row, example in enumerate(examples):
-            found = task.encode(example, row, tokenizer, limit + task.spare)
-            progress(1)
-            if any(len(piece.tokens) > limit for piece in found):
-                over.append(str(example.origin))
-                if recipe.data.over_length != "truncate":
-                    continue
-                found = task.encode(example, row, tokenizer, limit)
-            yield from (piece for piece in found if piece.supervised)
-
-    encoded = EncodedSet(fitting_pieces())
-    if over and recipe.data.over_length == "error":
-        raise DataError(
-            f"{len(over)} rows are longer than {limit} tokens (the model's context, or train.max_length):",
-            problems=over,
-            hint="Set data.over_length to drop or truncate; every such row is then counted.",
+    task: Task, loaded: Loaded, splits: Splits, recipe: Recipe, watcher: Watcher
+) -> tuple[EncodedSet, Splits, frozenset[str]]:
+    """The training sequences, the splits without rows that cannot be measured, and the origins of all long rows."""
+    limit, policy = int(recipe.train.max_length), recipe.data.over_length
+    with watcher.progress("encoding", len(splits.train)) as progress:
+        data, over = encode.training_set(
+            task, loaded.tokenizer, splits.train, limit=limit, policy=policy, progress=progress
         )
-    if not len(encoded):
-        raise DataError("No training row is left.")
-    return encoded, over
+    validation, long = encode.held_out(task, loaded.tokenizer, splits.validation, limit=limit, policy=policy)
+    test, longer = encode.held_out(task, loaded.tokenizer, splits.test, limit=limit, policy=policy)
+    splits, over = replace(splits, validation=validation, test=test), [*over, *long, *longer]
+    if policy == "error":
+        encode.refuse(over, limit)
+    if not splits.validation or not splits.test:
+        raise DataError(f"No validation or test row fits into {limit} tokens.")
+    return data, splits, frozenset(over)
 
 
 def pieces(task: Task, loaded: Loaded, examples: Sequence[Example], max_length: int) -> list[Encoded]:

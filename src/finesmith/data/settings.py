@@ -14,7 +14,7 @@ class DataSettings(Settings):
 
     path: str
     """A file, a folder with train / validation / test files, or a hub data set (`owner/name`)."""
-    columns: dict[str, str] = Field(default_factory=dict)
+    columns: dict[str, str] = Field(default={})
     """What the columns mean, where it cannot be detected: `{text: body, label: queue}`."""
     format: str = "auto"
     """File format; auto goes by the file's ending."""

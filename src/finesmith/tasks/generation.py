@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from finesmith.errors import ProofError
+from finesmith.errors import DataError, ProofError
 from finesmith.settings import Settings
 from finesmith.tasks import _language, _template
+from finesmith.tasks._sequence import Piece, first_difference, joint_sequence, trailing
 from finesmith.tasks.base import Batch, Encoded, Progress, epochs_for, length_order, pad, silent, token_batches
 from finesmith.types import Conversation, Example, Input, Message, Prediction
 
@@ -149,7 +149,7 @@ class Generation:
             raise ProofError(f"{example.origin}: {error.message}", problems=error.problems) from error
         if final_only:
             pieces = [replace(piece, weight=1.0) for piece in pieces]
-        joint = _joint(pieces)
+        joint = joint_sequence(pieces)
         sequences = [joint] if joint is not None else [piece.sequence() for piece in pieces]
         return [
             Encoded(
@@ -164,9 +164,9 @@ class Generation:
         assert pieces[-1].weights is not None and isinstance(example.target, Message)
         sent = self.prompt(tokenizer, example.input)
         if example.target.weight > 0:
-            begins = len(pieces[-1].tokens) - _trailing(pieces[-1].weights)
+            begins = len(pieces[-1].tokens) - trailing(pieces[-1].weights)
             if pieces[-1].tokens[:begins].tolist() != sent:
-                where = _first_difference(tokenizer, pieces[-1].tokens[:begins], sent)
+                where = first_difference(tokenizer, pieces[-1].tokens[:begins], sent)
                 yield f"the prompt trained on differs from the one inference sends: {where}"
         for piece in pieces:
             assert piece.weights is not None
@@ -183,6 +183,7 @@ class Generation:
         """Greedy answers, without the end token and without what the template puts before an answer."""
         tokenizer = loaded.tokenizer
         prompts = [np.asarray(self.prompt(tokenizer, item), np.int64) for item in inputs]
+        self._check_lengths(loaded, prompts)
         lengths = [len(prompt) + self.learnt.new_tokens for prompt in prompts]
         answers: list[Prediction] = [Prediction("", None)] * len(prompts)
         for positions in token_batches(length_order(lengths), lengths, _language.EVALUATION_TOKENS):
@@ -206,7 +207,7 @@ class Generation:
             tokenizer, _template.render(tokenizer, conversation.messages, conversation.tools, ask=True)
         )
 
-    def _piece(self, turn: _template.Turn, tokenizer: Any) -> _Piece:
+    def _piece(self, turn: _template.Turn, tokenizer: Any) -> Piece:
         """A turn as tokens; the end token stands in the answer exactly once."""
         tokens = _template.ids(tokenizer, turn.completion)
         end = self.learnt.end
@@ -217,13 +218,27 @@ class Generation:
             )
         length = tokens.index(end) + 1 if end in tokens else len(tokens) + 1
         answer = tokens[:length] if end in tokens else [*tokens, end]
-        return _Piece(_template.ids(tokenizer, turn.prompt), answer, tokens[length:], turn.message.weight)
+        return Piece(_template.ids(tokenizer, turn.prompt), answer, tokens[length:], turn.message.weight)
+
+    def _check_lengths(self, loaded: Loaded, prompts: Sequence[np.ndarray]) -> None:
+        from finesmith.models.load import context_length
+
+        room = context_length(loaded.model.config, loaded.tokenizer)
+        long = [
+            f"input {place}: {len(prompt)} tokens" for place, prompt in enumerate(prompts, 1) if len(prompt) >= room
+        ]
+        if long:
+            raise DataError(
+                f"{len(long)} inputs leave no room for an answer in the context of {room} tokens:", problems=long
+            )
 
     def _generate(self, loaded: Loaded, prompts: Sequence[np.ndarray]) -> list[str]:
         import torch
 
         from finesmith.models.device import autocast
+        from finesmith.models.load import context_length
 
+        room = context_length(loaded.model.config, loaded.tokenizer)
         tokens = torch.from_numpy(pad(prompts, loaded.tokenizer.pad_token_id, left=True)).to(loaded.device)
         mask = torch.from_numpy(pad([np.ones(len(p), np.int64) for p in prompts], 0, left=True)).to(loaded.device)
         loaded.model.eval()
@@ -233,7 +248,7 @@ class Generation:
                 attention_mask=mask,
                 do_sample=False,
                 num_beams=1,
-                max_new_tokens=self.learnt.new_tokens,
+                max_new_tokens=max(1, min(self.learnt.new_tokens, room - tokens.shape[1])),
                 eos_token_id=list(self.learnt.stop),
                 pad_token_id=loaded.tokenizer.pad_token_id,
                 temperature=None,
@@ -241,46 +256,6 @@ class Generation:
                 top_k=None,
             )
         return loaded.tokenizer.batch_decode(out[:, tokens.shape[1] :], skip_special_tokens=True)
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """One assistant turn: the prompt's tokens, the answer's with its end, what the template writes behind the end."""
-
-    prompt: list[int]
-    answer: list[int]
-    behind: list[int]
-    weight: float
-
-    def sequence(self) -> tuple[list[int], list[float]]:
-        return self.prompt + self.answer, [0.0] * len(self.prompt) + [self.weight] * len(self.answer)
-
-
-def _joint(pieces: Sequence[_Piece]) -> tuple[list[int], list[float]] | None:
-    """All turns in one sequence, or None where a turn's prompt does not begin with exactly the tokens before it."""
-    tokens, weights = pieces[0].sequence()
-    for before, piece in itertools.pairwise(pieces):
-        so_far = tokens + before.behind
-        if piece.prompt[: len(so_far)] != so_far:
-            return None
-        weights += [0.0] * (len(piece.prompt) - len(tokens)) + [piece.weight] * len(piece.answer)
-        tokens = piece.prompt + piece.answer
-    return tokens, weights
-
-
-def _trailing(weights: np.ndarray) -> int:
-    """How many supervised tokens stand at the end."""
-    zeros = np.flatnonzero(weights == 0)
-    return len(weights) - (int(zeros[-1]) + 1 if len(zeros) else 0)
-
-
-def _first_difference(tokenizer: Any, trained: np.ndarray, sent: Sequence[int]) -> str:
-    at = next(
-        (i for i, (a, b) in enumerate(zip(trained.tolist(), sent, strict=False)) if a != b),
-        min(len(trained), len(sent)),
-    )
-    shown = [tokenizer.decode(list(tokens[at : at + 8])) for tokens in (trained.tolist(), sent)]
-    return f"at token {at} {shown[0]!r} is trained, {shown[1]!r} is sent"
 
 
 def _content(example: Example) -> str:
