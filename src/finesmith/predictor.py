@@ -88,7 +88,7 @@ def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter
     Args:
         path: the run, or its model folder.
         device: auto, cuda, mps or cpu.
-        dtype: precision of the arithmetic; auto chooses for this machine.
+        dtype: precision of the arithmetic; auto keeps the float32 of a run in it, else chooses for this machine.
         adapter: False gives the base model under the same task and template (LoRA runs only).
 
     Raises:
@@ -103,7 +103,8 @@ def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     plugin = registry.resolve("tasks", card["task"])
     task = plugin(plugin.Settings.model_validate(card["settings"])).restore(card["state"])
-    where = {"device": device, "dtype": dtype}
+    keep = dtype == "auto" and card["model"]["dtype"] == "float32"
+    where = {"device": device, "dtype": "float32" if keep else dtype}
     base = ModelSettings.model_validate({**card["model"], "from_scratch": False, **where})
     settings = base if card["adapter"] else base.model_copy(update={"name": str(folder), "revision": None})
     loaded = models.load(settings, task.kind, **task.load_arguments())

@@ -204,7 +204,8 @@ def _write_beginning(folder: RunFolder, prepared: Prepared, recipe: Recipe, over
     folder.write_json("splits.json", {"hash": prepared.splits.hash, "sources": _digests(prepared), **ids})
     rejected = [{"origin": str(row.origin), "reason": row.reason, "row": row.text} for row in prepared.rejected]
     rejected += [
-        {"origin": origin, "reason": f"longer than max_length, {recipe.data.over_length}"} for origin in over_length
+        {"origin": origin, "reason": f"longer than max_length, {recipe.data.over_length}"}
+        for origin in sorted(over_length)
     ]
     if rejected:
         folder.write_lines("rejected.jsonl", rejected)

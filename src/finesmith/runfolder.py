@@ -31,6 +31,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._locked = False
+        self._made: list[Path] = []
 
     @classmethod
     def create(cls, path: str | Path) -> Self:
@@ -44,6 +45,7 @@ class RunFolder:
             raise RunError(f"'{path}' is a file; a run needs a folder.", hint="Choose another folder with --out.")
         if folder.path.exists() and any(folder.path.iterdir()):
             raise RunError(f"'{path}' {folder._describe()}", hint=folder._way_out())
+        folder._made = [place for place in (folder.path, *folder.path.parents) if not place.exists()]
         with _writing(folder.path):
             folder.path.mkdir(parents=True, exist_ok=True)
         folder._lock()
@@ -151,12 +153,13 @@ class RunFolder:
             target.unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Gives the lock back; a folder in which nothing was written is removed again."""
+        """Gives the lock back; folders that were made for the run and hold nothing are removed again."""
         if self._locked:
             self.file("lock").unlink(missing_ok=True)
             self._locked = False
-            if self.path.is_dir() and not any(self.path.iterdir()):
-                self.path.rmdir()
+            for place in self._made:
+                if place.is_dir() and not any(place.iterdir()):
+                    place.rmdir()
 
     def _lock(self) -> None:
         try:

@@ -44,6 +44,7 @@ class Lora:
         """
         import torch
         from peft import LoraConfig, TaskType, get_peft_model
+        from transformers.pytorch_utils import Conv1D
 
         torch.manual_seed(seed)  # PEFT draws A from the global generator
         config = LoraConfig(
@@ -53,6 +54,7 @@ class Lora:
             lora_dropout=self.settings.dropout,
             target_modules=self._targets(model, head),
             modules_to_save=list(head) or None,
+            fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),  # GPT-2's are transposed
         )
         return get_peft_model(model, config)
 
