@@ -47,7 +47,7 @@ def measure(
                 missing[name] = found
             else:
                 predictions[name] = found
-    for name in ready.task.baselines:
+    for name in _opponents(ready.recipe.task):
         with watcher.progress(f"testing the baseline {name}", len(test)):
             inputs = [(example.id, as_text(example.input)) for example in test]
             predictions[name] = registry.resolve("baselines", name)(ready.splits.train, inputs, seed=ready.recipe.seed)
@@ -123,6 +123,11 @@ def base_of(run: str, tuned: predictor.Predictor, device: str) -> predictor.Pred
     loaded = models.load(settings, tuned.task.kind, **tuned.task.load_arguments())
     task, _ = tuned.task.prepare(loaded)
     return predictor.Predictor(task, loaded)
+
+
+def _opponents(task: str) -> list[str]:
+    """The baselines that say they are for this task."""
+    return [name for name in registry.available("baselines") if task in registry.resolve("baselines", name).tasks]
 
 
 def _details(task: Task, test: Sequence[Example], tuned: Sequence[Prediction]) -> dict[str, Any]:

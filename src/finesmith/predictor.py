@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,11 @@ from finesmith.models import load as models
 from finesmith.models.load import Loaded
 from finesmith.models.settings import ModelSettings
 from finesmith.tasks.base import Progress, Task, silent
+from finesmith.tasks.classification import Classification
 from finesmith.types import Conversation, Input, Message, Prediction
 
 CARD = "finesmith.json"
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,19 @@ class Predictor:
         rows = [as_input(item) for item in inputs]
         if self.task.kind == "sequence-classification" and any(isinstance(row, Conversation) for row in rows):
             raise DataError("This run classifies texts, but a row is a conversation.", hint="Give a text for each row.")
-        return self.task.answer(self.loaded, rows, progress=progress)
+        answers = self.task.answer(self.loaded, rows, progress=progress)
+        if isinstance(self.task, Classification):
+            _warn_of_cuts(self.task, self.loaded.tokenizer, rows)
+        return answers
+
+
+def _warn_of_cuts(task: Classification, tokenizer: Any, rows: Sequence[Input]) -> None:
+    cut = task.cut(tokenizer, rows)
+    if cut:
+        shown = ", ".join(str(place + 1) for place in cut[:10]) + (", ..." if len(cut) > 10 else "")
+        limit = task.max_length
+        message = "%d of %d inputs are longer than the %d tokens that the model reads; only their beginning counted: %s"
+        LOG.warning(message, len(cut), len(rows), limit, shown)
 
 
 def as_input(item: Input | Sequence[dict[str, Any]]) -> Input:

@@ -81,6 +81,10 @@ def recipe_class(outside: tuple[tuple[str, str], ...] = ()) -> type[Recipe]:
     shipped = [(kind, name) for kind in ("tasks", "methods") for name in registry.available(kind)]
     for kind, name in (*shipped, *outside):
         settings = registry.resolve(kind, name).Settings
+        if _section(name) in Recipe.model_fields:
+            raise RecipeError(
+                f"The {kind[:-1]} '{name}' has the name of a setting, '{_section(name)}': rename its file."
+            )
         sections[_section(name)] = (settings, settings())
     return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, **sections)
 

@@ -117,8 +117,8 @@ class RunFolder:
         finally:
             if part.is_dir():
                 shutil.rmtree(part, ignore_errors=True)
-            else:
-                part.unlink(missing_ok=True)
+            elif part.exists():
+                part.unlink()
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
         """Adds one line to a JSONL log."""

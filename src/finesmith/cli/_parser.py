@@ -112,4 +112,6 @@ def recipe_values(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _quoted(value: Any) -> str:
-    return f"'{value}'" if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"  # YAML's own way
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
@@ -130,6 +131,9 @@ def load(
         fresh = tuple[str, ...]()
     else:
         model, fresh = _pretrained(settings, kind, config)
+    known = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > known:
+        raise ModelError(f"The tokenizer of '{settings.name}' has {len(tokenizer)} tokens, its model only {known}.")
     device = choose_device(settings.device)
     fresh_note = (f"new weights: {', '.join(sorted({name.rpartition('.')[0] for name in fresh}))}",) if fresh else ()
     _generation_defaults(model, tokenizer)
@@ -206,7 +210,7 @@ def _pretrained(settings: ModelSettings, kind: Kind, config: Any) -> tuple[Any, 
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"Cannot load the weights of '{settings.name}': {_first_line(error)}", hint=_model_hint(place)
         ) from error

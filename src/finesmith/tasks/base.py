@@ -72,11 +72,6 @@ class Task(Protocol):
         ...
 
     @property
-    def baselines(self) -> tuple[str, ...]:
-        """The cheap opponents."""
-        ...
-
-    @property
     def spare(self) -> int:
         """1 where a row that is longer than the context would be cut; 0 where it becomes several windows."""
         ...

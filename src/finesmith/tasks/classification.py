@@ -33,7 +33,6 @@ class Classification:
     Settings = ClassificationSettings
     kind: Kind = "sequence-classification"
     spare = 1
-    baselines: tuple[str, ...] = ("majority", "tfidf")
 
     def __init__(
         self,
@@ -145,6 +144,10 @@ class Classification:
         """A classifier's scores come with its answers."""
         return [{} for _ in examples]
 
+    def cut(self, tokenizer: Any, inputs: Sequence[Input]) -> list[int]:
+        """Positions of the inputs of which `answer` reads only the beginning."""
+        return [place for place, item in enumerate(inputs) if len(self._tokens(item, tokenizer)) > self.max_length]
+
     def _tokens(self, item: Input, tokenizer: Any) -> list[int]:
         return tokenizer(str(item), add_special_tokens=True, verbose=False)["input_ids"] or [tokenizer.pad_token_id]
 
@@ -173,7 +176,7 @@ def run_batches(
             for position, value in zip(positions, values, strict=True):
                 out[position] = value
             progress(len(positions))
-    return np.stack([value for value in out if value is not None]) if rows else np.zeros((0, 0))
+    return np.stack([value for value in out if value is not None]) if rows else np.zeros((0, 1))
 
 
 def _labels(example: Example) -> tuple[str, ...]:

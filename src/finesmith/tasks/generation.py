@@ -58,7 +58,6 @@ class Generation:
     Settings = GenerationSettings
     kind: Kind = "causal-lm"
     spare = 1
-    baselines: tuple[str, ...] = ("nearest",)
 
     def __init__(self, settings: GenerationSettings, learnt: Learnt | None = None) -> None:
         self.settings = settings
@@ -88,7 +87,7 @@ class Generation:
             self.settings,
             Learnt(
                 short=lengths[len(lengths) // 2] <= SHORT_ANSWER,
-                longest=max(answers, key=len),
+                longest=max(answers, key=lambda answer: (len(answer), answer)),
                 as_json=all(_is_json_container(answer) for answer in answers),
             ),
         )
@@ -183,14 +182,16 @@ class Generation:
         """Greedy answers, without the end token and without what the template puts before an answer."""
         tokenizer = loaded.tokenizer
         prompts = [np.asarray(self.prompt(tokenizer, item), np.int64) for item in inputs]
-        self._check_lengths(loaded, prompts)
-        lengths = [len(prompt) + self.learnt.new_tokens for prompt in prompts]
+        limits = self._limits(loaded, prompts)
+        lengths = [len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True)]
         answers: list[Prediction] = [Prediction("", None)] * len(prompts)
-        for positions in token_batches(length_order(lengths), lengths, _language.EVALUATION_TOKENS):
-            texts = self._generate(loaded, [prompts[position] for position in positions])
-            for position, text in zip(positions, texts, strict=True):
-                answers[position] = Prediction(str(position), text.removeprefix(self.learnt.preamble).strip())
-            progress(len(positions))
+        for limit in sorted(set(limits)):  # one limit a batch: a long prompt must not cut its neighbours' answers short
+            order = [position for position in length_order(lengths) if limits[position] == limit]
+            for positions in token_batches(order, lengths, _language.EVALUATION_TOKENS):
+                texts = self._generate(loaded, [prompts[position] for position in positions], limit)
+                for position, text in zip(positions, texts, strict=True):
+                    answers[position] = Prediction(str(position), text.removeprefix(self.learnt.preamble).strip())
+                progress(len(positions))
         return answers
 
     def measure(
@@ -220,7 +221,8 @@ class Generation:
         answer = tokens[:length] if end in tokens else [*tokens, end]
         return Piece(_template.ids(tokenizer, turn.prompt), answer, tokens[length:], turn.message.weight)
 
-    def _check_lengths(self, loaded: Loaded, prompts: Sequence[np.ndarray]) -> None:
+    def _limits(self, loaded: Loaded, prompts: Sequence[np.ndarray]) -> list[int]:
+        """Most tokens of each answer: what the training answers need, as far as the context leaves room."""
         from finesmith.models.load import context_length
 
         room = context_length(loaded.model.config, loaded.tokenizer)
@@ -231,14 +233,13 @@ class Generation:
             raise DataError(
                 f"{len(long)} inputs leave no room for an answer in the context of {room} tokens:", problems=long
             )
+        return [min(self.learnt.new_tokens, room - len(prompt)) for prompt in prompts]
 
-    def _generate(self, loaded: Loaded, prompts: Sequence[np.ndarray]) -> list[str]:
+    def _generate(self, loaded: Loaded, prompts: Sequence[np.ndarray], new_tokens: int) -> list[str]:
         import torch
 
         from finesmith.models.device import autocast
-        from finesmith.models.load import context_length
 
-        room = context_length(loaded.model.config, loaded.tokenizer)
         tokens = torch.from_numpy(pad(prompts, loaded.tokenizer.pad_token_id, left=True)).to(loaded.device)
         mask = torch.from_numpy(pad([np.ones(len(p), np.int64) for p in prompts], 0, left=True)).to(loaded.device)
         loaded.model.eval()
@@ -248,7 +249,7 @@ class Generation:
                 attention_mask=mask,
                 do_sample=False,
                 num_beams=1,
-                max_new_tokens=max(1, min(self.learnt.new_tokens, room - tokens.shape[1])),
+                max_new_tokens=new_tokens,
                 eos_token_id=list(self.learnt.stop),
                 pad_token_id=loaded.tokenizer.pad_token_id,
                 temperature=None,

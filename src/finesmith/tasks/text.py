@@ -31,7 +31,6 @@ class Text:
     spare = 0
     primary = "bits_per_byte"
     metrics: tuple[str, ...] = ("bits_per_byte", "held_out_loss")
-    baselines: tuple[str, ...] = ()
 
     def __init__(self, settings: TextSettings, max_length: int = 512) -> None:
         self.settings = settings

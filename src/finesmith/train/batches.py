@@ -58,6 +58,7 @@ class EncodedSet(Sequence[Encoded]):
     def __getitem__(self, index: int | slice) -> Encoded | list[Encoded]:
         if isinstance(index, slice):
             return [self[position] for position in range(*index.indices(len(self)))]
+        index = range(len(self))[index]  # counts from the end where negative, IndexError where there is none
         place = slice(self._starts[index], self._starts[index] + self.lengths[index])
         weights = None if self._weights is None else np.asarray(self._weights[place])
         return Encoded(self.rows[index], np.asarray(self._tokens[place]), weights, self._targets[index])

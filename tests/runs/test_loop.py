@@ -1,0 +1,631 @@
+"""The training loop and what holds it: invariances, references by hand, exact resuming, running out of memory."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import transformers
+
+from finesmith import recipe as recipes
+from finesmith import run
+from finesmith.errors import DataError, RunError, TrainingError
+from finesmith.tasks.base import collate
+from finesmith.train import optim, state
+from finesmith.train.batches import EncodedSet, Plan
+from finesmith.train.fit import evaluation_steps, total_steps
+from finesmith.train.schedule import multiplier
+from finesmith.train.settings import TrainSettings
+from finesmith.watch import Interrupted, Watcher
+from tests import small
+from tests.conftest import chat_rows, clause_rows, ticket_rows, write_csv, write_jsonl
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rows")
+    return {
+        "tickets": write_csv(folder / "tickets.csv", ticket_rows(60)),
+        "clauses": write_jsonl(folder / "clauses.jsonl", clause_rows(40)),
+        "chats": write_jsonl(folder / "chats.jsonl", chat_rows(30)),
+    }
+
+
+TRAIN = {"batch_size": 8, "max_steps": 6, "learning_rate": 2e-3}
+
+
+def build(data, model, **settings):
+    train = {**TRAIN, **settings.pop("train", {})}
+    return small.build(small.make_recipe(data, model, train=train, **settings))
+
+
+def same_losses(left, right, tolerance=1e-5):
+    assert [step.index for step in left] == [step.index for step in right]
+    np.testing.assert_allclose([s.loss for s in left], [s.loss for s in right], rtol=0, atol=tolerance)
+
+
+# --- how a step is cut into passes does not change it
+
+
+@pytest.mark.parametrize(
+    "data, family, method", [("clauses", "llama", "full"), ("chats", "qwen3", "lora"), ("tickets", "llama", "full")]
+)
+def test_one_pass_or_many_gives_the_same_losses_and_weights(rows, models, data, family, method):
+    runs, passes = [], []
+    longest = max(build(rows[data], models(family), method=method)[0].data.lengths)
+    for budget in (100_000, 3 * longest, 1):
+        ready, _ = build(rows[data], models(family), method=method, train={"micro_batch_tokens": budget})
+        plan = Plan(ready.data.lengths, 8, 0)
+        batch = max(plan.epoch(0), key=len)
+        passes.append(len(plan.micro_batches(batch, budget)))
+        runs.append((list(small.loop_steps(ready)), small.weights(ready.model)))
+    assert passes[0] == 1 < passes[1] < passes[2] == 8
+    for steps, weights in runs[1:]:
+        same_losses(runs[0][0], steps)
+        for name, tensor in runs[0][1].items():
+            torch.testing.assert_close(weights[name], tensor, rtol=0, atol=2e-4)
+
+
+def test_a_step_reports_what_it_took(rows, models):
+    ready, _ = build(rows["clauses"], models("llama"), method="full")
+    plan = Plan(ready.data.lengths, 8, 0)
+    batches = [*plan.epoch(0), *plan.epoch(1)]
+    for step, batch in zip(small.loop_steps(ready, total=6), batches, strict=False):
+        assert step.tokens == sum(len(ready.data[place].tokens) for place in batch)
+        assert step.supervised == sum(int((ready.data[place].weights > 0).sum()) for place in batch)
+        assert step.epoch == pytest.approx(step.index / plan.steps_per_epoch)
+        assert step.seconds > 0
+
+
+def test_every_row_is_taken_once_a_pass_in_an_order_that_the_seed_fixes():
+    lengths = list(np.random.default_rng(0).integers(3, 50, 131))
+    plan = Plan(lengths, 8, seed=3)
+    for number in range(3):
+        taken = [place for batch in plan.epoch(number) for place in batch]
+        assert sorted(taken) == list(range(131))
+        assert len(plan.epoch(number)) == plan.steps_per_epoch == 17
+    assert plan.epoch(0) == Plan(lengths, 8, seed=3).epoch(0)
+    assert plan.epoch(0) != plan.epoch(1)
+    assert plan.epoch(0) != Plan(lengths, 8, seed=4).epoch(0)
+
+
+def test_passes_hold_the_batch_and_keep_to_the_budget():
+    lengths = list(np.random.default_rng(1).integers(3, 50, 64).tolist())
+    plan = Plan(lengths, 16, seed=0)
+    for batch in plan.epoch(0):
+        for budget in (1, 60, 200, 5000):
+            passes = plan.micro_batches(batch, budget)
+            assert sorted(place for places in passes for place in places) == sorted(batch)
+            assert all(len(p) == 1 or len(p) * max(lengths[i] for i in p) <= budget for p in passes)
+
+
+# --- against computations by hand
+
+
+def padded(ready, batch):
+    items = [ready.data[place] for place in batch]
+    return items, collate(items, ready.loaded.tokenizer.pad_token_id, "cpu")
+
+
+@pytest.mark.parametrize("data, family, template", [("clauses", "llama", "plain"), ("chats", "qwen3", "chatml")])
+def test_the_loss_is_that_of_transformers_over_the_supervised_tokens(rows, models, data, family, template):
+    ready, _ = build(rows[data], models(family, template), method="full", train={"micro_batch_tokens": 60})
+    batch = Plan(ready.data.lengths, 8, 0).epoch(0)[0]
+    items, tensors = padded(ready, batch)
+    labels = tensors["input_ids"].masked_fill(tensors["weights"] == 0, -100)
+    with torch.no_grad():
+        wanted = ready.model(
+            input_ids=tensors["input_ids"], attention_mask=tensors["attention_mask"], labels=labels
+        ).loss.item()
+        one_by_one = sum(
+            F.cross_entropy(
+                ready.model(input_ids=torch.tensor(item.tokens[None].astype(np.int64))).logits[0, :-1],
+                torch.tensor(np.where(item.weights > 0, item.tokens, -100)[1:].astype(np.int64)),
+                reduction="sum",
+            ).item()
+            for item in items
+        ) / sum(int((item.weights > 0).sum()) for item in items)
+    step = next(small.loop_steps(ready))
+    assert step.loss == pytest.approx(wanted, abs=1e-5)
+    assert step.loss == pytest.approx(one_by_one, abs=1e-5)
+
+
+@pytest.mark.parametrize("data, clip", [("clauses", 0.05), ("tickets", None)])
+def test_the_whole_loop_equals_a_flat_one(rows, models, data, clip):
+    """Six steps by hand: AdamW, decay on matrices, clipping, warm-up and decay of the rate."""
+    train = {"micro_batch_tokens": 60, "clip": clip, "warmup": 0.3, "weight_decay": 0.1, "schedule": "cosine"}
+    ready, _ = build(rows[data], models("llama"), method="full", train=train)
+    twin, _ = build(rows[data], models("llama"), method="full", train=train)
+    assert small.equal(small.weights(ready.model), small.weights(twin.model))
+    steps = list(small.loop_steps(ready, total=6))
+
+    parameters = list(twin.model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": 0.1},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=2e-3, betas=(0.9, 0.999), fused=False, foreach=False)
+    plan = Plan(twin.data.lengths, 8, 0)
+    order = [*plan.epoch(0), *plan.epoch(1)]
+    twin.model.train()
+    for index, step in enumerate(steps):
+        rate = 2e-3 * ((index + 1) / 3 if index < 2 else 0.5 * (1 + math.cos(math.pi * (index - 2) / 4)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        _, tensors = padded(twin, order[index])
+        out = twin.model(input_ids=tensors["input_ids"], attention_mask=tensors["attention_mask"]).logits
+        if data == "clauses":
+            labels = tensors["input_ids"].masked_fill(tensors["weights"] == 0, -100)
+            loss = F.cross_entropy(out[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        else:
+            loss = F.cross_entropy(out, tensors["target"])
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf)
+        assert step.loss == pytest.approx(loss.item(), abs=1e-4)
+        assert step.gradient_norm == pytest.approx(norm.item(), rel=1e-3)
+        assert step.learning_rate == pytest.approx(rate)
+        optimizer.step()
+        optimizer.zero_grad()
+    for (name, tensor), by_hand in zip(ready.model.named_parameters(), parameters, strict=True):
+        torch.testing.assert_close(tensor, by_hand, rtol=0, atol=5e-4, msg=name)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_decay_is_that_of_transformers(schedule):
+    maker = {
+        "linear": transformers.get_linear_schedule_with_warmup,
+        "cosine": transformers.get_cosine_schedule_with_warmup,
+    }[schedule]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    reference = maker(optimizer, num_warmup_steps=5, num_training_steps=40)
+    for step in range(40):
+        ours = multiplier(step, 40, warmup=0.125, schedule=schedule)
+        if step >= 5:
+            assert ours == pytest.approx(optimizer.param_groups[0]["lr"])
+        assert 0 < ours <= 1
+        optimizer.step()
+        reference.step()
+
+
+def test_the_rate_rises_and_no_step_is_lost():
+    rising = [multiplier(step, 100, warmup=0.06, schedule="constant") for step in range(10)]
+    assert rising[:6] == pytest.approx([1 / 7, 2 / 7, 3 / 7, 4 / 7, 5 / 7, 6 / 7]) and set(rising[6:]) == {1.0}
+    for total in range(1, 12):
+        for schedule in ("linear", "cosine", "constant"):
+            factors = [multiplier(s, total, warmup=0.06, schedule=schedule) for s in range(total)]
+            assert all(0 < factor <= 1 for factor in factors)
+
+
+def test_decay_is_on_open_matrices_only():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4), torch.nn.Linear(4, 2))
+    model[2].requires_grad_(False)
+    matrices, vectors = optim.optimizer(model, learning_rate=1.0, weight_decay=0.5).param_groups
+    assert matrices["weight_decay"] == 0.5 and [p.shape for p in matrices["params"]] == [(4, 3)]
+    assert vectors["weight_decay"] == 0.0 and [p.shape for p in vectors["params"]] == [(4,), (4,), (4,)]
+
+
+@pytest.mark.parametrize(
+    "settings, sequences, steps, evaluations",
+    [
+        ({"epochs": 3.0, "batch_size": 16}, 100, 21, {7, 14, 21}),
+        ({"epochs": 0.5, "batch_size": 16}, 100, 4, {4}),
+        ({"max_steps": 5, "batch_size": 16}, 100, 5, {5}),
+        ({"max_steps": 6, "evaluations": 3}, 100, 6, {2, 4, 6}),
+        ({"epochs": 50.0, "batch_size": 10}, 100, 500, set(range(50, 501, 50))),
+    ],
+)
+def test_how_many_steps_and_when_they_are_judged(settings, sequences, steps, evaluations):
+    asked = TrainSettings(**settings)
+    assert total_steps(asked, sequences) == steps
+    assert evaluation_steps(asked, sequences) == evaluations
+
+
+# --- seeds
+
+
+def numbers(rows, models, seed, method="full"):
+    ready, splits = build(rows["tickets"], models("bert"), method=method, seed=seed)
+    return [(e.step.loss, e.step.gradient_norm, e.scores) for e in small.fit(ready, splits)], small.weights(ready.model)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(rows, models):
+    first, again, other = (numbers(rows, models, seed) for seed in (0, 0, 1))
+    assert first[0] == again[0] and small.equal(first[1], again[1])
+    assert first[0] != other[0] and not small.equal(first[1], other[1])
+
+
+# --- memory
+
+
+@dataclasses.dataclass
+class Tight:
+    """A task whose forward pass runs out of memory above so many tokens, padding included."""
+
+    task: Any
+    limit: int
+    error: Exception = dataclasses.field(default_factory=lambda: torch.OutOfMemoryError("CUDA out of memory."))
+    refused: int = 0
+    done: list[int] = dataclasses.field(default_factory=list)
+
+    def __getattr__(self, name):
+        return getattr(self.task, name)
+
+    def loss(self, model, batch):
+        if batch["input_ids"].numel() > self.limit:
+            self.refused += 1
+            raise self.error
+        self.done.append(batch["input_ids"].numel())
+        return self.task.loss(model, batch)
+
+
+CPU_ERROR = RuntimeError(
+    "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), CPU_ERROR], ids=["cuda", "cpu"])
+@pytest.mark.parametrize("data, method", [("clauses", "full"), ("tickets", "lora")])
+def test_running_out_of_memory_is_an_event(rows, models, data, method, error):
+    plain, _ = build(rows[data], models("llama"), method=method)
+    wanted = list(small.loop_steps(plain, total=8))
+    ready, _ = build(rows[data], models("llama"), method=method)
+    task = Tight(ready.task, 3 * max(ready.data.lengths), error)
+    got = list(small.loop_steps(ready, task=task, total=8))
+    assert 1 <= task.refused <= 3  # what fitted once is remembered
+    same_losses(wanted, got)
+    for name, tensor in small.weights(plain.model).items():
+        torch.testing.assert_close(ready.model.state_dict()[name], tensor, rtol=0, atol=5e-4)
+
+
+def test_what_a_failed_pass_has_accumulated_is_thrown_away(rows, models):
+    class Late(Tight):
+        """Memory runs out once, in the second pass of the first step, when gradients are there already."""
+
+        def loss(self, model, batch):
+            if len(self.done) == 1 and not self.refused:
+                assert any(p.grad is not None and p.grad.any() for p in model.parameters())
+                self.refused += 1
+                raise self.error
+            return super().loss(model, batch)
+
+    plain, _ = build(rows["clauses"], models("llama"), method="full", train={"micro_batch_tokens": 100})
+    wanted = [(s.loss, s.gradient_norm) for s in small.loop_steps(plain)]
+    ready, _ = build(rows["clauses"], models("llama"), method="full", train={"micro_batch_tokens": 100})
+    task = Late(ready.task, 100_000)
+    got = [(s.loss, s.gradient_norm) for s in small.loop_steps(ready, task=task)]
+    assert task.refused == 1
+    np.testing.assert_allclose(got, wanted, rtol=1e-4)
+
+
+def test_a_row_that_alone_does_not_fit_is_named(rows, models):
+    ready, splits = build(rows["clauses"], models("llama"), method="full")
+    limit = sorted(set(ready.data.lengths))[-2]
+    too_long = {str(splits.train[item.row].origin) for item in ready.data if len(item.tokens) > limit}
+    with pytest.raises(TrainingError, match="even for one row at a time") as caught:
+        list(small.fit(ready, splits, task=Tight(ready.task, limit)))
+    assert len(caught.value.problems) == 1 and set(caught.value.problems) <= too_long
+    assert "train.max_length" in caught.value.hint
+
+
+def test_another_error_of_the_model_is_not_taken_for_memory(rows, models):
+    ready, _ = build(rows["clauses"], models("llama"), method="full")
+    task = Tight(ready.task, 0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        list(small.loop_steps(ready, task=task))
+    assert task.refused == 1
+
+
+# --- numbers that are none
+
+
+@dataclasses.dataclass
+class Broken:
+    """A task whose loss (or gradient) is no number from some call on."""
+
+    task: Any
+    factor: float
+    calls: int = 0
+
+    def __getattr__(self, name):
+        return getattr(self.task, name)
+
+    def loss(self, model, batch):
+        loss, count = self.task.loss(model, batch)
+        self.calls += 1
+        if self.calls < 3:
+            return loss, count
+        if math.isnan(self.factor):
+            return loss * self.factor, count
+        return (loss - loss.detach()) * self.factor, count  # the loss is finite, its gradient is not
+
+
+@pytest.mark.parametrize("factor, message", [(math.nan, "The loss became nan"), (math.inf, "nan")])
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_rows(rows, models, factor, message):
+    ready, splits = build(rows["clauses"], models("llama"), method="full")
+    seen = []
+    with pytest.raises(TrainingError, match=message) as caught:
+        for event in small.fit(ready, splits, task=Broken(ready.task, factor)):
+            seen.append(event.step.index)
+    assert seen == [1, 2]
+    plan = Plan(ready.data.lengths, 8, 0)
+    third = [str(splits.train[ready.data.rows[place]].origin) for place in plan.epoch(0)[2]]
+    assert sorted(caught.value.problems) == sorted(third)
+    assert "learning_rate" in caught.value.hint
+    assert all(torch.isfinite(tensor).all() for tensor in small.weights(ready.model).values())
+
+
+def test_a_gradient_that_is_no_number_stops_before_the_weights_are_spoilt(rows, models):
+    class Steep(Broken):
+        def loss(self, model, batch):
+            loss, count = self.task.loss(model, batch)
+            self.calls += 1
+            return loss if self.calls < 3 else _Steep.apply(loss), count
+
+    class _Steep(torch.autograd.Function):
+        @staticmethod
+        def forward(_, value):
+            return value.clone()
+
+        @staticmethod
+        def backward(_, gradient):
+            return gradient * math.inf
+
+    ready, splits = build(rows["clauses"], models("llama"), method="full")
+    with pytest.raises(TrainingError, match=r"The gradient became (nan|inf) in step 3") as caught:
+        list(small.fit(ready, splits, task=Steep(ready.task, 1.0)))
+    assert len(caught.value.problems) == 8
+    assert all(torch.isfinite(tensor).all() for tensor in small.weights(ready.model).values())
+
+
+# --- the best step
+
+
+@dataclasses.dataclass
+class Scripted:
+    """A task whose validation scores are written down beforehand; it keeps the weights that it was asked about."""
+
+    task: Any
+    scores: list[float]
+    seen: list[dict] = dataclasses.field(default_factory=list)
+
+    def __getattr__(self, name):
+        return getattr(self.task, name)
+
+    def measure(self, loaded, examples, **_):
+        self.seen.append(small.weights(loaded.model))
+        return [{"nats": -self.scores[len(self.seen) - 1], "tokens": 1.0, "bytes": 1.0}]
+
+
+SCORES = [-5.0, -3.0, -4.0, -3.0, -3.5, -1.0]
+
+
+@pytest.mark.parametrize(
+    "patience, keep, steps, kept", [(3, "best", 10, 2), (None, "best", 12, 6), (3, "last", 10, 5), (1, "best", 6, 2)]
+)
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_early_stopping_keeps_the_best_step(rows, models, patience, keep, steps, kept, method):
+    train = {"max_steps": 12, "evaluations": 6, "patience": patience, "keep": keep}
+    ready, splits = build(rows["clauses"], models("llama"), method=method, train=train)
+    task = Scripted(ready.task, SCORES)
+    events = list(small.fit(ready, splits, task=task))
+    assert [event.step.index for event in events if event.scores] == list(range(2, steps + 1, 2))
+    assert len(events) == steps
+    bests = [event.step.index for event in events if event.best]
+    assert bests == [index for index in (2, 4, 12) if index <= steps]
+    assert small.equal(small.weights(ready.model), task.seen[kept - 1])
+    assert not small.equal(task.seen[0], task.seen[1])
+
+
+def test_the_state_of_a_stopped_training_goes_on_to_nothing(rows, models, tmp_path):
+    train = {"max_steps": 12, "evaluations": 6, "patience": 1}
+    ready, splits = build(rows["clauses"], models("llama"), method="lora", train=train)
+    list(small.fit(ready, splits, tmp_path, task=Scripted(ready.task, SCORES)))
+    kept = small.weights(ready.model)
+    again, _ = build(rows["clauses"], models("llama"), method="lora", train=train)
+    assert list(small.fit(again, splits, tmp_path, task=Scripted(again.task, SCORES), resume=True)) == []
+    assert small.equal(small.weights(again.model), kept)
+
+
+# --- stopped, killed, resumed: bit for bit
+
+
+class Died(BaseException):
+    """Stands for `kill -9`: nothing in the library catches it."""
+
+
+class Stop(Watcher):
+    """Asks to stop after a step, as Ctrl-C does."""
+
+    def __init__(self, at):
+        self.at, self.now = at, 0
+
+    def step(self, step, total, scores, best):
+        self.now = step.index
+
+    def should_stop(self):
+        return self.now == self.at
+
+
+class Kill(Stop):
+    """The process dies in a step: nothing more is saved than is on the disk."""
+
+    def step(self, step, total, scores, best):
+        if step.index == self.at:
+            raise Died
+
+
+class KillInStage(Watcher):
+    """The process dies at the beginning of a stage."""
+
+    def __init__(self, title):
+        self.title = title
+
+    def progress(self, title, total):
+        if title.startswith(self.title):
+            raise Died
+        return super().progress(title, total)
+
+
+RUNS = {
+    "generation-lora": {
+        "data": "clauses",
+        "model": "llama",
+        "method": "lora",
+        "lora": {"dropout": 0.1, "rank": 4},
+        "generation": {"max_new_tokens": 4},
+    },
+    "classification-full": {"data": "tickets", "model": "bert", "method": "full"},  # dropout 0.1 in the model
+}
+RESUME_TRAIN = {"batch_size": 8, "max_steps": 9, "evaluations": 3, "learning_rate": 2e-3, "save_minutes": 1e-6}
+
+
+def whole_recipe(name, rows, models, out):
+    settings = dict(RUNS[name])
+    data, family = settings.pop("data"), settings.pop("model")
+    return small.make_recipe(rows[data], models(family), train=RESUME_TRAIN, **settings).replace(out=str(out))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(rows, models, tmp_path_factory):
+    done = {}
+
+    def get(name):
+        if name not in done:
+            done[name] = run.tune(whole_recipe(name, rows, models, tmp_path_factory.mktemp("whole") / "run"))
+        return done[name]
+
+    return get
+
+
+def what_came_of(path: Path):
+    """Everything in a run that must not depend on time or memory."""
+    steps = [json.loads(line) for line in (path / "steps.jsonl").read_text().splitlines()]
+    evidence = json.loads((path / "evidence.json").read_text())
+    for cost in ("seconds", "peak_memory_bytes"):
+        evidence["costs"].pop(cost)
+    recipe = recipes.load(path / "recipe.yaml").replace(out="-")
+    files = {
+        file.relative_to(path): file.read_bytes()
+        for part in ("model", "predictions")
+        for file in sorted((path / part).iterdir())
+    }
+    return {
+        "steps": [{key: value for key, value in step.items() if key != "seconds"} for step in steps],
+        "evidence": evidence,
+        "recipe": recipe,
+        "files": files,
+        "splits": (path / "splits.json").read_bytes(),
+        "names": sorted(str(file.relative_to(path)) for file in path.rglob("*")),
+    }
+
+
+def assert_same(left: Path, right: Path):
+    first, second = what_came_of(left), what_came_of(right)
+    for key, value in first.items():
+        assert value == second[key], key
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+@pytest.mark.parametrize(
+    "watcher", [Stop(1), Stop(6), Stop(9), Kill(2), Kill(6)], ids=lambda w: f"{type(w).__name__}{w.at}"
+)
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(name, watcher, rows, models, uninterrupted, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises((Interrupted, Died)):
+        run.tune(whole_recipe(name, rows, models, out), watcher=watcher)
+    assert not (out / "evidence.json").exists() and not (out / "lock").exists()
+    torch.rand(7)  # the random numbers of another process
+    run.resume(out)
+    assert_same(uninterrupted(name).path, out)
+
+
+@pytest.mark.parametrize("stage", ["testing the tuned", "testing the base", "testing the baseline"])
+def test_a_run_that_was_killed_while_it_was_judged_goes_on(stage, rows, models, uninterrupted, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(Died):
+        run.tune(whole_recipe("generation-lora", rows, models, out), watcher=KillInStage(stage))
+    run.resume(out)
+    assert_same(uninterrupted("generation-lora").path, out)
+
+
+def test_a_run_that_was_killed_twice_goes_on(rows, models, uninterrupted, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(Died):
+        run.tune(whole_recipe("generation-lora", rows, models, out), watcher=Kill(3))
+    with pytest.raises(Interrupted):
+        run.resume(out, watcher=Stop(5))
+    run.resume(out)
+    assert_same(uninterrupted("generation-lora").path, out)
+
+
+def test_a_killed_run_whose_lock_is_left_goes_on(rows, models, tmp_path, uninterrupted):
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        run.tune(whole_recipe("generation-lora", rows, models, out), watcher=Stop(4))
+    (out / "lock").write_text("999999999")  # kill -9 leaves it; no such process exists
+    run.resume(out)
+    assert_same(uninterrupted("generation-lora").path, out)
+
+
+def test_a_log_whose_last_line_is_torn_goes_on(rows, models, uninterrupted, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(Died):
+        run.tune(whole_recipe("generation-lora", rows, models, out), watcher=Kill(5))
+    with (out / "steps.jsonl").open("a") as file:
+        file.write('{"step": 6, "epo')
+    run.resume(out)
+    assert_same(uninterrupted("generation-lora").path, out)
+
+
+def test_a_changed_file_is_not_gone_on_with(rows, models, tmp_path):
+    data = tmp_path / "clauses.jsonl"
+    data.write_bytes(rows["clauses"].read_bytes())
+    out = tmp_path / "run"
+    recipe = whole_recipe("generation-lora", rows, models, out).replace(data={"path": str(data)})
+    with pytest.raises(Interrupted):
+        run.tune(recipe, watcher=Stop(2))
+    with data.open("a") as file:
+        file.write(json.dumps({"prompt": "a new one", "completion": "the new one"}) + "\n")
+    with pytest.raises(DataError, match="has changed since the run began"):
+        run.resume(out)
+    assert not (out / "lock").exists()
+
+
+def test_a_file_whose_answers_were_edited_is_not_gone_on_with(rows, models, tmp_path):
+    data = tmp_path / "clauses.jsonl"
+    data.write_bytes(rows["clauses"].read_bytes())
+    out = tmp_path / "run"
+    recipe = whole_recipe("generation-lora", rows, models, out).replace(data={"path": str(data)})
+    with pytest.raises(Interrupted):
+        run.tune(recipe, watcher=Stop(2))
+    data.write_text(data.read_text().replace("is late", "is lost"))  # the same rows by number, other words
+    with pytest.raises(DataError, match="has changed since the run began"):
+        run.resume(out)
+
+
+def test_a_finished_run_is_not_gone_on_with(uninterrupted):
+    with pytest.raises(RunError, match="is finished"):
+        run.resume(uninterrupted("generation-lora").path)
+
+
+def test_a_state_reads_back_bit_for_bit(rows, models, tmp_path):
+    ready, splits = build(rows["clauses"], models("llama"), method="lora")
+    list(small.fit(ready, splits, tmp_path))
+    assert state.saved_step(tmp_path / "state.safetensors") == 6
+    assert state.saved_step(tmp_path / "none") == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"state.safetensors", "best.safetensors"}
+
+
+def test_a_memory_mapped_set_gives_what_one_in_memory_gives(rows, models):
+    ready, _ = build(rows["chats"], models("qwen3", "chatml"), method="full")
+    mapped = EncodedSet(list(ready.data), in_memory_tokens=0)
+    assert len(mapped) == len(ready.data) and mapped.supervised == ready.data.supervised
+    for left, right in zip(mapped, ready.data, strict=True):
+        assert left.row == right.row
+        assert np.array_equal(left.tokens, right.tokens) and np.array_equal(left.weights, right.weights)

@@ -1,0 +1,70 @@
+"""The README's commands and Python lines, run as they stand there (only the hub model is replaced by a tiny one)."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from finesmith.__main__ import main
+from tests.conftest import clause_rows, ticket_rows, write_csv, write_jsonl
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, models):
+    """A working folder with the files that the README speaks of."""
+    place = tmp_path_factory.mktemp("readme")
+    write_csv(place / "tickets.csv", ticket_rows())
+    write_jsonl(place / "clauses.jsonl", clause_rows())
+    write_jsonl(place / "new.jsonl", [{"prompt": "clause about my card"}])
+    (place / "recipe.yaml").write_text(f"data: tickets.csv\nmodel: {models('llama')}\nmethod: lora\n")
+    return place
+
+
+def test_every_finesmith_command_runs(folder, models, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    lines = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    commands = [line for line in lines if line.startswith("finesmith")]
+    assert len(commands) >= 10
+    for line in commands:
+        words = shlex.split(line.replace("Qwen/Qwen3-0.6B", models("qwen3", "chatml")))[1:]
+        if words[0] == "chat":
+            monkeypatch.setattr("builtins.input", lambda *_: (_ for _ in ()).throw(EOFError))
+        if ">" in words:
+            words = words[: words.index(">")]
+        code = main(words)
+        expected = 2 if words[0] == "resume" else 0  # the README's run is finished by then: a clear error
+        assert code == expected, f"{line}: {capsys.readouterr().err}"
+    assert (folder / "answers.jsonl").read_text().count("\n") == 1
+
+
+def test_the_python_lines_run(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    (code,) = blocks("python")
+    space: dict[str, object] = {}
+    exec(code, space)
+    assert space["run"].path.name.startswith("tickets")
+
+
+def test_make_targets_exist():
+    targets = re.findall(r"^make (\w+)", "\n".join(blocks("sh")), flags=re.M)
+    makefile = (ROOT / "Makefile").read_text()
+    assert targets == ["demo", "test"]
+    assert all(re.search(rf"^{target}:", makefile, flags=re.M) for target in targets)
+
+
+def test_links_lead_somewhere():
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        assert link.startswith("http") or (ROOT / link).exists(), link
+
+
+def test_ci_runs_the_readme_commands():
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "make test" in script and "make demo" in script

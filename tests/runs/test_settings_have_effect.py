@@ -1,0 +1,347 @@
+"""No flag that nothing reads: every setting of the recipe changes a run, in the way that the table says.
+
+`CASES` has an entry for every setting that there is, in tasks and methods too; a new setting without one fails here.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from finesmith import recipe as recipes
+from finesmith import run
+from finesmith.errors import FinesmithError
+from finesmith.runfolder import RunFolder
+from finesmith.settings import Settings
+from finesmith.watch import Watcher
+from tests.conftest import clause_rows, ticket_rows, write_jsonl
+
+BASE = {
+    "data.path": "<clauses>",
+    "model.name": "<llama>",
+    "model.dtype": "float32",
+    "model.device": "cpu",
+    "train.max_steps": 4,
+    "train.batch_size": 4,
+    "train.evaluations": 1,
+    "generation.max_new_tokens": 2,
+}
+CLASSES = {"data.path": "<tickets>", "task": "classification", "generation.max_new_tokens": "<unset>"}
+TEXTS = {"data.path": "<notes>", "task": "text", "generation.max_new_tokens": "<unset>"}
+LONG = {"train.max_length": 60, "data.path": "<some long rows>", "data.over_length": "drop"}
+WILD = {"train.learning_rate": 0.3, "train.schedule": "constant", "train.max_steps": 8, "train.evaluations": 8}
+"""A learning rate at which the validation score soon gets worse."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """`values` of one setting, each tried with the settings `under`.
+
+    The runs must be pairwise different in each part of the outcome named in `differs` and equal in each of `same`.
+    `errors` has, for a value that is refused, a part of the message.
+    """
+
+    values: tuple[Any, ...]
+    differs: tuple[str, ...] = ()
+    same: tuple[str, ...] = ()
+    under: Any = None
+    errors: Any = None
+
+
+def case(*values: Any, differs: str = "", same: str = "", under: Any = None, errors: Any = None) -> Case:
+    return Case(values, tuple(differs.split()), tuple(same.split()), under or {}, errors or {})
+
+
+CASES: dict[str, Case] = {
+    "data.path": case("<clauses>", "<other clauses>", differs="sources losses"),
+    "data.columns": case(
+        {}, {"completion": "note"}, differs="supervised", same="split", under={"data.path": "<noted>"}
+    ),
+    "data.format": case("auto", "jsonl", under={"data.path": "<no ending>"}, errors={"auto": "Cannot tell the format"}),
+    "data.max_bad_rows": case(
+        0, 1, under={"data.path": "<one bad row>"}, errors={0: "1 of 41 rows cannot be used"}, differs="rejected"
+    ),
+    "data.over_length": case(
+        "error",
+        "drop",
+        "truncate",
+        under={**LONG, "train.max_steps": None, "train.epochs": 1.0},
+        errors={"error": "longer than 60 tokens"},
+        differs="tokens rejected",
+    ),
+    "data.validation": case(0.1, 0.3, differs="split"),
+    "data.test": case(0.2, 0.4, differs="split answers"),
+    "task": case("classification", "text", differs="metric losses", under={"data.path": "<tickets>", **CLASSES}),
+    "model.name": case("<llama>", "<qwen3>", differs="losses", same="split rates"),
+    "model.revision": case(None, "v1", errors={"v1": "model.revision has no effect"}),  # on the hub: see below
+    "model.dtype": case("float32", "bfloat16", "float16", differs="losses", same="split rates"),
+    "model.device": case("cpu", "cuda:99", errors={"cuda:99": "There is no device 'cuda:99'"}),
+    "model.from_scratch": case(False, True, differs="losses", same="split rates", under={"method": "full", "seed": 1}),
+    "model.trust_remote_code": case(
+        False, True, under={"model.name": "<own code>"}, errors={False: "set model.trust_remote_code=true"}
+    ),
+    "method": case("lora", "full", "last_layers", differs="trainable losses weights", same="split"),
+    "train.learning_rate": case(1e-3, 2e-3, differs="rates losses", same="split first_loss"),
+    "train.epochs": case(1.0, 2.0, differs="steps", same="first_loss", under={"train.max_steps": None}),
+    "train.max_steps": case(2, 4, differs="steps", same="first_loss"),
+    "train.batch_size": case(4, 8, differs="tokens losses", same="split"),
+    "train.micro_batch_tokens": case(64, 4096, differs="passes", same="losses tokens"),
+    "train.max_length": case(16, 64, differs="tokens losses", same="split", under=TEXTS),
+    "train.schedule": case("linear", "cosine", "constant", differs="rates losses", same="first_loss"),
+    "train.warmup": case(0.0, 0.5, differs="rates losses", same="first_loss"),
+    "train.weight_decay": case(0.0, 10.0, differs="losses", same="rates first_loss"),
+    "train.beta2": case(0.9, 0.999, differs="losses", same="rates first_loss"),
+    "train.clip": case(0.01, None, differs="losses", same="rates first_loss"),
+    "train.evaluations": case(1, 4, differs="evaluations", same="losses"),
+    "train.patience": case(1, None, differs="steps", same="first_loss", under=WILD),
+    "train.keep": case("best", "last", differs="weights", same="losses", under={**WILD, "train.patience": None}),
+    "train.save_minutes": case(10.0, 1e-9, differs="saved_on_the_way", same="losses weights"),
+    "out": case("<out>/first", "<out>/second", differs="out", same="losses weights"),
+    "seed": case(0, 1, differs="split losses"),
+    "track": case([], ["tensorboard"], differs="" if not find_spec("tensorboard") else "files", same="",
+                  errors={} if find_spec("tensorboard") else {"['tensorboard']": "finesmith[tensorboard]"}),
+    "classification.head_first": case(True, False, differs="first_loss", same="split rates", under=CLASSES),
+    "generation.template": case(
+        "chat", "plain", differs="tokens losses", same="split", under={"model.name": "<chatml>"}
+    ),
+    "generation.max_new_tokens": case(1, 24, differs="longest_answer", same="losses"),
+    "lora.rank": case(2, 4, differs="trainable weights", same="rates first_loss"),
+    "lora.alpha": case(8.0, 64.0, differs="losses", same="rates first_loss trainable"),
+    "lora.dropout": case(0.0, 0.5, differs="losses", same="rates trainable"),
+    "lora.target_modules": case([], ["q_proj"], differs="trainable losses", same="rates first_loss"),
+    "last_layers.count": case(1, 2, differs="trainable losses", same="rates", under={"method": "last_layers"}),
+}  # fmt: skip
+
+
+def settings_of(owner: type[Settings], prefix: str = "") -> Iterator[str]:
+    """Dotted names of all settings of a class and of the sections in it."""
+    for name, field in owner.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            yield from settings_of(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+SETTINGS = list(settings_of(recipes.recipe_class()))
+
+
+def test_the_table_has_every_setting_and_no_other():
+    assert sorted(CASES) == sorted(SETTINGS)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_setting_has_an_effect(setting, outcome):
+    case = CASES[setting]
+    found = {str(value): outcome({**BASE, **case.under, setting: value}) for value in case.values}
+    assert len(found) >= 2
+    for value, result in found.items():
+        wanted = {str(key): text for key, text in case.errors.items()}.get(value)
+        assert (wanted in result["error"]) if wanted else not result["error"], (value, result["error"])
+    good = {value: result for value, result in found.items() if not result["error"]}
+    for (left, first), (right, second) in combinations(good.items(), 2):
+        for part in case.differs:
+            assert first[part] != second[part], f"{setting}: {part} is the same for {left} and {right}"
+        for part in case.same:
+            assert first[part] == second[part], f"{setting}: {part} differs between {left} and {right}"
+
+
+def test_the_same_settings_give_the_same_run(outcome):
+    first, second = (outcome({**BASE, "out": f"<out>/same-{number}"}) for number in (1, 2))
+    assert {key: value for key, value in first.items() if key != "out"} == {
+        key: value for key, value in second.items() if key != "out"
+    }
+
+
+def test_auto_is_one_of_the_choices(outcome):
+    chat, auto = (
+        outcome({**BASE, "model.name": "<chatml>", "generation.template": template}) for template in ("chat", "auto")
+    )
+    assert chat["losses"] == auto["losses"]
+    named, auto = (outcome({**BASE, **CLASSES, "task": task}) for task in ("classification", "auto"))
+    assert named["losses"] == auto["losses"] and named["metric"] == auto["metric"]
+
+
+class Eye(Watcher):
+    """Sees whether the state was saved while training went on."""
+
+    def __init__(self, out):
+        self.state = Path(out) / "checkpoint" / "state.safetensors"
+        self.saved = False
+
+    def step(self, step, total, scores, best):
+        self.saved = self.saved or self.state.exists()
+
+
+@pytest.fixture(scope="module")
+def places(models, tmp_path_factory):
+    """What the names in angle brackets mean."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = clause_rows(40)
+    long = [{"prompt": f"row {n}", "completion": f"{n}" + " late" * 80} for n in range(6)]
+    documents = [{"text": " ".join(row["prompt"] for row in rows[n : n + 4])} for n in range(36)]
+    files = {
+        "clauses": rows,
+        "other clauses": clause_rows(40, seed=5),
+        "noted": [{**row, "note": f"a much longer note than that, {n}"} for n, row in enumerate(rows)],
+        "no ending": rows,
+        "one bad row": [*rows, {"prompt": "no completion"}],
+        "some long rows": [*rows, *long],
+        "tickets": ticket_rows(45),
+        "notes": documents,
+    }
+    found = {
+        name: str(write_jsonl(folder / f"{name.replace(' ', '-')}.jsonl", content)) for name, content in files.items()
+    }
+    found["no ending"] = str(Path(found["no ending"]).rename(folder / "rows"))
+    found["own code"] = str(own_code(models("llama"), tmp_path_factory.mktemp("own")))
+    found |= {"llama": models("llama"), "qwen3": models("qwen3"), "chatml": models("llama", "chatml")}
+    return {f"<{name}>": place for name, place in found.items()} | {"<out>": str(folder)}
+
+
+@pytest.fixture(scope="module")
+def outcome(places, tmp_path_factory):
+    """`outcome(dotted settings)`: what came of a run, by parts; the same settings are run once only."""
+    done: dict[str, dict[str, Any]] = {}
+
+    def get(settings: dict[str, Any]) -> dict[str, Any]:
+        key = json.dumps(settings, sort_keys=True)
+        if key not in done:
+            values = {name: _put(value, places) for name, value in settings.items() if value != "<unset>"}
+            done[key] = _run(values, tmp_path_factory.mktemp("run"))
+        return done[key]
+
+    return get
+
+
+def _put(value: Any, places: dict[str, str]) -> Any:
+    if not isinstance(value, str) or not value.startswith("<"):
+        return value
+    name, end, rest = value.partition(">")
+    return places[name + end] + rest
+
+
+def _run(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    nested: dict[str, Any] = {"out": str(folder / "out")}
+    for name, value in settings.items():
+        section, dot, key = name.partition(".")
+        if dot:
+            nested.setdefault(section, {})[key] = value
+        else:
+            nested[section] = value
+    passes = [0]
+
+    def count(module: Any, _: Any) -> None:
+        passes[0] += module.training and type(module).__name__.endswith(("ForCausalLM", "ForSequenceClassification"))
+
+    handle = register_module_forward_pre_hook(count)
+    eye = Eye(nested["out"])
+    try:
+        return _outcome(run.tune(recipes.make(nested), watcher=eye)) | {
+            "passes": passes[0],
+            "saved_on_the_way": eye.saved,
+        }
+    except FinesmithError as error:
+        return {"error": str(error)}
+    finally:
+        handle.remove()
+
+
+def _outcome(result: run.Run) -> dict[str, Any]:
+    folder = RunFolder(result.path)
+    steps = list(folder.read_lines("steps.jsonl"))
+    answers = [row["output"] for row in folder.read_lines("predictions/tuned.jsonl")]
+    manifest = folder.read_json("manifest.json")
+    weights = sorted((result.path / "model").glob("*.safetensors"))
+    rejected = result.path / "rejected.jsonl"
+    return {
+        "error": "",
+        "out": str(result.path),
+        "sources": tuple(manifest["data"]["sources"].values()),
+        "split": folder.read_json("splits.json")["hash"],
+        "rejected": rejected.read_text() if rejected.exists() else "",
+        "metric": result.evidence.metric,
+        "steps": len(steps),
+        "losses": tuple(round(row["loss"], 5) for row in steps),
+        "first_loss": round(steps[0]["loss"], 5),
+        "rates": tuple(row["learning_rate"] for row in steps),
+        "tokens": tuple(row["tokens"] for row in steps),
+        "supervised": tuple(row["supervised"] for row in steps),
+        "evaluations": sum("validation" in row for row in steps),
+        "trainable": result.evidence.costs["trainable_parameters"],
+        "weights": tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in weights),
+        "answers": len(answers),
+        "longest_answer": max(len(str(answer)) for answer in answers),
+        "files": tuple(sorted(path.name for path in result.path.rglob("*tfevents*"))),
+    }  # fmt: skip
+
+
+CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+class OwnConfig(LlamaConfig):
+    model_type = "own-architecture"
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+HUB = """
+import json
+from finesmith.errors import FinesmithError
+from finesmith.models import load as models
+from finesmith.models.settings import ModelSettings
+def total(revision):
+    try:
+        loaded = models.load(ModelSettings(name="owner/name", revision=revision, device="cpu"), "causal-lm")
+    except FinesmithError as error:
+        return str(error)
+    return sum(float(weight.double().sum()) for weight in loaded.model.parameters())
+print(json.dumps({revision: total(revision) for revision in ("v1", "v2", "v3")}))
+"""
+
+
+def own_code(model: str, target: Path) -> Path:
+    """A copy of a model whose architecture comes as Python code beside the weights."""
+    own = _varied(Path(model), target, scale=3.0)
+    (own / "own.py").write_text(CODE)
+    config = json.loads((own / "config.json").read_text())
+    config["model_type"], config["architectures"] = "own-architecture", ["OwnForCausalLM"]
+    config["auto_map"] = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
+    (own / "config.json").write_text(json.dumps(config))
+    return own
+
+
+def test_a_revision_of_a_hub_model(models, tmp_path):
+    """From a hub cache made by hand, in a process of its own: the library reads the cache's place when imported."""
+    repository = tmp_path / "home" / "hub" / "models--owner--name"
+    for folder in ("snapshots", "refs"):
+        (repository / folder).mkdir(parents=True)
+    for number, revision in enumerate(("v1", "v2"), 1):
+        snapshot = repository / "snapshots" / (str(number) * 40)
+        snapshot.mkdir()
+        _varied(Path(models("llama")), snapshot, scale=float(number))
+        (repository / "refs" / revision).write_text(snapshot.name)
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", HUB], env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    sums = json.loads(done.stdout.splitlines()[-1])
+    assert sums["v2"] == pytest.approx(2 * sums["v1"], rel=1e-6)
+    assert "Cannot load the model 'owner/name'" in sums["v3"]
+
+
+def _varied(source: Path, target: Path, *, scale: float) -> Path:
+    """A copy of a model folder with all weights multiplied."""
+    from safetensors.torch import load_file, save_file
+
+    for file in source.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    weights = load_file(source / "model.safetensors")
+    save_file({k: v * scale for k, v in weights.items()}, target / "model.safetensors", metadata={"format": "pt"})
+    return target

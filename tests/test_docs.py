@@ -1,0 +1,88 @@
+"""What the documents say is so: the reference is up to date, the plug-ins shown in it work."""
+
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from finesmith import recipe as recipes
+from finesmith import registry, run
+from finesmith.metrics.base import Metric
+from finesmith.runfolder import RunFolder
+from finesmith.settings import Settings
+from finesmith.types import Example, Origin, Prediction
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def settings_of(owner, prefix=""):
+    for name, field in owner.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            yield from settings_of(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def test_the_reference_is_up_to_date_and_complete():
+    spec = importlib.util.spec_from_file_location("make_reference", DOCS / "make_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    written = (DOCS / "reference" / "recipe.md").read_text(encoding="utf-8")
+    assert written == module.render(), "run: python docs/make_reference.py"
+    named = re.findall(r"^\| `(\S+)` \|", written, re.MULTILINE)
+    assert sorted(named) == sorted(settings_of(recipes.recipe_class()))
+
+
+@pytest.fixture
+def shown(tmp_path, monkeypatch):
+    """The plug-ins in the how-to, each as a file of the package `shown`: heading to module."""
+    text = (DOCS / "how-to" / "add-a-plugin.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^## An? (\w+)\n.*?^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    package = tmp_path / "shown"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    for kind, code in blocks:
+        (package / f"own_{kind}.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    return {kind: importlib.import_module(f"shown.own_{kind}").PLUGIN for kind, _ in blocks}
+
+
+def test_the_how_to_shows_every_kind(shown):
+    kinds = {kind.removesuffix("s") for kind in registry.PACKAGES}
+    assert shown.keys() == kinds - {"task"}
+    text = (DOCS / "how-to" / "add-a-plugin.md").read_text(encoding="utf-8")
+    assert all(f"| {kind} |" in text for kind in kinds)
+
+
+def test_the_method_shown_tunes(shown, clauses, models, tmp_path):
+    recipe = recipes.make(
+        {
+            "data": str(clauses),
+            "model": {"name": models("llama"), "dtype": "float32", "device": "cpu"},
+            "method": "shown.own_method",
+            "train": {"max_steps": 3},
+            "generation": {"max_new_tokens": 2},
+            "out": str(tmp_path / "run"),
+        }
+    )
+    result = run.tune(recipe)
+    assert result.evidence.costs["trainable_parameters"] == 5 * 32  # two norms a block, one at the end
+    assert len(list(RunFolder(result.path).read_lines("steps.jsonl"))) == 3
+    assert len(result.predict(["late parcel"])) == 1
+
+
+def test_the_other_plug_ins_shown_do_what_they_say(shown, tickets, tmp_path, capsys):
+    assert isinstance(shown["metric"], Metric)
+    assert shown["metric"].value(["a b", "c"], [Prediction("1", "x y"), Prediction("2", "")]) == 0.5
+    rows = [Example(str(n), "text", label, Origin("f", n)) for n, label in enumerate("ba")]
+    assert [p.output for p in shown["baseline"](rows, [("7", "text")], seed=0)] == ["a"]
+    (tmp_path / "rows.pairs").write_text("a => b\nc\n")
+    with (tmp_path / "rows.pairs").open("rb") as stream:
+        (first, row), (second, bad) = shown["format"].rows(stream, "rows.pairs")
+    assert (first, row) == (1, {"prompt": "a", "completion": "b"})
+    assert second == 2 and bad.reason == "no => in the line"
+    shown["command"].main(type("Options", (), {"data": str(tickets)}))
+    assert int(capsys.readouterr().out) > 50

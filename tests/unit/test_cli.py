@@ -1,0 +1,170 @@
+"""The command line without a model: what is unknown names the nearest, exit codes, one JSON object on stdout."""
+
+import json
+
+import pytest
+
+from finesmith import __version__, registry
+from finesmith.__main__ import main
+from finesmith.cli import _parser
+from finesmith.errors import RecipeError
+
+COMMANDS = [name.replace("_", "-") for name in registry.available("commands")]
+
+
+@pytest.fixture
+def run(capsys):
+    """`run("list", "tasks")`: exit code, stdout, stderr."""
+
+    def get(*arguments):
+        try:
+            code = main(list(arguments))
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return get
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_the_overview_names_every_command(run, arguments):
+    code, out, err = run(*arguments)
+    assert (code, err) == (0, "")
+    for command in COMMANDS:
+        assert f"  {command} " in out
+
+
+def test_the_version(run):
+    assert run("--version") == (0, f"finesmith {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(run, command):
+    code, out, err = run(command, "--help")
+    assert (code, err) == (0, "") and out.startswith(f"usage: finesmith {command}")
+    assert registry.summary("commands", command.replace("-", "_")).split()[0] in out
+
+
+def test_an_unknown_command_names_the_nearest(run):
+    code, out, err = run("tun")
+    assert (code, out) == (2, "")
+    assert err == f"error: Unknown command 'tun'. Did you mean 'tune'? Known: {', '.join(COMMANDS)}.\n"
+
+
+def test_an_unknown_option_names_the_nearest(run):
+    code, out, err = run("tune", "a.csv", "--modl", "x")
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        "error: Unknown option '--modl' of finesmith tune. Did you mean '--model'? Known: --from-scratch"
+    )
+    assert "Did you mean '--seed'?" in run("tune", "a.csv", "--sed=3")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tune"], "finesmith tune: the following arguments are required: source"),
+        (["tune", "a.csv", "--seed", "x"], "finesmith tune: argument --seed: invalid int value: 'x'"),
+        (["tune", "a.csv", "--model"], "finesmith tune: argument --model: expected one argument"),
+        (["list", "modles"], "Nothing is listed as 'modles'. Did you mean 'models'?"),
+        (["tune", "nothing.csv"], "There is no file or folder 'nothing.csv'"),
+        (["tune", "nothing.yaml"], "Cannot read the recipe nothing.yaml"),
+        (["tune", "a.csv", "train.epoch=3"], "unknown setting 'train.epoch'. Did you mean 'epochs'?"),
+        (["tune", "a.csv", "epochs"], "'epochs' is not a setting: write key=value"),
+        (["tune", "a.csv", "data=b.csv"], "The data is named twice: 'a.csv' and data 'b.csv'."),
+        (["show", "nothing"], "There is no run folder 'nothing'"),
+        (["resume", "nothing"], "There is no run folder 'nothing'"),
+    ],
+)
+def test_mistakes_end_with_2_and_without_a_traceback(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ") and message in err and "Traceback" not in err
+    assert not list(tmp_path.iterdir()), "a mistake leaves nothing behind"
+
+
+def test_a_mistake_as_json_is_one_object_on_stdout(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("tune", "a.csv", "train.epoch=3", "seed=x", "--json")
+    assert (code, err) == (2, "")
+    value = json.loads(out)
+    assert value["error"] == "The recipe cannot be used:" and len(value["problems"]) == 2 and value["hint"] == ""
+    value = json.loads(run("show", "nothing", "--json")[1])
+    assert value == {
+        "error": "There is no run folder 'nothing'.",
+        "problems": [],
+        "hint": "`finesmith tune` makes one.",
+    }
+
+
+def test_many_problems_are_cut_on_the_terminal_and_whole_in_json(run, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": 3}\n' * 60 + '{"text": "a", "label": "b"}\n')
+    _, _, err = run("tune", str(rows), "--out", str(tmp_path / "out"))
+    assert "... and 20 more (all with --json)" in err and err.count("\n  - ") == 40
+    _, out, _ = run("tune", str(rows), "--out", str(tmp_path / "out"), "--json")
+    assert len(json.loads(out)["problems"]) == 60
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["tasks", "methods", "formats", "metrics", "baselines"])
+def test_list_shows_every_plug_in_of_a_kind(run, kind):
+    code, out, _ = run("list", kind)
+    lines = out.splitlines()
+    assert code == 0 and lines[0] == kind
+    assert [line.split()[0] for line in lines[1:]] == registry.available(kind)
+    assert list(json.loads(run("list", kind, "--json")[1])[kind]) == registry.available(kind)
+
+
+def test_list_shows_all_kinds(run):
+    from finesmith.cli.list import KINDS
+
+    found = json.loads(run("list", "--json")[1])
+    assert tuple(found) == KINDS and "embedded" in found["models"] and all(found.values())
+
+
+def test_the_schema_is_json(run):
+    code, out, err = run("schema")
+    assert (code, err) == (0, "") and json.loads(out)["properties"]["data"]
+
+
+def values(*arguments):
+    command, options = _parser.parse(["tune", *arguments])
+    assert type(command).__name__ == "Tune"
+    return options.source, _parser.recipe_values(options)
+
+
+def test_settings_and_flags_become_a_recipe():
+    source, given = values(
+        "a.csv", "train.epochs=3", "--model", "owner/name", "lora.rank=8", "--seed", "7", "--out", "x: y"
+    )
+    assert source == "a.csv"
+    assert given == {
+        "train": {"epochs": 3},
+        "lora": {"rank": 8},
+        "model": {"name": "owner/name"},
+        "seed": 7,
+        "out": "x: y",
+    }
+
+
+def test_flags_win_over_settings():
+    assert values("a.csv", "--method", "full", "method=lora", "model=a")[1] == {"method": "full", "model": "a"}
+    assert values("a.csv", "model=a", "--model", "b", "--from-scratch")[1]["model"] == {
+        "name": "b",
+        "from_scratch": True,
+    }
+
+
+@pytest.mark.parametrize("name", ["true", "1e-5", "null", "it's", "a: b", "#", "-x", "[1]", "runs\\x", "é"])
+def test_text_of_a_flag_stays_text(name):
+    assert values("a.csv", f"--out={name}")[1] == {"out": name}
+    assert values("a.csv", f"--model={name}")[1] == {"model": {"name": name}}
+
+
+def test_a_complaint_is_an_error_of_ours():
+    with pytest.raises(RecipeError) as error:
+        _parser.parse(["tune"])
+    assert error.value.hint == "See: finesmith tune --help"
