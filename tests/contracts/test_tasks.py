@@ -123,13 +123,11 @@ def test_the_state_is_plain_and_reads_back(case):
     assert again.answer(case.loaded, inputs) == case.task.answer(case.loaded, inputs)
 
 
-def test_metrics_and_baselines_exist_and_the_primary_one_is_first(case):
+def test_metrics_exist_and_the_primary_one_is_first(case):
     assert case.task.metrics[0] == case.task.primary
     assert len(set(case.task.metrics)) == len(case.task.metrics)
     for name in case.task.metrics:
         assert registry.resolve("metrics", name).title
-    for name in case.task.baselines:
-        assert registry.resolve("baselines", name).title
     assert case.task.kind in ("causal-lm", "sequence-classification") and case.task.spare in (0, 1)
 
 
