@@ -153,7 +153,7 @@ def _base(ready: Ready, progress: Any) -> dict[str, list[Prediction] | str]:
         return {"base": predict(task, loaded, ready.splits.test, progress=progress)}
     max_length = int(recipe.train.max_length)
     parts = [pieces(task, loaded, part, max_length) for part in (ready.splits.train, ready.splits.validation)]
-    _head_first.fit_head(task, loaded, *parts)
+    _head_first.fit_head(task, loaded, *parts, dropout=False)
     frozen = predict(task, loaded, ready.splits.test)
     if task.multi_label or not models.is_decoder(loaded.model.config):
         why = (

@@ -225,6 +225,28 @@ def test_how_many_steps_and_when_they_are_judged(settings, sequences, steps, eva
     assert evaluation_steps(asked, sequences) == evaluations
 
 
+# --- the head that is fitted first
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "gpt2", "llama"])
+def test_the_fitted_head_survives_the_dropout_of_training(rows, models, family):
+    """Features that hardly vary must not get weights that dropout turns into a loss of hundreds."""
+    ready, splits = build(rows["tickets"], models(family), method="full")
+    losses = [event.step.loss for event in small.fit(ready, splits)]
+    assert losses[0] < 1.2 * math.log(3) and max(losses) < 3 * math.log(3)
+
+
+def test_the_head_is_fitted_better_than_by_chance_and_the_trunk_is_left_alone(rows, models):
+    ready, _ = build(rows["tickets"], models("llama"), method="full")
+    plain, _ = build(rows["tickets"], models("llama"), method="full", classification={"head_first": False})
+    before, after = small.weights(plain.model), small.weights(ready.model)
+    assert [name for name in before if not torch.equal(before[name], after[name])] == ["score.weight"]
+    fitted, drawn = (
+        float(each.task.loss(each.model.eval(), padded(each, range(len(each.data)))[1])[0]) for each in (ready, plain)
+    )
+    assert fitted < 0.8 * drawn
+
+
 # --- seeds
 
 

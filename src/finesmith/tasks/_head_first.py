@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from finesmith.models.load import Loaded
 
 STRENGTHS = (0.01, 0.1, 1.0)
+NOISE_ROWS = 512
 
 
 def fit_head(
@@ -29,13 +30,18 @@ def fit_head(
     train: Sequence[Encoded],
     validation: Sequence[Encoded],
     *,
+    dropout: bool = True,
     progress: Progress = silent,
 ) -> str:
-    """Fits the last linear layer of the head; its regularisation is chosen on the validation rows. Returns a note."""
+    """Fits the last linear layer of the head; its regularisation is chosen on the validation rows. Returns a note.
+
+    `dropout` says that training with dropout follows; False fits a head that only ever answers.
+    """
     layer = last_linear(loaded.model, task)
     features = [_features(loaded, layer, part, progress) for part in (train, validation)]
     targets = [np.stack([item.target for item in part if item.target is not None]) for part in (train, validation)]
-    scale = features[0].std(axis=0) + 1e-6
+    noise = _dropout_noise(loaded, layer, train, features[0]) if dropout else 0.0
+    scale = np.sqrt(features[0].var(axis=0) + noise) + 1e-6
     middle = features[0].mean(axis=0) if layer.bias is not None else np.zeros_like(scale)
     scaled = [(part - middle) / scale for part in features]
     fits = [
@@ -62,13 +68,33 @@ def last_linear(model: nn.Module, task: Classification) -> nn.Linear:
     return layers[-1]
 
 
-def _features(loaded: Loaded, layer: nn.Linear, items: Sequence[Encoded], progress: Progress) -> np.ndarray:
+def _dropout_noise(loaded: Loaded, layer: nn.Linear, items: Sequence[Encoded], clean: np.ndarray) -> np.ndarray:
+    """The variance that dropout gives each feature in training: [D].
+
+    Without it a feature that hardly varies gets a huge weight, and the first step with dropout a loss of hundreds.
+    """
+    import torch
+    from torch import nn
+
+    if not any(isinstance(module, nn.Dropout) and module.p > 0 for module in loaded.model.modules()):
+        return np.zeros(clean.shape[1])
+    every = max(1, len(items) // NOISE_ROWS)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        noisy = _features(loaded, layer, items[::every], silent, dropout=True)
+    return np.mean((noisy - clean[::every]) ** 2, axis=0)
+
+
+def _features(
+    loaded: Loaded, layer: nn.Linear, items: Sequence[Encoded], progress: Progress, *, dropout: bool = False
+) -> np.ndarray:
     """What the layer sees at the position the model classifies from: [rows, D]."""
     seen: list[torch.Tensor] = []
     handle = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
 
     def forward(batch: dict[str, Any]) -> Any:
         seen.clear()
+        loaded.model.train(dropout)
         loaded.model(**batch)
         features = seen[0]
         if features.dim() == 2:
@@ -82,6 +108,7 @@ def _features(loaded: Loaded, layer: nn.Linear, items: Sequence[Encoded], progre
         return run_batches(loaded, [item.tokens.tolist() for item in items], forward, progress=progress)
     finally:
         handle.remove()
+        loaded.model.eval()
 
 
 def _regression(
