@@ -57,8 +57,9 @@ def documents(folder: Path, part: str, limit: int | None) -> Iterator[str]:
     path = next(iter(sorted(folder.glob(f"{part}*.jsonl"))), None)
     if path is None:
         return
-    rows = [as_text(json.loads(line)) for line in path.open(encoding="utf-8")]
-    pieces = [piece for text in rows for piece in cut(text)]
+    rows = [json.loads(line) for line in path.open(encoding="utf-8")]
+    free = [row for row in rows if "share-alike" not in row.get("licence", "")]
+    pieces = [piece for row in free for piece in cut(as_text(row))]
     random.shuffle(pieces)
     taken = 0
     for piece in pieces:

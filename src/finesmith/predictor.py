@@ -82,7 +82,8 @@ def save(
         model.save_pretrained(folder, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty card; the run has a full one
     else:
-        model.to(loaded.stored).save_pretrained(folder)  # no wider than the checkpoint was
+        with models.quiet():
+            model.to(loaded.stored).save_pretrained(folder)  # no wider than the checkpoint was
     loaded.tokenizer.save_pretrained(folder)
     generation = getattr(loaded.model, "generation_config", None)
     if generation is not None and task.kind == "causal-lm":

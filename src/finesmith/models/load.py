@@ -182,8 +182,8 @@ def parameter_counts(model: nn.Module) -> tuple[int, int]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps transformers from printing while it loads: what matters comes back as notes and errors."""
+def quiet() -> Iterator[None]:
+    """Keeps transformers from printing while it loads or saves: what matters comes back as notes and errors."""
     talk = transformers.utils.logging
     level, bars = talk.get_verbosity(), talk.is_progress_bar_enabled()
     talk.set_verbosity_error()
@@ -199,7 +199,7 @@ def _quiet() -> Iterator[None]:
 def _pretrained(settings: ModelSettings, kind: Kind, config: Any) -> tuple[Any, tuple[str, ...]]:
     place = location(settings)
     try:
-        with _quiet():
+        with quiet():
             model, info = _AUTO[kind].from_pretrained(
                 place,
                 config=config,

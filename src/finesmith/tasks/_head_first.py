@@ -6,6 +6,7 @@ linear probe and does not first spoil the pretrained features with the gradients
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -115,12 +116,16 @@ def _regression(
     task: Classification, features: np.ndarray, targets: np.ndarray, strength: float, intercept: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights [K, D] and biases [K] of a logistic regression, one for all labels or one for each."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     def fit(target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if len(np.unique(target)) < 2:  # a label that holds in every row or in none: a constant
             return np.zeros((1, features.shape[1])), np.full(1, 4.0 if target.all() else -4.0) * intercept
-        model = LogisticRegression(C=strength, max_iter=100, fit_intercept=intercept).fit(features, target)
+        model = LogisticRegression(C=strength, max_iter=100, fit_intercept=intercept)
+        with warnings.catch_warnings():  # a fit that is cut short is only regularised a little more
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(features, target)
         return model.coef_, np.broadcast_to(model.intercept_, len(model.coef_))
 
     if task.multi_label:

@@ -94,7 +94,7 @@ class Classification:
         self, example: Example, row: int, tokenizer: Any, max_length: int, *, final_only: bool = False
     ) -> list[Encoded]:
         """The text with the special tokens the model was pretrained with, and the class index (or K zeros and ones)."""
-        tokens = np.asarray(self._tokens(example.input, tokenizer)[:max_length], np.int32)
+        tokens = np.asarray(self._tokens(example.input, tokenizer, max_length), np.int32)
         index = {label: position for position, label in enumerate(self.labels)}
         places = [index[label] for label in _labels(example)]
         if not self.multi_label:
@@ -105,7 +105,7 @@ class Classification:
 
     def check(self, example: Example, pieces: Sequence[Encoded], tokenizer: Any) -> Iterable[str]:
         """The training tokens are those that `answer` sends."""
-        sent = self._tokens(example.input, tokenizer)[: self.max_length]
+        sent = self._tokens(example.input, tokenizer, self.max_length)
         if pieces[0].tokens.tolist() != sent:
             yield f"trained on {len(pieces[0].tokens)} tokens, inference would send {len(sent)}"
 
@@ -129,7 +129,7 @@ class Classification:
         """Probabilities [rows, K] of the labels."""
         logits = run_batches(
             loaded,
-            [self._tokens(item, loaded.tokenizer)[: self.max_length] for item in inputs],
+            [self._tokens(item, loaded.tokenizer, self.max_length) for item in inputs],
             lambda batch: loaded.model(**batch).logits,
             progress=progress,
         )
@@ -146,10 +146,16 @@ class Classification:
 
     def cut(self, tokenizer: Any, inputs: Sequence[Input]) -> list[int]:
         """Positions of the inputs of which `answer` reads only the beginning."""
-        return [place for place, item in enumerate(inputs) if len(self._tokens(item, tokenizer)) > self.max_length]
+        return [
+            place
+            for place, item in enumerate(inputs)
+            if len(self._tokens(item, tokenizer, self.max_length + 1)) > self.max_length
+        ]
 
-    def _tokens(self, item: Input, tokenizer: Any) -> list[int]:
-        return tokenizer(str(item), add_special_tokens=True, verbose=False)["input_ids"] or [tokenizer.pad_token_id]
+    def _tokens(self, item: Input, tokenizer: Any, limit: int) -> list[int]:
+        """At most `limit` tokens; a text that is cut keeps the special tokens at its end."""
+        tokens = tokenizer(str(item), truncation=True, max_length=limit, verbose=False)["input_ids"]
+        return tokens or [tokenizer.pad_token_id]
 
     def _decide(self, identifier: str, row: np.ndarray) -> Prediction:
         scores = {label: float(value) for label, value in zip(self.labels, row, strict=True)}
