@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,10 @@ def test_every_module_can_be_imported(name):
     dotted = "finesmith." + name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
     if not dotted.endswith("__main__"):
         importlib.import_module(dotted)
+
+
+def test_every_package_is_shipped():
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    source = REPOSITORY / "src"
+    found = {".".join(path.parent.relative_to(source).parts) for path in source.rglob("__init__.py")}
+    assert set(settings["packages"]) == found | {"finesmith.examples"}
