@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 
@@ -13,6 +14,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command. Returns the exit code: 0, 2 for a mistake that the user can mend, 130 after Ctrl-C."""
     from finesmith.cli import _parser
 
+    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, "64")  # oneDNN keeps a kernel for each shape it met: gigabytes with 1024 of them
     warnings.filterwarnings("ignore", category=FutureWarning)  # of the libraries underneath, for their developers
     given = sys.argv[1:] if arguments is None else arguments
     try:
