@@ -125,6 +125,12 @@ def base_of(run: str, tuned: predictor.Predictor, device: str) -> predictor.Pred
     return predictor.Predictor(task, loaded)
 
 
+def spread(rows: Sequence[Example], most: int) -> list[Example]:
+    """At most so many rows, evenly over the whole part: a test file may be sorted by label."""
+    step = max(1.0, len(rows) / most)
+    return [rows[int(place * step)] for place in range(min(most, len(rows)))]
+
+
 def _opponents(task: str) -> list[str]:
     """The baselines that say they are for this task."""
     return [name for name in registry.available("baselines") if task in registry.resolve("baselines", name).tasks]
@@ -163,7 +169,7 @@ def _base(ready: Ready, progress: Any) -> dict[str, list[Prediction] | str]:
         )
         return {"base": frozen, "zero-shot": f"{why}; 'base' is a linear head on its frozen features"}
     asked = models.load(recipe.model, "causal-lm", seed=recipe.seed)
-    rows = ready.splits.test[: max(1, ZERO_SHOT_SEQUENCES // len(task.labels))]
+    rows = spread(ready.splits.test, max(1, ZERO_SHOT_SEQUENCES // len(task.labels)))
     answers = _zero_shot.score_labels(
         asked, [str(row.input) for row in rows], task.labels, max_length, progress=progress
     )
