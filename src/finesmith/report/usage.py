@@ -11,7 +11,7 @@ PIPELINES = {"classification": "text-classification", "generation": "text-genera
 
 def snippets(task: str, about: Mapping[str, Any]) -> str:
     """Finesmith where the task gives answers, then transformers (a full model) or PEFT (an adapter)."""
-    path = about.get("path", "path/to/model")
+    path = about.get("path", "path/to/run")
     blocks = [_finesmith(task, path)] if task != "text" else []
     if task in PIPELINES:
         blocks.append(_peft(task, path, about) if about.get("adapter") else _transformers(task, path))
@@ -25,13 +25,25 @@ def _finesmith(task: str, path: str) -> str:
 
 def _transformers(task: str, path: str) -> str:
     item = '[{"role": "user", "content": "..."}]' if task == "generation" else '"..."'
-    start = f"from transformers import pipeline\n\nmodel = pipeline({PIPELINES[task]!r}, model={path!r})"
+    start = f"from transformers import pipeline\n\nmodel = pipeline({PIPELINES[task]!r}, model={path + '/model'!r})"
     return f"{start}\nprint(model({item}))"
 
 
 def _peft(task: str, path: str, about: Mapping[str, Any]) -> str:
-    head = "SequenceClassification" if task == "classification" else "CausalLM"
+    """The base is named here, not looked up in the adapter's files: it may be the embedded one or a relative folder."""
+    head = "AutoModelForSequenceClassification" if task == "classification" else "AutoModelForCausalLM"
     labels = f", num_labels={len(about['labels'])}" if task == "classification" and "labels" in about else ""
-    start = f"from peft import AutoPeftModelFor{head}\nfrom transformers import AutoTokenizer\n"
-    load = f"model = AutoPeftModelFor{head}.from_pretrained({path!r}{labels})"
-    return f"{start}\n{load}\ntokenizer = AutoTokenizer.from_pretrained({path!r})"
+    embedded = about.get("model") == "embedded"
+    lines = ["from finesmith.models.load import EMBEDDED"] if embedded else []
+    base = "EMBEDDED" if embedded else repr(about.get("model", "path/to/base"))
+    return "\n".join(
+        [
+            *lines,
+            "from peft import PeftModel",
+            f"from transformers import {head}, AutoTokenizer",
+            "",
+            f"base = {head}.from_pretrained({base}{labels})",
+            f"model = PeftModel.from_pretrained(base, {path + '/model'!r})",
+            f"tokenizer = AutoTokenizer.from_pretrained({path + '/model'!r})",
+        ]
+    )
