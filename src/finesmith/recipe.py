@@ -24,6 +24,7 @@ from finesmith.errors import RecipeError, nearest
 from finesmith.models.settings import ModelSettings
 from finesmith.settings import Settings
 from finesmith.train.settings import TrainSettings
+from finesmith.train.speed import SpeedSettings
 
 
 class Recipe(Settings):
@@ -36,6 +37,7 @@ class Recipe(Settings):
     method: str = "lora"
     """Which weights move: full, last_layers, head, lora."""
     train: TrainSettings = TrainSettings()
+    speed: SpeedSettings = SpeedSettings()
     out: str = "auto"
     """The run folder; auto: runs/<name of the data file>."""
     seed: int = Field(default=0, ge=0)

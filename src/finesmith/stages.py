@@ -14,7 +14,9 @@ from accelerate.tracking import get_available_trackers
 
 from finesmith import predictor, registry
 from finesmith.errors import DataError, MissingExtraError, RecipeError
+from finesmith.methods import _fused
 from finesmith.methods.base import Method
+from finesmith.models import allocator, fast
 from finesmith.models import device as devices
 from finesmith.models import load as models
 from finesmith.models.load import Loaded
@@ -82,11 +84,16 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
                     task, loaded, encoded, pieces(task, loaded, splits.validation, max_length), progress=progress
                 ),
             )
+    recipe, fast_notes = _make_fast(recipe, task, loaded)
+    able = fast.of(loaded.model)
     head = task.head(loaded.model)
     fresh = tuple(name for name in ("pooler",) if any("pooler" in note for note in loaded.notes))
     model = _precision(method.apply(loaded.model, head=(*head, *fresh), seed=recipe.seed), loaded, method)
+    fast.remember(model, able)
+    if recipe.speed.adapter != "peft":
+        _fused.fuse(model, recipe.speed.adapter)
     trainable, total = models.parameter_counts(model)
-    notes = (*notes, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")
+    notes = (*notes, *fast_notes, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")
     for note in notes:
         watcher.note(note)
     return Ready(recipe, task, method, loaded, model, splits, encoded, over_length, notes)
@@ -144,6 +151,8 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
         steps = step.index
     if recipe.track:
         accelerator.end_training()
+    fast.release(ready.model)
+    _fused.unfuse(ready.model)
     return Trained(steps, devices.peak_memory(ready.loaded.device), {"training": time.time() - began})
 
 
@@ -192,6 +201,28 @@ def _resolve(recipe: Recipe, task: Task, method: Method, loaded: Loaded, config:
         raise RecipeError(f"train.max_length is {settings.max_length}, but the model's context is {context} tokens.")
     narrow = str(loaded.dtype).removeprefix("torch.")  # measured here: written down, so that a resumed run keeps it
     return recipe.replace(train=values, model={"dtype": narrow})
+
+
+def _make_fast(recipe: Recipe, task: Task, loaded: Loaded) -> tuple[Recipe, tuple[str, ...]]:
+    """Prepares what the speed settings ask for, each way proved on the model; the settled recipe, and notes."""
+    speed, model, notes = recipe.speed, loaded.model, []
+    if speed.keep_memory and loaded.device.type == "cpu":
+        allocator.keep_blocks()
+    if task.kind != "causal-lm":
+        return recipe.replace(speed={"block_attention": 0}), ()
+    output = fast.cut(model) if speed.chunked_loss else None
+    packed = speed.packing and fast.can_pack(model)
+    blocked = speed.block_attention
+    if blocked == "auto":
+        blocked = fast.race(model, loaded.dtype, loaded.device) if packed else 0
+    fast.remember(model, fast.Fast(output, packed, blocked))
+    if speed.chunked_loss and output is None:
+        notes.append("this model's output layer cannot be run apart: all logits are computed")
+    if speed.packing and not packed:
+        notes.append("this model cannot take several sequences in one row: they are padded")
+    if blocked:
+        notes.append(f"attention in blocks up to {blocked} tokens")
+    return recipe.replace(speed={"block_attention": blocked}), tuple(notes)
 
 
 def _with_length(task: Task, max_length: int) -> Task:

@@ -6,8 +6,10 @@
 import hashlib
 import json
 import os
+import platform
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.nn import Embedding, Linear
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from finesmith import recipe as recipes
@@ -39,7 +42,13 @@ BASE = {
 CLASSES = {"data.path": "<tickets>", "task": "classification", "generation.max_new_tokens": "<unset>"}
 TEXTS = {"data.path": "<notes>", "task": "text", "generation.max_new_tokens": "<unset>"}
 LONG = {"train.max_length": 60, "data.path": "<some long rows>", "data.over_length": "drop"}
-WILD = {"train.learning_rate": 0.3, "train.schedule": "constant", "train.max_steps": 8, "train.evaluations": 8}
+WILD = {
+    "method": "full",
+    "train.learning_rate": 0.3,
+    "train.schedule": "constant",
+    "train.max_steps": 8,
+    "train.evaluations": 8,
+}
 """A learning rate at which the validation score soon gets worse."""
 
 
@@ -105,6 +114,12 @@ CASES: dict[str, Case] = {
     "train.evaluations": case(1, 4, differs="evaluations", same="losses"),
     "train.patience": case(1, None, differs="steps", same="first_loss", under=WILD),
     "train.keep": case("best", "last", differs="weights", same="losses", under={**WILD, "train.patience": None}),
+    "speed.packing": case(True, False, differs="rows", same="losses tokens"),
+    "speed.chunked_loss": case(True, False, differs="all_logits", same="losses tokens"),
+    "speed.block_attention": case(0, 512, differs="weights", same="tokens rates", under={"model.dtype": "bfloat16"}),
+    "speed.adapter": case("float32", "compute", "peft", differs="weights", same="rates tokens",
+                          under={"model.dtype": "bfloat16"}),
+    "speed.keep_memory": case(True, False, same="losses weights"),  # its effect is on the process: see below
     "train.save_minutes": case(10.0, 1e-9, differs="saved_on_the_way", same="losses weights"),
     "out": case("<out>/first", "<out>/second", differs="out", same="losses weights"),
     "seed": case(0, 1, differs="split losses"),
@@ -160,6 +175,30 @@ def test_the_same_settings_give_the_same_run(outcome):
     assert {key: value for key, value in first.items() if key != "out"} == {
         key: value for key, value in second.items() if key != "out"
     }
+
+
+FAULTS = """
+import resource, sys, torch
+from finesmith.models import allocator
+if sys.argv[1] == "true":
+    assert allocator.keep_blocks()
+for _ in range(3):
+    torch.zeros(1 << 23) + 1
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.zeros(1 << 23) + 1
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc can be told so in glibc only")
+def test_kept_memory_is_not_asked_for_again():
+    """Pages that the system has to hand out while 20 times two tensors of 32 MB are made and dropped."""
+    kept, given_back = (
+        int(subprocess.run([sys.executable, "-c", FAULTS, keep], capture_output=True, text=True, check=True).stdout)
+        for keep in ("true", "false")
+    )
+    assert kept < given_back / 5
 
 
 def test_auto_is_one_of_the_choices(outcome):
@@ -238,16 +277,24 @@ def _run(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
             nested.setdefault(section, {})[key] = value
         else:
             nested[section] = value
-    passes = [0]
+    calls: Counter[str] = Counter()
 
-    def count(module: Any, _: Any) -> None:
-        passes[0] += module.training and type(module).__name__.endswith(("ForCausalLM", "ForSequenceClassification"))
+    def count(module: Any, inputs: Any) -> None:
+        if module.training and isinstance(module, Embedding):
+            calls["passes"] += 1
+            calls["rows"] += len(inputs[0])
+        if module.training and isinstance(module, Linear):
+            calls["all logits"] += module.out_features > 60 and module.in_features == 32
+            calls["adapters"] += module.out_features <= 16
 
     handle = register_module_forward_pre_hook(count)
     eye = Eye(nested["out"])
     try:
         return _outcome(run.tune(recipes.make(nested), watcher=eye)) | {
-            "passes": passes[0],
+            "passes": calls["passes"],
+            "rows": calls["rows"],
+            "all_logits": calls["all logits"] > 0,
+            "adapters": calls["adapters"] > 0,
             "saved_on_the_way": eye.saved,
         }
     except FinesmithError as error:

@@ -299,7 +299,18 @@ def test_sections_read_back_equal(read, values):
 
 def test_the_complete_recipe_has_what_has_an_effect():
     complete = make({"data": "a.csv", "method": "full", "task": "text"}).complete()
-    assert set(complete) == {"data", "task", "model", "method", "train", "out", "seed", "track", "full", "text"}
+    assert set(complete) == {
+        "data",
+        "task",
+        "model",
+        "method",
+        "train",
+        "speed",
+        "out",
+        "seed",
+        "track",
+        *("full", "text"),
+    }
     assert set(complete["train"]) == set(recipe_class().model_fields["train"].annotation.model_fields)
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from finesmith.models.load import Kind, Loaded
 
-Batch = Mapping[str, "torch.Tensor"]
+Batch = Mapping[str, Any]
+"""Tensors by name, and for packed documents their layout."""
 Progress = Callable[[int], None]
 """Called with the number of rows done since the last call."""
 
@@ -140,15 +141,20 @@ def length_order(lengths: Iterable[int]) -> list[int]:
     return sorted(range(len(sizes)), key=lambda position: -sizes[position])
 
 
-def token_batches(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Cuts `order` into batches whose padded size (rows x longest) stays within `budget` tokens, one row at least."""
+def token_batches(
+    order: Sequence[int], lengths: Sequence[int], budget: int, *, packed: bool = False
+) -> list[list[int]]:
+    """Cuts `order` into batches whose size stays within `budget` tokens, one row at least.
+
+    The size is rows x longest, or the sum of the lengths where rows are packed without padding.
+    """
     batches: list[list[int]] = []
-    longest = 0
+    longest = total = 0
     for position in order:
-        longest = max(longest, lengths[position])
-        if not batches or longest * (len(batches[-1]) + 1) > budget:
+        longest, total = max(longest, lengths[position]), total + lengths[position]
+        if not batches or (total if packed else longest * (len(batches[-1]) + 1)) > budget:
             batches.append([])
-            longest = lengths[position]
+            longest = total = lengths[position]
         batches[-1].append(position)
     return batches
 
@@ -175,6 +181,30 @@ def collate(items: Sequence[Encoded], pad_id: int, device: Any) -> dict[str, tor
     if items[0].target is not None:
         batch["target"] = torch.from_numpy(np.stack([item.target for item in items if item.target is not None]))
     return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def batch_of(model: nn.Module, items: Sequence[Encoded], pad_id: int, device: Any) -> dict[str, Any]:
+    """The items as the model takes them: packed without padding where it can, padded else."""
+    from finesmith.models import fast
+
+    able = fast.of(model)
+    return pack(items, device, able.blocked) if able.packed else collate(items, pad_id, device)
+
+
+def pack(items: Sequence[Encoded], device: Any, blocked: int = 0) -> dict[str, Any]:
+    """The same without padding: `input_ids`, `position_ids`, `weights` [1, N] and the layout `documents`.
+
+    The items stand longest first.
+    """
+    import torch
+
+    from finesmith.models import attention, fast
+
+    sizes = [len(item.tokens) for item in items]
+    tokens = torch.from_numpy(np.concatenate([item.tokens for item in items]).astype(np.int64))[None].to(device)
+    layout = attention.documents(sizes, device, blocked=blocked)
+    weights = np.concatenate([np.append(np.float32(0), item.weights[1:]) for item in items if item.weights is not None])
+    return {**fast.packed_inputs(tokens, sizes, layout), "weights": torch.from_numpy(weights)[None].to(device)}
 
 
 def predict(

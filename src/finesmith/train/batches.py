@@ -93,7 +93,7 @@ class Plan:
             batches += [bucket[at : at + self.batch_size] for at in range(0, len(bucket), self.batch_size)]
         return [batches[place] for place in random.permutation(len(batches))]
 
-    def micro_batches(self, batch: Sequence[int], budget: int) -> list[list[int]]:
-        """A step's sequences in forward passes of at most `budget` tokens, longest first."""
+    def micro_batches(self, batch: Sequence[int], budget: int, *, packed: bool = False) -> list[list[int]]:
+        """A step's sequences in forward passes of at most `budget` tokens (padding included), longest first."""
         order = sorted(batch, key=lambda position: -self.lengths[position])
-        return token_batches(order, self.lengths, budget)
+        return token_batches(order, self.lengths, budget, packed=packed)
