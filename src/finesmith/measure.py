@@ -69,6 +69,7 @@ def measure(
             "saved_bytes": saved,
         },
         details=_details(ready.task, test, predictions["tuned"]),
+        ways={"frozen": "train it with --method head" if ready.recipe.method != "head" else ""},
         seed=ready.recipe.seed,
     )
     return evidence, predictions
