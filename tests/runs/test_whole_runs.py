@@ -20,6 +20,7 @@ import finesmith
 from finesmith import run as runs
 from finesmith.__main__ import main
 from finesmith.errors import RunError
+from finesmith.models.settings import EMBEDDED
 from finesmith.watch import Watcher
 from tests import small
 from tests.conftest import chat_rows, clause_rows, sentence, ticket_rows, write_csv, write_jsonl
@@ -459,6 +460,7 @@ def test_list_says_what_there_is():
     assert (code, err) == (0, "")
     for name in ("classification", "generation", "lora", "last_layers", "jsonl", "macro_f1", "tfidf", "embedded"):
         assert f"  {name} " in out
+    assert f"in {EMBEDDED}\n" in out and (EMBEDDED / "config.json").exists()
     code, out, _ = command("list", "methods", "--json")
     assert code == 0 and {"full", "head", "last_layers", "lora"} <= set(json.loads(out)["methods"])
     code, _, err = command("list", "metods")

@@ -65,7 +65,6 @@ ABOUT: card.About = {
     "base_model": "org/base",
     "method": "lora",
     "adapter": True,
-    "labels": ["a", "b"],
     "path": "runs/tickets/model",
     "data": "tickets.csv",
     "rows": {"train": 8622, "validation": 1381, "test": 3080},

@@ -19,10 +19,9 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from finesmith.errors import ModelError, nearest
 from finesmith.models.device import choose_device, choose_dtype
-from finesmith.models.settings import ModelSettings
+from finesmith.models.settings import EMBEDDED, ModelSettings
 
 Kind = Literal["causal-lm", "sequence-classification"]
-EMBEDDED = Path(__file__).parent / "base"
 _AUTO = {
     "causal-lm": transformers.AutoModelForCausalLM,
     "sequence-classification": transformers.AutoModelForSequenceClassification,
