@@ -139,7 +139,7 @@ def _data(about: About) -> list[str]:
 def _settings(evidence: Evidence, about: About) -> str:
     """Seed, costs, machine, versions, and the complete recipe."""
     lines = [f"Seed: {about['seed']}"] if "seed" in about else []
-    lines += [f"Cost: {', '.join(words.costs(evidence.costs))}"] if evidence.costs else []
+    lines += [f"Training cost: {', '.join(words.costs(evidence.costs))}"] if evidence.costs else []
     lines += [f"Machine: {about['machine']}"] if "machine" in about else []
     versions = ", ".join(f"{library} {version}" for library, version in about.get("versions", {}).items())
     lines += [f"Versions: {versions}"] if versions else []
