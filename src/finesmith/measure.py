@@ -69,6 +69,7 @@ def measure(
             "saved_bytes": saved,
         },
         details=_details(ready.task, test, predictions["tuned"]),
+        ways={"frozen": "train it with --method head" if ready.recipe.method != "head" else ""},
         seed=ready.recipe.seed,
     )
     return evidence, predictions
@@ -110,10 +111,12 @@ def card(ready: Ready, evidence: Evidence, facts: Mapping[str, Any]) -> str:
         "recipe": recipe.to_yaml(),
         "versions": facts["packages"],
         "machine": facts["device"],
-        "labels": getattr(ready.task, "labels", ()),
+        "multi_label": isinstance(ready.task, Classification) and ready.task.multi_label,
     }
     if "/" in recipe.model.name and not Path(recipe.model.name).exists():
         about["base_model"] = recipe.model.name
+    if recipe.model.revision:
+        about["revision"] = recipe.model.revision
     return cards.render(evidence, about)
 
 

@@ -26,6 +26,10 @@ from finesmith.settings import Settings
 from finesmith.train.settings import TrainSettings
 from finesmith.train.speed import SpeedSettings
 
+WANTED = {"model_type": "a section of settings", "dict_type": "pairs, such as {text: body}"}
+"""What a setting should be, where pydantic's words are not ours."""
+QUOTES = "A shell splits a value at its spaces: quote the setting, as in 'data.columns={text: body}'."
+
 
 class Recipe(Settings):
     """What was asked. Make one with `Recipe.load`, `recipe.make` or from keyword arguments through `finesmith.tune`."""
@@ -139,7 +143,10 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         try:
             value = _plain(YAML(typ="safe", pure=True).load(text)) if text.strip() else None
         except MarkedYAMLError as error:
-            raise RecipeError(f"The value in '{assignment}' is not valid YAML: {error.problem}.") from error
+            raise RecipeError(
+                f"The value in '{assignment}' is not valid YAML: {error.problem}.",
+                hint=QUOTES if text.lstrip()[0] in "{[" else "",
+            ) from error
         values = _merge(values, _nested(key.split("."), value))
     return values
 
@@ -195,10 +202,9 @@ def _explain(path: list[str], items: list[Any], known: type[Recipe], source: str
     if items[0]["type"] == "missing":
         return f"{_place(path[:-1], source, document)}'{key}' is missing."
     shown = json.dumps(items[0]["input"], default=str)[:60]
-    wanted = " or ".join(
-        "a section of settings" if item["type"] == "model_type" else item["msg"].removeprefix("Input should be ")
-        for item in items
-    )
+    if ":" in key and items[0]["input"] is None:
+        return f"{_place(path, source, document)}'{key}' has no value: YAML wants a space after the colon."
+    wanted = " or ".join(WANTED.get(item["type"], item["msg"].removeprefix("Input should be ")) for item in items)
     return f"{_place(path, source, document)}'{key}' is {shown}: it should be {wanted}."
 
 

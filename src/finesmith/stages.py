@@ -73,18 +73,16 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     proof = prove(
         task, loaded.tokenizer, [row for row in splits.train if str(row.origin) not in over_length], max_length
     )
-    notes = (*loaded.notes, *notes, proof)
+    notes = _say(watcher, *loaded.notes, *notes, proof)
     if isinstance(task, Classification) and task.settings.head_first:
         with watcher.progress(
-            "fitting the head on frozen features", len(splits.train) + len(splits.validation)
+            "fitting the head, training + validation", len(encoded) + len(splits.validation)
         ) as progress:
-            notes = (
-                *notes,
-                _head_first.fit_head(
-                    task, loaded, encoded, pieces(task, loaded, splits.validation, max_length), progress=progress
-                ),
-            )
+            held_out = pieces(task, loaded, splits.validation, max_length)
+            fitted = _head_first.fit_head(task, loaded, encoded, held_out, progress=progress)
+        notes += _say(watcher, fitted)
     recipe, fast_notes = _make_fast(recipe, task, loaded)
+    notes += _say(watcher, *fast_notes)
     able = fast.of(loaded.model)
     head = task.head(loaded.model)
     fresh = tuple(name for name in ("pooler",) if any("pooler" in note for note in loaded.notes))
@@ -93,9 +91,7 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     if recipe.speed.adapter != "peft":
         _fused.fuse(model, recipe.speed.adapter)
     trainable, total = models.parameter_counts(model)
-    notes = (*notes, *fast_notes, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")
-    for note in notes:
-        watcher.note(note)
+    notes += _say(watcher, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")
     return Ready(recipe, task, method, loaded, model, splits, encoded, over_length, notes)
 
 
@@ -170,6 +166,13 @@ def deliver(ready: Ready, folder: RunFolder) -> None:
             adapter=ready.method.adapter,
         ),
     )
+
+
+def _say(watcher: Watcher, *notes: str) -> tuple[str, ...]:
+    """The notes, each shown as soon as it is known."""
+    for note in notes:
+        watcher.note(note)
+    return notes
 
 
 def _check_trackers(recipe: Recipe) -> None:

@@ -155,7 +155,7 @@ def test_columns_that_mean_nothing(refused, tmp_path):
     rows = [{"alpha": f"x {n}", "beta": f"y {n}", "gamma": "z"} for n in range(30)]
     message = refused(write_jsonl(tmp_path / "rows.jsonl", rows))
     assert "cannot tell what its columns mean. Columns found: alpha, beta, gamma." in message
-    assert "text: text alone" in message and "data.columns: {text: <column>, label: <column>}" in message
+    assert "text: a column text alone" in message and "data.columns.text=COLUMN data.columns.label=COLUMN" in message
 
 
 def test_a_column_that_is_not_in_the_file(refused, tickets):
@@ -433,6 +433,9 @@ def test_all_that_is_wrong_with_a_recipe_is_said_at_once_with_its_line(models, c
         ("train.learning_rate=fast", "'train.learning_rate' is \"fast\""),
         ("seed=true", "'seed' is true"),
         ("data.over_length=cut", "'data.over_length' is \"cut\""),
+        ("data.columns={text:", "quote the setting, as in 'data.columns={text: body}'"),
+        ("data.columns=text:body", "it should be pairs, such as {text: body}"),
+        ("data.columns={text:body}", "'data.columns.text:body' has no value: YAML wants a space after the colon"),
         ("last_layers.count=1", "'last_layers' has no effect: the method is 'lora'"),
         ("model.from_scratch=true", "with method 'lora' leaves most weights random"),
     ],

@@ -20,6 +20,7 @@ import finesmith
 from finesmith import run as runs
 from finesmith.__main__ import main
 from finesmith.errors import RunError
+from finesmith.models.settings import EMBEDDED
 from finesmith.watch import Watcher
 from tests import small
 from tests.conftest import chat_rows, clause_rows, sentence, ticket_rows, write_csv, write_jsonl
@@ -258,6 +259,19 @@ def test_the_log_has_every_step_and_the_recipe_every_setting(done, name):
     assert {"torch", "transformers", "peft"} <= set(facts["packages"])
 
 
+def test_the_notes_speak_of_the_task_at_hand(done):
+    notes = {name: "\n".join(done(name).json("manifest.json")["notes"]) for name in MAKERS}
+    rows = done("bert-full").json("manifest.json")["data"]["rows"]
+    assert "the tokens trained on are those that inference sends" in notes["bert-full"]
+    assert "answer" not in notes["bert-full"]
+    assert "new, not in the base: the classification layers (bert.pooler.dense, classifier)" in notes["bert-full"]
+    assert f"a logistic regression on {rows['train']} training rows" in notes["bert-full"]
+    assert f"chosen on {rows['validation']} validation rows" in notes["bert-full"]
+    assert "new, not in the base: the classification layer (score)" in notes["llama-lora"]
+    assert "the end of every answer learnt" in notes["plain"] and "of the tokens are supervised" in notes["plain"]
+    assert "every token of a document is learnt, once" in notes["text"]
+
+
 @EVERY
 def test_the_card_says_what_the_evidence_says(done, name):
     run = done(name)
@@ -446,6 +460,7 @@ def test_list_says_what_there_is():
     assert (code, err) == (0, "")
     for name in ("classification", "generation", "lora", "last_layers", "jsonl", "macro_f1", "tfidf", "embedded"):
         assert f"  {name} " in out
+    assert f"in {EMBEDDED}\n" in out and (EMBEDDED / "config.json").exists()
     code, out, _ = command("list", "methods", "--json")
     assert code == 0 and {"full", "head", "last_layers", "lora"} <= set(json.loads(out)["methods"])
     code, _, err = command("list", "metods")

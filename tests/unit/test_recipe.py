@@ -213,6 +213,8 @@ def test_assignments():
         "model": "8",
     }
     assert parse_assignments(["seed=1", "seed=2"]) == {"seed": 2}
+    dotted = parse_assignments(["data=a.csv", "data.columns.text=subject", "data.columns.label=queue"])
+    assert make(dotted).data.columns == {"text": "subject", "label": "queue"}
     assert parse_assignments(["model=a", "model.dtype=float32"]) == {"model": {"name": "a", "dtype": "float32"}}
 
 

@@ -84,7 +84,9 @@ def _overview(names: Sequence[str]) -> argparse.ArgumentParser:
 def recipe_options(parser: argparse.ArgumentParser) -> None:
     """The arguments that make a recipe: a source, `key=value` settings, and flags for the commonest of them."""
     parser.add_argument("source", help="examples (file, folder or hub id) or a recipe (.yaml)")
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="any setting, e.g. train.epochs=3 lora.rank=8")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="any setting, e.g. train.epochs=3 data.columns.text=body"
+    )
     parser.add_argument("--model", help="embedded (default), a folder, or a hub id (owner/name)")
     parser.add_argument("--method", help="which weights move: lora (default), full, last_layers, head")
     parser.add_argument("--task", help="classification, generation or text; detected by default")

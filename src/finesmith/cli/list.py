@@ -40,7 +40,9 @@ class List:
 def lines(kind: str) -> Iterator[tuple[str, str]]:
     """Name and one line of everything of a kind."""
     if kind == "models":
-        yield "embedded", "the small English decoder that ships with Finesmith (Llama architecture); needs no hub"
+        from finesmith.models.settings import EMBEDDED
+
+        yield "embedded", f"the small English decoder that ships with Finesmith (Llama architecture), in {EMBEDDED}"
         yield "FOLDER", "a local folder with config.json, model.safetensors and tokenizer.json"
         yield "owner/name", "any encoder or decoder on the hub that transformers knows, e.g. Qwen/Qwen3-0.6B"
         return

@@ -144,7 +144,7 @@ class _Intake:
         if own in here:
             raise Fault(
                 f"the id '{own}' stands already at {here[own]} (if the rows of one id belong together, "
-                "write data.columns: {group: <that column>})"
+                "write data.columns.group=COLUMN)"
             )
         here[own] = origin
         elsewhere = any(own in seen for part, seen in self._seen.items() if part != source.part)

@@ -15,7 +15,8 @@ class DataSettings(Settings):
     path: str
     """A file, a folder with train / validation / test files, or a hub data set (`owner/name`)."""
     columns: dict[str, str] = Field(default={})
-    """What the columns mean, where it cannot be detected: `{text: body, label: queue}`."""
+    """What the columns mean, where it cannot be detected: `{text: body, label: queue}`; on the command line
+    `data.columns.text=body data.columns.label=queue`."""
     format: str = "auto"
     """File format; auto goes by the file's ending."""
     max_bad_rows: int = Field(default=0, ge=0)

@@ -61,7 +61,7 @@ def _check_classes(rows: Sequence[Row]) -> None:
         only = " + ".join(rows[0].labels) or "no label"
         raise DataError(
             f"There is one class only: all {len(rows):,} training rows have the label '{only}'.",
-            hint="Add rows of the other classes, or say which column is the label with data.columns.",
+            hint="Add rows of the other classes, or say which column is the label: data.columns.label=COLUMN.",
         )
 
 

@@ -19,10 +19,9 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from finesmith.errors import ModelError, nearest
 from finesmith.models.device import choose_device, choose_dtype
-from finesmith.models.settings import ModelSettings
+from finesmith.models.settings import EMBEDDED, ModelSettings
 
 Kind = Literal["causal-lm", "sequence-classification"]
-EMBEDDED = Path(__file__).parent / "base"
 _AUTO = {
     "causal-lm": transformers.AutoModelForCausalLM,
     "sequence-classification": transformers.AutoModelForSequenceClassification,
@@ -135,9 +134,10 @@ def load(
     if len(tokenizer) > known:
         raise ModelError(f"The tokenizer of '{settings.name}' has {len(tokenizer)} tokens, its model only {known}.")
     device = choose_device(settings.device)
-    fresh_note = (f"new weights: {', '.join(sorted({name.rpartition('.')[0] for name in fresh}))}",) if fresh else ()
     _generation_defaults(model, tokenizer)
-    return Loaded(model.to(device), tokenizer, device, choose_dtype(settings.dtype, device), stored, notes + fresh_note)
+    return Loaded(
+        model.to(device), tokenizer, device, choose_dtype(settings.dtype, device), stored, notes + _new(fresh)
+    )
 
 
 def check_kind(config: Any, kind: Kind, name: str) -> None:
@@ -239,6 +239,13 @@ def _set_labels(config: Any, labels: tuple[str, ...], multi_label: bool) -> tupl
     if before in (default, list(labels)):
         return ()
     return (f"the model's head knew {len(before)} other labels; it is replaced",)
+
+
+def _new(fresh: tuple[str, ...]) -> tuple[str, ...]:
+    """Which layers begin at random because the checkpoint has none: only those of a classifier may."""
+    layers = sorted({name.rpartition(".")[0] for name in fresh})
+    several = "s" if len(layers) > 1 else ""
+    return (f"new, not in the base: the classification layer{several} ({', '.join(layers)})",) if layers else ()
 
 
 def _generation_defaults(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -23,7 +23,8 @@ class About(TypedDict, total=False):
     base_model: str  # its id on a hub; left out where it is a folder
     method: str  # lora, full, ...
     adapter: bool  # whether the files are an adapter for `model`
-    labels: Sequence[str]  # of a classifier
+    revision: str  # of a model on a hub, where one was asked for
+    multi_label: bool  # of a classifier: whether several labels may hold
     path: str  # where the model's files lie; "path/to/run" where unknown
     license: str  # SPDX id
     data: str  # the file or data set
@@ -44,7 +45,7 @@ def render(evidence: Evidence, about: About) -> str:
         _results(evidence),
         _classes(evidence),
         _bullets("Not measured", [f"{what}: {why}" for what, why in evidence.not_measured.items()]),
-        "## How to use\n\n" + usage.snippets(evidence.task, about),
+        "## How to use\n\n" + usage.section(evidence.task, about),
         _bullets("Training data", _data(about)),
         _settings(evidence, about),
         _bullets("Limits", _limits(evidence)),
@@ -138,7 +139,7 @@ def _data(about: About) -> list[str]:
 def _settings(evidence: Evidence, about: About) -> str:
     """Seed, costs, machine, versions, and the complete recipe."""
     lines = [f"Seed: {about['seed']}"] if "seed" in about else []
-    lines += [f"Cost: {', '.join(words.costs(evidence.costs))}"] if evidence.costs else []
+    lines += [f"Training cost: {', '.join(words.costs(evidence.costs))}"] if evidence.costs else []
     lines += [f"Machine: {about['machine']}"] if "machine" in about else []
     versions = ", ".join(f"{library} {version}" for library, version in about.get("versions", {}).items())
     lines += [f"Versions: {versions}"] if versions else []

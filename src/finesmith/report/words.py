@@ -70,6 +70,8 @@ def costs(values: Mapping[str, float]) -> list[str]:
     phrases = []
     if "seconds" in left:
         phrases.append(duration(left.pop("seconds")))
+    if "steps" in left:
+        phrases.append(f"{left.pop('steps'):,.0f} steps")
     if "peak_memory_bytes" in left:
         phrases.append(f"peak memory {size(left.pop('peak_memory_bytes'))}")
     if "trainable_parameters" in left:

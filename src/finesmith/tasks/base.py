@@ -77,6 +77,11 @@ class Task(Protocol):
         """1 where a row that is longer than the context would be cut; 0 where it becomes several windows."""
         ...
 
+    @property
+    def proves(self) -> str:
+        """What `check` proves of the rows, as the words of a note."""
+        ...
+
     def fit(self, train: Sequence[Example]) -> Task:
         """A new task that knows the label set (or the format) of the training rows."""
         ...

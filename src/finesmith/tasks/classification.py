@@ -33,6 +33,7 @@ class Classification:
     Settings = ClassificationSettings
     kind: Kind = "sequence-classification"
     spare = 1
+    proves = "the tokens trained on are those that inference sends"
 
     def __init__(
         self,

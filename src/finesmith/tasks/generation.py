@@ -58,6 +58,7 @@ class Generation:
     Settings = GenerationSettings
     kind: Kind = "causal-lm"
     spare = 1
+    proves = "prompts as inference sends them, the end of every answer learnt"
 
     def __init__(self, settings: GenerationSettings, learnt: Learnt | None = None) -> None:
         self.settings = settings

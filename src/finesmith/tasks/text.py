@@ -29,6 +29,7 @@ class Text:
     Settings = TextSettings
     kind: Kind = "causal-lm"
     spare = 0
+    proves = "every token of a document is learnt, once"
     primary = "bits_per_byte"
     metrics: tuple[str, ...] = ("bits_per_byte", "held_out_loss")
 
