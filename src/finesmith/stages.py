@@ -15,7 +15,7 @@ from accelerate.tracking import get_available_trackers
 from finesmith import predictor, registry
 from finesmith.errors import DataError, MissingExtraError, RecipeError
 from finesmith.methods import _fused
-from finesmith.methods.base import Method
+from finesmith.methods.base import Method, layer_list
 from finesmith.models import allocator, fast
 from finesmith.models import device as devices
 from finesmith.models import load as models
@@ -90,6 +90,8 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     fast.remember(model, able)
     if recipe.speed.adapter != "peft":
         _fused.fuse(model, recipe.speed.adapter)
+    if recipe.speed.compile:
+        fast.compile_blocks(model, layer_list(model))
     trainable, total = models.parameter_counts(model)
     notes += _say(watcher, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")
     return Ready(recipe, task, method, loaded, model, splits, encoded, over_length, notes)

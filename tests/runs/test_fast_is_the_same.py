@@ -10,6 +10,7 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
+from finesmith.errors import RecipeError
 from finesmith.methods import _fused
 from finesmith.methods.base import linear_names
 from finesmith.models import attention, fast
@@ -117,6 +118,22 @@ def test_sequences_without_padding(model, blocked):
     batch = batch_of(model, sequences(), 0, "cpu")
     assert batch["input_ids"].shape == (1, sum(len(item.tokens) for item in sequences()))
     same(plain, loss_and_gradients(model, batch))
+
+
+def test_blocks_that_are_compiled():
+    model = MODELS["llama"]()
+    fast.remember(model, fast.Fast(fast.cut(model), fast.can_pack(model), 64))
+    batch = batch_of(model, sequences(), 0, "cpu")
+    plain = loss_and_gradients(model, batch)
+    fast.compile_blocks(model, model.model.layers)
+    same(plain, loss_and_gradients(model, batch))
+
+
+def test_a_compiler_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    model = MODELS["llama"]()
+    with pytest.raises(RecipeError, match="C\\+\\+ compiler"):
+        fast.compile_blocks(model, model.model.layers)
 
 
 @pytest.mark.parametrize("precision", ["float32", "compute"])

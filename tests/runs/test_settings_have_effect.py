@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch._dynamo.utils import counters
 from torch.nn import Embedding, Linear
 from torch.nn.modules.module import register_module_forward_pre_hook
 
@@ -119,6 +120,7 @@ CASES: dict[str, Case] = {
     "speed.block_attention": case(0, 512, differs="weights", same="tokens rates", under={"model.dtype": "bfloat16"}),
     "speed.adapter": case("float32", "compute", "peft", differs="weights", same="rates tokens",
                           under={"model.dtype": "bfloat16"}),
+    "speed.compile": case(False, True, differs="compiled", same="losses"),
     "speed.keep_memory": case(True, False, same="losses weights"),  # its effect is on the process: see below
     "train.save_minutes": case(10.0, 1e-9, differs="saved_on_the_way", same="losses weights"),
     "out": case("<out>/first", "<out>/second", differs="out", same="losses weights"),
@@ -289,10 +291,12 @@ def _run(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     handle = register_module_forward_pre_hook(count)
     eye = Eye(nested["out"])
+    compiled = counters["frames"]["total"]
     try:
         return _outcome(run.tune(recipes.make(nested), watcher=eye)) | {
             "passes": calls["passes"],
             "rows": calls["rows"],
+            "compiled": counters["frames"]["total"] > compiled,
             "all_logits": calls["all logits"] > 0,
             "adapters": calls["adapters"] > 0,
             "saved_on_the_way": eye.saved,

@@ -87,6 +87,7 @@ def packed() -> Iterator[None]:
         _packed.reset(token)
 
 
+@torch.compiler.disable  # the layout differs from pass to pass: a compiled one would be compiled again each time
 def attention(
     module: torch.nn.Module,
     query: Tensor,
@@ -131,7 +132,6 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int 
     )
 
 
-@torch.compiler.disable
 def _blocked(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None, dropout: float) -> Tensor:
     """The same in blocks. The heads that share a key head become more rows of one multiplication."""
     count, heads, length, size = query.shape

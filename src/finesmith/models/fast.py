@@ -6,15 +6,19 @@ A model that was prepared is known here; `of` answers for every other that nothi
 from __future__ import annotations
 
 import inspect
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from finesmith.errors import RecipeError
 from finesmith.models import attention
 
 TOLERANCE = 1e-4
@@ -51,6 +55,23 @@ def of(model: nn.Module) -> Fast:
 def remember(model: nn.Module, fast: Fast) -> None:
     """Says what a model can do from now on."""
     _KNOWN[model] = fast
+
+
+def compile_blocks(model: nn.Module, blocks: nn.ModuleList) -> None:
+    """Compiles the model's blocks one by one, at their first forward pass, for inputs of any length.
+
+    Raises:
+        RecipeError: what the compiler needs is not installed.
+    """
+    device = next(model.parameters()).device.type
+    missing = {
+        "cpu": None if shutil.which(os.environ.get("CXX", "g++")) else "a C++ compiler (g++)",
+        "cuda": None if find_spec("triton") else "the package triton",
+    }.get(device, f"a backend for {device}")
+    if missing:
+        raise RecipeError(f"speed.compile is true, but {missing} is not installed.")
+    for block in blocks:
+        block.compile(dynamic=True)
 
 
 def release(model: nn.Module) -> None:

@@ -24,5 +24,8 @@ class SpeedSettings(Settings):
     adapter: Literal["float32", "compute", "peft"] = "float32"
     """A linear layer and its LoRA adapter as one operation, with the adapter's branch in float32 or in the arithmetic's
     precision; peft: as PEFT computes it."""
+    compile: bool = False
+    """Compile the model's blocks one by one (torch.compile). Takes about a minute; on the CPUs measured it did not
+    pay, on CUDA it may for long runs of small models."""
     keep_memory: bool = True
     """On Linux, freed memory is kept for the next tensor instead of being given back to the system each time."""
