@@ -69,6 +69,11 @@ class MissingExtraError(FinesmithError, ImportError):
         )
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, for messages: `1 row`, `2,000 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def nearest(given: str, known: Iterable[str]) -> str:
     """The sentence that ends an 'unknown name' message: `Did you mean 'x'? Known: a, b, x.`"""
     names = sorted(set(known))

@@ -13,7 +13,7 @@ from peft import PeftModel
 from transformers import AutoTokenizer
 
 from finesmith import registry
-from finesmith.errors import DataError, RunError
+from finesmith.errors import DataError, RunError, counted
 from finesmith.models import load as models
 from finesmith.models.load import Loaded
 from finesmith.models.settings import ModelSettings
@@ -49,9 +49,8 @@ def _warn_of_cuts(task: Classification, tokenizer: Any, rows: Sequence[Input]) -
     cut = task.cut(tokenizer, rows)
     if cut:
         shown = ", ".join(str(place + 1) for place in cut[:10]) + (", ..." if len(cut) > 10 else "")
-        limit = task.max_length
-        message = "%d of %d inputs are longer than the %d tokens that the model reads; only their beginning counted: %s"
-        LOG.warning(message, len(cut), len(rows), limit, shown)
+        message = "%s longer than the %d tokens that the model reads; only the beginning counted: %s"
+        LOG.warning(message, f"{len(cut):,} of {counted(len(rows), 'input')}", task.max_length, shown)
 
 
 def as_input(item: Input | Sequence[dict[str, Any]]) -> Input:

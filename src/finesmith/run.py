@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finesmith import recipe as recipes
 from finesmith.data import read, shapes, split
@@ -20,6 +20,9 @@ from finesmith.recipe import Recipe
 from finesmith.runfolder import RunFolder, free_name
 from finesmith.types import Evidence, Example, Message, Prediction, Splits, Target
 from finesmith.watch import Interrupted, Watcher
+
+if TYPE_CHECKING:
+    from finesmith.stages import Ready
 
 DEFAULT = {part: DataSettings.model_fields[part].default for part in ("validation", "test")}
 SHAPES = {"classification": "labels", "text": "text"}
@@ -150,7 +153,7 @@ def _tune(prepared: Prepared, folder: RunFolder, watcher: Watcher, *, resume: bo
     began = time.time()
     try:
         ready = stages.build(prepared.recipe, prepared.splits, watcher)
-        _write_beginning(folder, prepared, ready.recipe, ready.over_length)
+        _write_beginning(folder, prepared, ready)
         trained = stages.train(ready, folder, watcher, resume=resume)
         stages.deliver(ready, folder)
     except FinesmithError:
@@ -168,7 +171,7 @@ def _tune(prepared: Prepared, folder: RunFolder, watcher: Watcher, *, resume: bo
             "split": prepared.splits.hash,
             "rows": _counts(ready.splits),
             "rejected": len(prepared.rejected),
-            "over_length": len(ready.over_length),
+            "over_length": len(ready.long),
         },
         "seconds": {**trained.seconds, "all": time.time() - began},
         "notes": [*prepared.notes, *ready.notes],
@@ -198,15 +201,14 @@ def _digests(prepared: Prepared) -> list[str]:
     return sorted(prepared.sources.values())
 
 
-def _write_beginning(folder: RunFolder, prepared: Prepared, recipe: Recipe, over_length: frozenset[str]) -> None:
-    ids = {part: [example.id for example in getattr(prepared.splits, part)] for part in ("train", "validation", "test")}
-    folder.write_text("recipe.yaml", recipe.to_yaml())
-    folder.write_json("splits.json", {"hash": prepared.splits.hash, "sources": _digests(prepared), **ids})
+def _write_beginning(folder: RunFolder, prepared: Prepared, ready: Ready) -> None:
+    ids, used = _ids(prepared.splits), _ids(ready.splits)
+    lost = {part: sorted(set(names) - set(used[part])) for part, names in ids.items()}
+    left_out = {"left_out": lost} if any(lost.values()) else {}
+    folder.write_text("recipe.yaml", ready.recipe.to_yaml())
+    folder.write_json("splits.json", {"hash": prepared.splits.hash, "sources": _digests(prepared), **used, **left_out})
     rejected = [{"origin": str(row.origin), "reason": row.reason, "row": row.text} for row in prepared.rejected]
-    rejected += [
-        {"origin": origin, "reason": f"longer than max_length, {recipe.data.over_length}"}
-        for origin in sorted(over_length)
-    ]
+    rejected += [{"origin": origin, "reason": reason} for origin, reason in sorted(ready.long.reasons().items())]
     if rejected:
         folder.write_lines("rejected.jsonl", rejected)
 
@@ -223,8 +225,12 @@ def _target(target: Target) -> Any:
     return target.content if isinstance(target, Message) else target
 
 
+def _ids(splits: Splits) -> dict[str, list[str]]:
+    return {part: [example.id for example in getattr(splits, part)] for part in split.PARTS}
+
+
 def _counts(splits: Splits) -> dict[str, int]:
-    return {part: len(getattr(splits, part)) for part in ("train", "validation", "test")}
+    return {part: len(getattr(splits, part)) for part in split.PARTS}
 
 
 def _labels(splits: Splits) -> Iterable[str]:

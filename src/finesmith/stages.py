@@ -26,6 +26,7 @@ from finesmith.tasks.classification import Classification
 from finesmith.train import encode
 from finesmith.train import fit as fitting
 from finesmith.train.batches import EncodedSet
+from finesmith.train.encode import Long
 from finesmith.train.proof import prove
 from finesmith.train.state import saved_step
 from finesmith.types import Example, Splits
@@ -43,7 +44,7 @@ class Ready:
     model: Any
     splits: Splits
     data: EncodedSet
-    over_length: frozenset[str]
+    long: Long
     notes: tuple[str, ...]
 
 
@@ -67,11 +68,11 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     recipe = _resolve(recipe, task, method, loaded, config, len(splits.train))
     task = _with_length(task, int(recipe.train.max_length))
     max_length = int(recipe.train.max_length)
-    encoded, splits, over_length = _encode(task, loaded, splits, recipe, watcher)
-    proof = prove(
-        task, loaded.tokenizer, [row for row in splits.train if str(row.origin) not in over_length], max_length
-    )
-    notes = (*loaded.notes, *notes, proof)
+    encoded, splits, long = _encode(task, loaded, splits, recipe, watcher)
+    cut = set(long.cut)
+    whole = [row for row in splits.train if str(row.origin) not in cut] if cut else splits.train
+    proof = prove(task, loaded.tokenizer, whole, max_length)
+    notes = (*long.notes(), *loaded.notes, *notes, proof)
     if isinstance(task, Classification) and task.settings.head_first:
         with watcher.progress(
             "fitting the head on frozen features", len(splits.train) + len(splits.validation)
@@ -89,7 +90,7 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     notes = (*notes, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")
     for note in notes:
         watcher.note(note)
-    return Ready(recipe, task, method, loaded, model, splits, encoded, over_length, notes)
+    return Ready(recipe, task, method, loaded, model, splits, encoded, long, notes)
 
 
 def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) -> Trained:
@@ -202,21 +203,21 @@ def _with_length(task: Task, max_length: int) -> Task:
 
 def _encode(
     task: Task, loaded: Loaded, splits: Splits, recipe: Recipe, watcher: Watcher
-) -> tuple[EncodedSet, Splits, frozenset[str]]:
-    """The training sequences, the splits without rows that cannot be measured, and the origins of all long rows."""
+) -> tuple[EncodedSet, Splits, Long]:
+    """The training sequences, the splits without rows that are left out, and all rows that are too long."""
     limit, policy = int(recipe.train.max_length), recipe.data.over_length
     with watcher.progress("encoding", len(splits.train)) as progress:
-        data, over = encode.training_set(
+        data, train_rows, long = encode.training_set(
             task, loaded.tokenizer, splits.train, limit=limit, policy=policy, progress=progress
         )
-    validation, long = encode.held_out(task, loaded.tokenizer, splits.validation, limit=limit, policy=policy)
-    test, longer = encode.held_out(task, loaded.tokenizer, splits.test, limit=limit, policy=policy)
-    splits, over = replace(splits, validation=validation, test=test), [*over, *long, *longer]
+    validation, more = encode.held_out(task, loaded.tokenizer, splits.validation, limit=limit, policy=policy)
+    test, most = encode.held_out(task, loaded.tokenizer, splits.test, limit=limit, policy=policy)
+    splits, long = replace(splits, train=train_rows, validation=validation, test=test), long + more + most
     if policy == "error":
-        encode.refuse(over, limit)
+        encode.refuse(long)
     if not splits.validation or not splits.test:
         raise DataError(f"No validation or test row fits into {limit} tokens.")
-    return data, splits, frozenset(over)
+    return data, splits, long
 
 
 def pieces(task: Task, loaded: Loaded, examples: Sequence[Example], max_length: int) -> list[Encoded]:

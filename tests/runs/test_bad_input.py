@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -133,7 +134,7 @@ def test_ragged_csv(refused, tickets):
     tickets.write_text("\n".join(lines) + "\n")
     message = refused(tickets)
     assert f"{tickets}:4: has 3 fields where the header has 2" in message
-    assert f"{tickets}:9: has 1 fields where the header has 2" in message
+    assert f"{tickets}:9: has 1 field where the header has 2" in message
 
 
 def test_accepted_bad_rows_are_counted_and_kept_in_a_file(tune, clauses, tmp_path):
@@ -145,7 +146,7 @@ def test_accepted_bad_rows_are_counted_and_kept_in_a_file(tune, clauses, tmp_pat
     (row,) = [json.loads(line) for line in (tmp_path / "run/rejected.jsonl").read_text().splitlines()]
     assert row["origin"] == f"{clauses}:7" and row["row"] == "{broken" and "not valid JSON" in row["reason"]
     assert json.loads((tmp_path / "run/manifest.json").read_text())["data"]["rejected"] == 1
-    assert "1 unusable rows were left out" in err
+    assert "Left out: 1 unusable row (accepted" in err
 
 
 # --- columns and labels
@@ -343,7 +344,7 @@ def test_rows_longer_than_the_context_are_listed(refused, tmp_path, task, model)
     data, place = long_rows(tmp_path, task)
     for seed in range(4):  # in whichever part the row falls
         message = refused(data, model, f"--seed={seed}")
-        assert "1 rows are longer than 128 tokens (the model's context, or train.max_length)" in message
+        assert "1 row longer than 128 tokens (the model's context, or train.max_length)" in message
         assert place in message and "data.over_length to drop or truncate" in message
 
 
@@ -355,14 +356,27 @@ def test_rows_longer_than_the_context_are_dropped_or_cut_and_counted(tune, tmp_p
         code, _, err = tune(data, model, f"data.over_length={policy}", f"--seed={seed}", "--method=full")
         assert code == 0, err
         (row,) = [json.loads(line) for line in (tmp_path / "run/rejected.jsonl").read_text().splitlines()]
-        assert row["origin"] == place and policy in row["reason"]
-        assert json.loads((tmp_path / "run/manifest.json").read_text())["data"]["over_length"] == 1
+        cut = policy == "truncate" and task == "classification"  # nothing of the answer is left of the long clause
+        assert row == {"origin": place, "reason": f"longer than 128 tokens: {'cut at its end' if cut else 'left out'}"}
+        note = f"1 row longer than 128 tokens {'cut at the end' if cut else 'left out'}: {place}"
+        assert note in err and f"- {note}" in (tmp_path / "run/README.md").read_text()
+        about = json.loads((tmp_path / "run/manifest.json").read_text())["data"]
+        splits = json.loads((tmp_path / "run/splits.json").read_text())
+        assert about["over_length"] == 1 and sum(about["rows"].values()) == (
+            60 if cut else 59 if model == "bert" else 39
+        )
+        assert about["rows"] == {part: len(splits[part]) for part in about["rows"]}
+        counts = ", ".join(f"{part} {count}" for part, count in about["rows"].items())
+        assert f"- Rows: {counts}\n" in (tmp_path / "run/README.md").read_text()
+        identity = f"{data.stem}:{place.rpartition(':')[2]}"
+        assert any(identity in splits[part] for part in about["rows"]) == cut
+        assert identity in chain.from_iterable(splits.get("left_out", {}).values()) or cut
         shutil.rmtree(tmp_path / "run")
 
 
 def test_a_shorter_limit_lists_more_rows_and_a_longer_one_is_refused(refused, clauses):
     message = refused(clauses, "llama", "train.max_length=12")
-    assert "60 rows are longer than 12 tokens" in message
+    assert "60 rows longer than 12 tokens" in message
     assert message.count(f"  - {clauses}:") == 40 and "... and 20 more (all with --json)" in message
     message = refused(clauses, "llama", "train.max_length=4096")
     assert "train.max_length is 4096, but the model's context is 128 tokens" in message
@@ -645,7 +659,7 @@ def test_rows_longer_than_the_context_are_not_cut_in_silence(finished, tmp_path,
     code, out, _ = command("predict", finished, path)
     assert code == 0 and out.count("\n") == 2
     assert caplog.messages == [
-        "1 of 2 inputs are longer than the 128 tokens that the model reads; only their beginning counted: 2"
+        "1 of 2 inputs longer than the 128 tokens that the model reads; only the beginning counted: 2"
     ]
     caplog.clear()
     assert command("predict", finished, write_jsonl(tmp_path / "fine.jsonl", [{"text": "fine"}]))[0] == 0

@@ -7,7 +7,7 @@ import pytest
 from finesmith import __version__, registry
 from finesmith.__main__ import main
 from finesmith.cli import _parser
-from finesmith.errors import RecipeError
+from finesmith.errors import RecipeError, counted
 
 COMMANDS = [name.replace("_", "-") for name in registry.available("commands")]
 
@@ -162,6 +162,11 @@ def test_flags_win_over_settings():
 def test_text_of_a_flag_stays_text(name):
     assert values("a.csv", f"--out={name}")[1] == {"out": name}
     assert values("a.csv", f"--model={name}")[1] == {"model": {"name": name}}
+
+
+@pytest.mark.parametrize("number, text", [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (3000, "3,000 rows")])
+def test_numbers_with_their_noun(number, text):
+    assert counted(number, "row") == text
 
 
 def test_a_complaint_is_an_error_of_ours():

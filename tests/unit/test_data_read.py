@@ -123,7 +123,7 @@ def test_broken_json_on_line_7(tmp_path):
     data = read(path, max_bad_rows=1)
     assert len(data.parts["all"]) == 9
     assert [(str(bad.origin), bad.text) for bad in data.rejected] == [(f"{path}:7", lines[6])]
-    assert data.notes[-1] == "1 unusable rows were left out (accepted: 1)."
+    assert data.notes[-1] == "Left out: 1 unusable row (accepted: 1)."
 
 
 def test_all_problems_are_listed_at_once(tmp_path):
@@ -180,7 +180,7 @@ def test_own_ids_that_start_again_in_each_part(tmp_path):
     jsonl(tmp_path / "d/test.jsonl", rows)
     data = read(tmp_path / "d")
     assert data.parts["test"].ids() == ["test/0", "test/1"]
-    assert "2 ids stand in more than one part; the later ones are written as file/id." in data.notes
+    assert "Ids that stand in more than one part: 2; the later ones are written as file/id." in data.notes
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from finesmith.errors import counted
 from finesmith.types import Step
 from finesmith.watch import Watcher
 
@@ -55,7 +56,7 @@ class Terminal(Watcher):
     def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
         """A bar, or a line where stderr is not a terminal."""
         if not ERRORS.is_terminal:
-            self.note(f"{title} ({total} rows)")
+            self.note(f"{title} ({counted(total, 'row')})")
         bar = self._bar.add_task(title, total=total, info="")
         try:
             yield lambda done: self._advance(bar, done)

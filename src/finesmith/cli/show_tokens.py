@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from finesmith.cli import _parser
-from finesmith.errors import DataError
+from finesmith.errors import DataError, counted
 
 
 class ShowTokens:
@@ -30,7 +30,7 @@ class ShowTokens:
             (example for part in parts for example in part), key=lambda row: (row.origin.file, row.origin.line)
         )
         if not 1 <= options.row <= len(rows):
-            raise DataError(f"There is no row {options.row}: the data has {len(rows)} rows.")
+            raise DataError(f"There is no row {options.row}: the data has {counted(len(rows), 'row')}.")
         example = rows[options.row - 1]
         tokenizer, pieces = stages.encode_one(prepared.recipe, prepared.splits.train, example)
         shown = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from finesmith.data import messages, names, sources
 from finesmith.data.rows import Bad, Fault, Row
-from finesmith.errors import DataError, nearest
+from finesmith.errors import DataError, counted, nearest
 from finesmith.types import Conversation, Input, Message
 
 WRITTEN = {"role": "assistant", "content": "(to be written)"}
@@ -29,7 +29,7 @@ def read(path: str, *, column: str | None = None) -> list[tuple[str, Input]]:
             except Fault as fault:
                 problems.append(f"{source.name}:{line}: {fault}")
     if problems:
-        raise DataError(f"{len(problems)} rows of {path} cannot be answered:", problems=problems)
+        raise DataError(f"{counted(len(problems), 'row')} of {path} cannot be answered:", problems=problems)
     return found
 
 

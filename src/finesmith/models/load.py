@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from finesmith.errors import ModelError, nearest
+from finesmith.errors import ModelError, counted, nearest
 from finesmith.models.device import choose_device, choose_dtype
 from finesmith.models.settings import ModelSettings
 
@@ -238,7 +238,7 @@ def _set_labels(config: Any, labels: tuple[str, ...], multi_label: bool) -> tupl
     default = [f"LABEL_{index}" for index in range(len(before))]
     if before in (default, list(labels)):
         return ()
-    return (f"the model's head knew {len(before)} other labels; it is replaced",)
+    return (f"the model's head knew {counted(len(before), 'other label')}; it is replaced",)
 
 
 def _generation_defaults(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
