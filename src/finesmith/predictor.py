@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from finesmith.errors import DataError, RunError, counted
 from finesmith.models import load as models
 from finesmith.models.load import Loaded
 from finesmith.models.settings import ModelSettings
+from finesmith.runfolder import RunFolder
 from finesmith.tasks.base import Progress, Task, silent
 from finesmith.tasks.classification import Classification
 from finesmith.types import Conversation, Input, Message, Prediction
@@ -27,7 +28,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Predictor:
-    """A tuned model with its task. `predict` takes plain values, `answer` the types of the library."""
+    """A tuned model with its task, ready to `predict`."""
 
     task: Task
     loaded: Loaded
@@ -35,8 +36,12 @@ class Predictor:
     def predict(
         self, inputs: Sequence[Input | Sequence[dict[str, Any]]], *, progress: Progress = silent
     ) -> list[Prediction]:
-        """Answers to texts, or to lists of `{"role", "content"}` messages (generation)."""
-        rows = [as_input(item) for item in inputs]
+        """Answers to texts, or to lists of `{"role", "content"}` messages (generation).
+
+        Raises:
+            DataError: a text by itself instead of a list, or an input of another kind.
+        """
+        rows = as_inputs(inputs)
         if self.task.kind == "sequence-classification" and any(isinstance(row, Conversation) for row in rows):
             raise DataError("This run classifies texts, but a row is a conversation.", hint="Give a text for each row.")
         answers = self.task.answer(self.loaded, rows, progress=progress)
@@ -53,10 +58,28 @@ def _warn_of_cuts(task: Classification, tokenizer: Any, rows: Sequence[Input]) -
         LOG.warning(message, f"{len(cut):,} of {counted(len(rows), 'input')}", task.max_length, shown)
 
 
-def as_input(item: Input | Sequence[dict[str, Any]]) -> Input:
-    """A text or a Conversation as it is; a list of messages as a Conversation."""
+def as_inputs(inputs: Iterable[Any]) -> list[Input]:
+    """Texts and Conversations as they are; lists of messages as Conversations.
+
+    Raises:
+        DataError: one input instead of a list of them, or what is no input.
+    """
+    if isinstance(inputs, str | bytes | Mapping | Conversation):
+        what = "text" if isinstance(inputs, str | bytes) else "conversation"
+        raise DataError(f"predict takes a list of inputs, not one {what}.", hint=f"For one answer write: [{what}].")
+    return [_as_input(item, place) for place, item in enumerate(inputs, start=1)]
+
+
+def _as_input(item: Any, place: int) -> Input:
     if isinstance(item, str | Conversation):
         return item
+    if isinstance(item, Mapping):
+        raise DataError(
+            f"Input {place} is one message or row, not a text or a list of messages.",
+            hint='One conversation is [[{"role": "user", "content": "..."}]]; of a row give the text.',
+        )
+    if not isinstance(item, Sequence) or not all(isinstance(turn, Mapping) and "role" in turn for turn in item):
+        raise DataError(f"Input {place} is neither a text nor a list of messages: {type(item).__name__}.")
     return Conversation(
         tuple(
             Message(
@@ -71,9 +94,20 @@ def as_input(item: Input | Sequence[dict[str, Any]]) -> Input:
 
 
 def save(
-    folder: Path, model: Any, loaded: Loaded, task: Task, *, task_name: str, base: ModelSettings, adapter: bool
+    folder: Path,
+    model: Any,
+    loaded: Loaded,
+    task: Task,
+    *,
+    task_name: str,
+    base: ModelSettings,
+    adapter: bool,
+    columns: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes adapter files or the full model, tokenizer and template, and what Finesmith needs to load it again."""
+    """Writes adapter files or the full model, tokenizer and template, and what Finesmith needs to load it again.
+
+    `columns` says what the columns of the training data meant, so that files to be answered are read alike.
+    """
     folder.mkdir(parents=True)
     if adapter:
         for config in model.peft_config.values():
@@ -93,8 +127,24 @@ def save(
         "state": task.state(),
         "adapter": adapter,
         "model": base.model_dump(mode="json"),
+        "columns": dict(columns or {}),
     }
     (folder / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def card_of(path: str | Path) -> tuple[Path, dict[str, Any]]:
+    """The model folder of a run (or of a copy of it), and what Finesmith wrote about it.
+
+    Raises:
+        RunError: no finished model is there.
+    """
+    run = RunFolder(path).exist().path
+    folder = run / "model" if (run / "model").is_dir() else run
+    if not (folder / CARD).exists():
+        raise RunError(
+            f"'{path}' holds no finished model.", hint="Give the folder of a run that `finesmith tune` finished."
+        )
+    return folder, json.loads((folder / CARD).read_text(encoding="utf-8"))
 
 
 def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter: bool = True) -> Predictor:
@@ -110,12 +160,7 @@ def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter
         RunError: no finished model is there.
         ModelError: the base of an adapter cannot be found.
     """
-    folder = Path(path) / "model" if (Path(path) / "model").is_dir() else Path(path)
-    if not (folder / CARD).exists():
-        raise RunError(
-            f"'{path}' holds no finished model.", hint="Give the folder of a run that `finesmith tune` finished."
-        )
-    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    folder, card = card_of(path)
     plugin = registry.resolve("tasks", card["task"])
     task = plugin(plugin.Settings.model_validate(card["settings"])).restore(card["state"])
     keep = dtype == "auto" and card["model"]["dtype"] == "float32"

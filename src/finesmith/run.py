@@ -46,11 +46,16 @@ class Run:
         return recipes.load(RunFolder(self.path).require("recipe.yaml"))
 
     def predict(self, inputs: Sequence[Any], *, watcher: Watcher | None = None) -> list[Prediction]:
-        """Answers of the tuned model to texts (or lists of messages)."""
+        """Answers of the tuned model to texts (or lists of messages).
+
+        Raises:
+            DataError: a text by itself instead of a list, or an input of another kind.
+        """
         from finesmith import predictor
 
-        with (watcher or Watcher()).progress("answering", len(inputs)) as progress:
-            return predictor.load(self.path).predict(inputs, progress=progress)
+        rows = predictor.as_inputs(inputs)
+        with (watcher or Watcher()).progress("answering", len(rows)) as progress:
+            return predictor.load(self.path).predict(rows, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Prepared:
     splits: Splits
     rejected: tuple[Any, ...]
     sources: Mapping[str, str]
+    columns: Mapping[str, str]
     notes: tuple[str, ...]
 
 
@@ -95,7 +101,8 @@ def prepare(recipe: Recipe) -> Prepared:
     settled = recipe.replace(task=fitting, out=out, data=shares)
     variants = shapes.label_variants(_labels(splits)) if fitting == "classification" else []
     notes = [f"labels that differ only in case or spaces: {' / '.join(map(repr, group))}" for group in variants]
-    return Prepared(settled, splits, dataset.rejected, dataset.sources, (*dataset.notes, *splits.notes, *notes))
+    found = (*dataset.notes, *splits.notes, *notes)
+    return Prepared(settled, splits, dataset.rejected, dataset.sources, dataset.columns, found)
 
 
 def tune(recipe: Recipe, *, watcher: Watcher | None = None) -> Run:
@@ -155,7 +162,7 @@ def _tune(prepared: Prepared, folder: RunFolder, watcher: Watcher, *, resume: bo
         ready = stages.build(prepared.recipe, prepared.splits, watcher)
         _write_beginning(folder, prepared, ready)
         trained = stages.train(ready, folder, watcher, resume=resume)
-        stages.deliver(ready, folder)
+        stages.deliver(ready, folder, columns=prepared.columns)
     except FinesmithError:
         if not resume and not folder.file("checkpoint").exists():
             for name in ("recipe.yaml", "splits.json", "rejected.jsonl", "steps.jsonl", "manifest.json"):

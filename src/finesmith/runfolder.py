@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from safetensors import SafetensorError
 
-from finesmith.errors import RunError
+from finesmith.errors import RunError, nearest
 
 
 class RunFolder:
@@ -74,15 +74,26 @@ class RunFolder:
         """The path of a file in the run."""
         return self.path / name
 
+    def exist(self) -> Self:
+        """The folder itself, which must be there.
+
+        Raises:
+            RunError: it is not; names the nearest one.
+        """
+        if self.path.is_dir():
+            return self
+        around = self.path.parent
+        others = [str(place) for place in around.iterdir() if place.is_dir()] if around.is_dir() else []
+        meant = nearest(str(self.path), others)
+        raise RunError(f"There is no run folder '{self.path}'. {meant}".strip(), hint="`finesmith tune` makes one.")
+
     def require(self, name: str) -> Path:
         """The path of a file that must be there.
 
         Raises:
             RunError: it is not.
         """
-        if not self.path.is_dir():
-            raise RunError(f"There is no run folder '{self.path}'.", hint="`finesmith tune` makes one.")
-        if not self.file(name).exists():
+        if not self.exist().file(name).exists():
             state = "has not finished" if self.file("recipe.yaml").exists() else "is not a run"
             raise RunError(f"'{self.path}' {state}: it has no {name}.", hint=self._way_out())
         return self.file(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -148,8 +148,8 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
     return Trained(steps, devices.peak_memory(ready.loaded.device), {"training": time.time() - began})
 
 
-def deliver(ready: Ready, folder: RunFolder) -> None:
-    """Writes the model folder: adapter or full weights, tokenizer, template, generation settings."""
+def deliver(ready: Ready, folder: RunFolder, *, columns: Mapping[str, str]) -> None:
+    """Writes the model folder: adapter or full weights, tokenizer, template, settings, what the columns meant."""
     folder.write_with(
         "model",
         lambda path: predictor.save(
@@ -160,6 +160,7 @@ def deliver(ready: Ready, folder: RunFolder) -> None:
             task_name=ready.recipe.task,
             base=ready.recipe.model,
             adapter=ready.method.adapter,
+            columns=columns,
         ),
     )
 
