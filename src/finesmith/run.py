@@ -145,7 +145,7 @@ def _held(folder: RunFolder, work: Callable[[], Run]) -> Run:
     try:
         return work()
     except KeyboardInterrupt:
-        if folder.file("recipe.yaml").exists():
+        if folder.file("recipe.yaml").exists() and not folder.finished:
             raise Interrupted(str(folder.path)) from None
         raise
     finally:

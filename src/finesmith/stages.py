@@ -111,7 +111,7 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
     devices.reset_peak_memory(ready.loaded.device)
     total = fitting.total_steps(recipe.train, len(ready.data))
     steps, began = (before[-1]["step"] if before else 0), time.time() - sum(row["seconds"] for row in before)
-    for event in fitting.fit(
+    events = fitting.fit(
         ready.model,
         ready.task,
         ready.loaded,
@@ -125,27 +125,34 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
         track=lambda values, step: accelerator.log(values, step=step) if recipe.track else None,
         name_of=lambda row: str(splits.train[row].origin),
         should_stop=watcher.should_stop,
-    ):
-        step = event.step
-        folder.append(
-            "steps.jsonl",
-            {
-                "step": step.index,
-                "epoch": step.epoch,
-                "loss": step.loss,
-                "learning_rate": step.learning_rate,
-                "gradient_norm": step.gradient_norm,
-                "supervised": step.supervised,
-                "tokens": step.tokens,
-                "seconds": step.seconds,
-                **({"validation": event.scores, "best": event.best} if event.scores else {}),
-            },
-        )
-        watcher.step(step, total, event.scores, event.best)
-        steps = step.index
+    )
+    with watcher.training(total):
+        for event in events:
+            steps = _record(event, total, folder, watcher)
     if recipe.track:
         accelerator.end_training()
     return Trained(steps, devices.peak_memory(ready.loaded.device), {"training": time.time() - began})
+
+
+def _record(event: fitting.Event, total: int, folder: RunFolder, watcher: Watcher) -> int:
+    """Logs and shows a step; its number."""
+    step = event.step
+    folder.append(
+        "steps.jsonl",
+        {
+            "step": step.index,
+            "epoch": step.epoch,
+            "loss": step.loss,
+            "learning_rate": step.learning_rate,
+            "gradient_norm": step.gradient_norm,
+            "supervised": step.supervised,
+            "tokens": step.tokens,
+            "seconds": step.seconds,
+            **({"validation": event.scores, "best": event.best} if event.scores else {}),
+        },
+    )
+    watcher.step(step, total, event.scores, event.best)
+    return step.index
 
 
 def deliver(ready: Ready, folder: RunFolder, *, columns: Mapping[str, str]) -> None:

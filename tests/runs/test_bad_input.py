@@ -18,6 +18,8 @@ import pytest
 
 from finesmith import run as runs
 from finesmith.__main__ import main
+from finesmith.cli._show import Terminal
+from finesmith.cli.tune import run_and_show
 from finesmith.errors import RunError
 from finesmith.runfolder import RunFolder
 from finesmith.watch import Interrupted, Watcher
@@ -632,6 +634,40 @@ def test_ctrl_c_before_step_1_leaves_nothing_and_later_all(models, clauses, tmp_
     if left:
         assert caught.type is Interrupted
         assert runs.resume(tmp_path / "run").evidence.verdict
+
+
+@pytest.mark.parametrize("stage", ["testing the tuned model", "testing the base model", "testing the baseline nearest"])
+def test_ctrl_c_while_measuring_stops_at_once_and_says_how_to_go_on(models, clauses, tmp_path, capsys, stage):
+    class Pressed(Watcher):
+        def progress(self, title, total):
+            if title == stage:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().progress(title, total)
+
+    recipe = small.make_recipe(clauses, models("llama"), train={"max_steps": 2}).replace(out=str(tmp_path / "run"))
+    assert run_and_show(lambda run, _: run.tune(recipe, watcher=Pressed()), as_json=False) == 130
+    out, err = capsys.readouterr()
+    assert out == "" and err == f"stopped; nothing is lost. Go on with: finesmith resume {tmp_path / 'run'}\n"
+    assert command("resume", tmp_path / "run")[0] == 0
+
+
+def press():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_in_a_training_waits_for_the_step_at_hand():
+    with Terminal(quiet=True) as watcher, pytest.raises(KeyboardInterrupt), watcher.training(3):
+        press()
+        assert watcher.should_stop()
+        press()  # the second time it does not wait
+    with Terminal(quiet=True) as watcher, pytest.raises(KeyboardInterrupt), watcher.training(3):
+        press()  # after the last step nobody asks any more
+
+
+def test_a_note_may_hold_brackets(capsys):
+    with Terminal() as watcher:
+        watcher.note("a turn ends with '[/INST]' in data[1].csv")
+    assert capsys.readouterr().err == "· a turn ends with '[/INST]' in data[1].csv\n"
 
 
 # --- rows to answer
