@@ -17,12 +17,11 @@ from finesmith.errors import DataError, RunError, counted
 from finesmith.models import load as models
 from finesmith.models.load import Loaded
 from finesmith.models.settings import ModelSettings
-from finesmith.runfolder import RunFolder
+from finesmith.runfolder import CARD, RunFolder
 from finesmith.tasks.base import Progress, Task, silent
 from finesmith.tasks.classification import Classification
 from finesmith.types import Conversation, Input, Message, Prediction
 
-CARD = "finesmith.json"
 LOG = logging.getLogger(__name__)
 
 

@@ -97,7 +97,7 @@ def prepare(recipe: Recipe) -> Prepared:
         test=shares["test"] or DEFAULT["test"],
         seed=recipe.seed,
     )
-    out = recipe.out if recipe.out != "auto" else str(free_name(Path("runs") / _stem(settings.path)))
+    out = recipe.out if recipe.out != "auto" else str(free_name(_usual_out(recipe)))
     settled = recipe.replace(task=fitting, out=out, data=shares)
     variants = shapes.label_variants(_labels(splits)) if fitting == "classification" else []
     notes = [f"labels that differ only in case or spaces: {' / '.join(map(repr, group))}" for group in variants]
@@ -114,6 +114,8 @@ def tune(recipe: Recipe, *, watcher: Watcher | None = None) -> Run:
     watcher = watcher or Watcher()
     prepared = prepare(recipe)
     folder = RunFolder.create(prepared.recipe.out)
+    if recipe.out == "auto" and folder.path != (usual := _usual_out(recipe)):
+        watcher.note(f"'{usual}' exists already: this run goes to '{folder.path}' (--out names another folder)")
     return _held(folder, lambda: _tune(prepared, folder, watcher, resume=False))
 
 
@@ -245,5 +247,6 @@ def _labels(splits: Splits) -> Iterable[str]:
         yield from example.target if isinstance(example.target, tuple) else [str(example.target)]
 
 
-def _stem(path: str) -> str:
-    return Path(path.replace(":", "-")).name.split(".")[0] or "run"
+def _usual_out(recipe: Recipe) -> Path:
+    """Where a run goes that names no folder: after its data."""
+    return Path("runs") / (Path(recipe.data.path.replace(":", "-")).name.split(".")[0] or "run")

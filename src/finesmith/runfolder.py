@@ -24,6 +24,9 @@ from safetensors import SafetensorError
 
 from finesmith.errors import RunError, nearest
 
+CARD = "finesmith.json"
+"""In a model folder: what Finesmith needs to load it again."""
+
 
 class RunFolder:
     """A run's folder. Open it with `create`, `reopen` (both take the lock) or `RunFolder(path)` to read."""
@@ -94,8 +97,10 @@ class RunFolder:
             RunError: it is not.
         """
         if not self.exist().file(name).exists():
-            state = "has not finished" if self.file("recipe.yaml").exists() else "is not a run"
-            raise RunError(f"'{self.path}' {state}: it has no {name}.", hint=self._way_out())
+            begun = self.file("recipe.yaml").exists()
+            state = "has not finished" if begun else "is not a run"
+            hint = f"Go on with it: finesmith resume {self.path}" if begun else self._whose()
+            raise RunError(f"'{self.path}' {state}: it has no {name}.", hint=hint)
         return self.file(name)
 
     def write_text(self, name: str, text: str) -> None:
@@ -195,6 +200,14 @@ class RunFolder:
         return (
             "holds an unfinished run." if self.file("recipe.yaml").exists() else "is a folder with other files in it."
         )
+
+    def _whose(self) -> str:
+        """What to give instead of a folder that is no run; it may be the model folder of one."""
+        if not self.file(CARD).exists():
+            return "Give a folder that `finesmith tune` has written."
+        if RunFolder(self.path.parent).finished:
+            return f"It is the model folder of the run '{self.path.parent}': give that one."
+        return "It is a model folder without its run: `finesmith predict` and finesmith.predictor.load answer with it."
 
     def _way_out(self) -> str:
         if self.finished or not self.file("recipe.yaml").exists():

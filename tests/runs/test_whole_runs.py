@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import random
+import shutil
 import sys
 import warnings
 from dataclasses import dataclass
@@ -390,6 +391,18 @@ def test_show_says_the_result_again(done):
     assert (code, err) == (0, "") and json.loads(out) == {"run": str(run.path), **run.json("evidence.json")}
 
 
+def test_the_model_folder_of_a_run_leads_to_the_run(done, tmp_path):
+    run = done("bert-full")
+    with pytest.raises(RunError) as caught:
+        finesmith.load(run.path / "model")
+    assert caught.value.hint == f"It is the model folder of the run '{run.path}': give that one."
+    code, _, err = command("show", run.path / "model")
+    assert code == 2 and caught.value.hint in err
+    shutil.copytree(run.path / "model", tmp_path / "copy")
+    with pytest.raises(RunError, match=r"finesmith\.predictor\.load answer") as caught:
+        finesmith.load(tmp_path / "copy")
+
+
 NEW = [{"id": f"new{n}", "text": sentence(random.Random(n), 3 + n % 9)} for n in range(23)]
 
 
@@ -534,6 +547,14 @@ def test_without_out_a_run_gets_a_free_name(models, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = write_jsonl(tmp_path / "clauses.jsonl", clause_rows(20))
     settings = {"model": models("llama"), "train": {"max_steps": 1}}
-    first = finesmith.tune(data, **settings)
-    second = finesmith.tune(data, **settings)
+    said = []
+
+    class Listener(Watcher):
+        def note(self, text):
+            said.append(text)
+
+    first = finesmith.tune(data, **settings, watcher=Listener())
+    assert not any("exists already" in note for note in said)
+    second = finesmith.tune(data, **settings, watcher=Listener())
+    assert "'runs/clauses' exists already: this run goes to 'runs/clauses-2' (--out names another folder)" in said
     assert (first.path, second.path) == (Path("runs/clauses"), Path("runs/clauses-2"))

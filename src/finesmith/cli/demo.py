@@ -27,11 +27,14 @@ class Demo:
         for name in ("support-tickets", "contract-clauses"):
             folder = examples() / name
             data = next(path for path in sorted(folder.iterdir()) if path.suffix in (".csv", ".jsonl"))
-            out = free_name(Path(options.out) / f"demo-{name}")
+            usual = Path(options.out) / f"demo-{name}"
+            out = free_name(usual)
             recipe = load(folder / "recipe.yaml", {"data": {"path": str(data)}, "out": str(out)})
             try:
                 with Terminal(quiet=options.json) as watcher:
-                    watcher.note(name)
+                    watcher.note(
+                        name if out == usual else f"{name}: '{usual}' exists already; this run goes to '{out}'"
+                    )
                     result = run.tune(recipe, watcher=watcher)
             except Interrupted as stopped:
                 return say_stopped(stopped)
