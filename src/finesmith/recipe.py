@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
@@ -114,16 +114,18 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe
 
 def make(values: Mapping[str, Any], *, source: str = "", document: Any = None) -> Recipe:
     """Checks nested plain values and returns the recipe; `source` and `document` give messages their file and line."""
-    problems: list[str] = []
+    problems: list[tuple[list[str], str]] = []
     recipe = None
     known = recipe_class(_outside(values))
     try:
         recipe = known.model_validate(dict(values))
     except ValidationError as error:
-        problems = _explain_all(error.errors(), known, source, document)
-    problems += [_place(key, source, document) + message for key, message in _conflicts(values)]
+        problems = _explain_all(error.errors(), known)
+    problems += _conflicts(values)
     if problems or recipe is None:
-        raise RecipeError("The recipe cannot be used:", problems=problems)
+        problems.sort(key=lambda problem: _line(problem[0], document))
+        said = [_place(key, source, document) + message for key, message in problems]
+        raise RecipeError("The recipe cannot be used:", problems=said)
     return recipe
 
 
@@ -145,6 +147,15 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 def schema() -> dict[str, Any]:
     """The JSON Schema of a recipe, from which editors complete."""
     return recipe_class().model_json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+
+
+def settings_called(name: str) -> list[str]:
+    """The dotted keys of settings with this name, with or without their section: `epochs`, `train.epochs`."""
+    wanted = name.replace("-", "_").replace(".", "_")
+    keys = [(key, key) for key in recipe_class().model_fields]
+    for section, field in recipe_class().model_fields.items():
+        keys += [(f"{section}.{name}", name) for name in getattr(field.annotation, "model_fields", ())]
+    return [key for key, last in keys if wanted in (last, key.replace(".", "_"))]
 
 
 def _nested(keys: list[str], value: Any) -> dict[str, Any]:
@@ -177,27 +188,26 @@ def _merge(under: Any, over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _explain_all(items: Iterable[Any], known: type[Recipe], source: str, document: Any) -> list[str]:
-    """One sentence for each setting that is wrong; where it may be of several kinds, what each kind wants."""
+def _explain_all(items: Iterable[Any], known: type[Recipe]) -> list[tuple[list[str], str]]:
+    """Key and sentence of each setting that is wrong; where it may be of several kinds, what each kind wants."""
     by_path: dict[tuple[str, ...], list[Any]] = {}
     for item in items:
         by_path.setdefault(tuple(str(part) for part in item["loc"] if not _is_branch(part)), []).append(item)
-    return [_explain(list(path), found, known, source, document) for path, found in by_path.items()]
+    return [(list(path), _explain(list(path), found, known)) for path, found in by_path.items()]
 
 
-def _explain(path: list[str], items: list[Any], known: type[Recipe], source: str, document: Any) -> str:
+def _explain(path: list[str], items: list[Any], known: type[Recipe]) -> str:
     key = ".".join(path)
     if items[0]["type"] == "extra_forbidden":
-        meant = _meant(path, known)
-        return f"{_place(path, source, document)}unknown setting '{key}'. {meant}"
+        return f"unknown setting '{key}'. {_meant(path, known)}"
     if items[0]["type"] == "missing":
-        return f"{_place(path[:-1], source, document)}'{key}' is missing."
+        return f"'{key}' is missing."
     shown = json.dumps(items[0]["input"], default=str)[:60]
     wanted = " or ".join(
         "a section of settings" if item["type"] == "model_type" else item["msg"].removeprefix("Input should be ")
         for item in items
     )
-    return f"{_place(path, source, document)}'{key}' is {shown}: it should be {wanted}."
+    return f"'{key}' is {shown}: it should be {wanted}."
 
 
 def _meant(path: list[str], known: type[Recipe]) -> str:
@@ -234,16 +244,20 @@ def _fields_at(path: list[str], known: type[Recipe]) -> list[str]:
     return list(owner.model_fields)
 
 
-def _place(path: Any, source: str, document: Any) -> str:
+def _place(path: Sequence[str], source: str, document: Any) -> str:
     """`file:line: ` of a key, or nothing when the value did not come from a file."""
-    keys = [path] if isinstance(path, str) else list(path)
-    line: int | None = None
-    node: Any = document
-    for key in keys:
-        if not hasattr(node, "lc") or key not in node:
-            return f"{source}: " if source and line is None else (f"{source}:{line}: " if line else "")
-        line, node = node.lc.key(key)[0] + 1, node[key]
+    line = _line(path, document)
     return f"{source}:{line}: " if source and line else (f"{source}: " if source else "")
+
+
+def _line(path: Sequence[str], document: Any) -> int:
+    """The line of a key in a YAML document, or of the section that lacks it; 0 where neither stands there."""
+    line, node = 0, document
+    for key in path:
+        if not hasattr(node, "lc") or key not in node:
+            return line
+        line, node = node.lc.key(key)[0] + 1, node[key]
+    return line
 
 
 def _conflicts(values: Mapping[str, Any]) -> list[tuple[list[str], str]]:

@@ -431,7 +431,7 @@ def test_all_that_is_wrong_with_a_recipe_is_said_at_once_with_its_line(models, c
     }
     for line, text in expected.items():
         assert text in problems[f"{path}:{line}"], err
-    assert len(problems) == len(expected), err
+    assert list(problems) == [f"{path}:{line}" for line in expected], "in the order of the lines"
     assert not (tmp_path / "run").exists()
 
 

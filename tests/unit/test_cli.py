@@ -130,6 +130,33 @@ def test_the_schema_is_json(run):
     assert (code, err) == (0, "") and json.loads(out)["properties"]["data"]
 
 
+@pytest.mark.parametrize(
+    "given, wanted",
+    [
+        (["--epochs", "3"], "train.epochs=3"),
+        (["--epochs=3"], "train.epochs=3"),
+        (["--max-length"], "train.max_length=..."),
+        (["--lora-rank", "8"], "lora.rank=8"),
+        (["--lora.rank=8"], "lora.rank=8"),
+        (["--dropout", "0.1", "--json"], "lora.dropout=0.1"),
+    ],
+)
+@pytest.mark.parametrize("command", ["tune", "show-tokens"])
+def test_an_option_that_is_called_like_a_setting_says_how_to_write_it(command, given, wanted):
+    with pytest.raises(RecipeError) as caught:
+        _parser.parse([command, "a.csv", *given])
+    assert caught.value.message == f"Unknown option '{given[0]}' of finesmith {command}."
+    assert caught.value.hint == f"Settings are written without dashes: {wanted}"
+
+
+def test_a_command_without_settings_suggests_none(run):
+    assert "train.epochs" not in run("predict", "run", "a.csv", "--epochs", "3")[2]
+
+
+def test_the_help_names_the_version(run):
+    assert "finesmith --version" in run("--help")[1]
+
+
 def values(*arguments):
     command, options = _parser.parse(["tune", *arguments])
     assert type(command).__name__ == "Tune"

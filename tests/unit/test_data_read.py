@@ -85,6 +85,18 @@ def test_format_can_be_given(tmp_path):
     assert len(read(jsonl(tmp_path / "y.jsonl", labelled(2)), format="auto").parts["all"]) == 2
 
 
+@pytest.mark.parametrize("ending", [".png", ".docx", ".exe"])
+def test_a_file_that_is_no_data_is_told_what_is_read(tmp_path, ending):
+    (tmp_path / f"x{ending}").write_bytes(b"?")
+    with pytest.raises(DataError) as caught:
+        read(tmp_path / f"x{ending}")
+    assert "Did you mean" not in caught.value.message
+    assert caught.value.message.endswith(
+        "Read are: .csv, .json, .jsonl, .jsonlines, .ndjson, .parquet, .pq, .tab, .tsv, .txt; "
+        "each also with .gz or .zst behind it."
+    )
+
+
 @pytest.mark.parametrize(
     ("ending", "pack"), [(".gz", gzip.compress), (".zst", zstandard.ZstdCompressor(write_checksum=True).compress)]
 )
