@@ -146,6 +146,35 @@ def card_of(path: str | Path) -> tuple[Path, dict[str, Any]]:
     return folder, json.loads((folder / CARD).read_text(encoding="utf-8"))
 
 
+@dataclass(frozen=True)
+class Card:
+    """What is known of a finished model before it is loaded: its task, and what the columns of its data meant."""
+
+    task: Task
+    columns: Mapping[str, str]
+
+
+def answering(path: str | Path) -> Card:
+    """The card of a model that gives answers.
+
+    Raises:
+        RunError: no finished model is there, or one that was trained on plain documents.
+    """
+    _, card = card_of(path)
+    task = _task(card)
+    if task.kind == "causal-lm" and not hasattr(task, "prompt"):
+        raise RunError(
+            f"'{path}' was trained on plain documents: it has no answers to give.",
+            hint=f"See what it gained with: finesmith show {path}",
+        )
+    return Card(task, card.get("columns", {}))
+
+
+def _task(card: Mapping[str, Any]) -> Task:
+    plugin = registry.resolve("tasks", card["task"])
+    return plugin(plugin.Settings.model_validate(card["settings"])).restore(card["state"])
+
+
 def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter: bool = True) -> Predictor:
     """Loads a run's model (or a copy of its `model/` folder).
 
@@ -160,8 +189,7 @@ def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter
         ModelError: the base of an adapter cannot be found.
     """
     folder, card = card_of(path)
-    plugin = registry.resolve("tasks", card["task"])
-    task = plugin(plugin.Settings.model_validate(card["settings"])).restore(card["state"])
+    task = _task(card)
     keep = dtype == "auto" and card["model"]["dtype"] == "float32"
     where = {"device": device, "dtype": "float32" if keep else dtype}
     base = ModelSettings.model_validate({**card["model"], "from_scratch": False, **where})
@@ -170,7 +198,8 @@ def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=base.trust_remote_code)
     model = loaded.model
     if card["adapter"] and adapter:
-        model = PeftModel.from_pretrained(model, str(folder)).to(loaded.device)
+        with models.quiet():
+            model = PeftModel.from_pretrained(model, str(folder)).to(loaded.device)
     if card["adapter"] and task.kind == "causal-lm":
         model.generation_config = type(model.generation_config).from_pretrained(folder)
     return Predictor(task, Loaded(model.eval(), tokenizer, loaded.device, loaded.dtype, loaded.stored, loaded.notes))

@@ -127,6 +127,7 @@ class RunFolder:
             with _writing(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 write(part)
+                _as_others_are(part)
                 if target.is_dir():
                     shutil.rmtree(target)
                 os.replace(part, target)
@@ -239,6 +240,15 @@ def _writing(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise RunError(f"Cannot write {path}: {reason}.", hint="Is the disk full or the folder read-only?") from error
+
+
+def _as_others_are(part: Path) -> None:
+    """Gives files the mode that the umask asks for: safetensors lets only their owner read them."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    for file in [part] if part.is_file() else part.rglob("*"):
+        if file.is_file():
+            file.chmod(0o666 & ~mask)
 
 
 def _alive(process: int) -> bool:

@@ -7,11 +7,11 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finesmith.errors import DataError, RecipeError, RunError, nearest
+from finesmith.errors import RecipeError, RunError, nearest
 
 Lines = Sequence[dict[str, Any]]
 
@@ -37,11 +37,8 @@ class Predict:
         from finesmith import predictor
         from finesmith.cli._show import Terminal, print_json
 
-        _, card = predictor.card_of(options.run)
-        asked = _asked(options, card.get("columns", {}))
+        asked = _asked(options, predictor.answering(options.run).columns)
         loaded = predictor.load(options.run, device=options.device)
-        if loaded.task.kind == "causal-lm" and not hasattr(loaded.task, "prompt"):
-            raise DataError("This run trained on plain documents; it has no answers to give.")
         with Terminal(quiet=options.json) as watcher:
             if asked.note:
                 watcher.note(asked.note)
@@ -59,7 +56,7 @@ class Predict:
             sys.stdout.write(_jsonl(lines))
 
 
-def _asked(options: argparse.Namespace, columns: dict[str, str]) -> Any:
+def _asked(options: argparse.Namespace, columns: Mapping[str, str]) -> Any:
     from finesmith.data import inputs
 
     if options.input != "-":
