@@ -41,7 +41,7 @@ def load(path: str | Path) -> Run:
     """A finished run, ready to `predict`.
 
     Raises:
-        finesmith.errors.RunError: there is no finished run.
+        finesmith.errors.RunError: there is no finished run; of a run's model folder it names the run.
     """
     from finesmith.run import Run
     from finesmith.runfolder import RunFolder
@@ -60,3 +60,7 @@ def __getattr__(name: str) -> Any:
 
         return Run
     raise AttributeError(f"module 'finesmith' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finesmith import recipe as recipes
 from finesmith.data import read, shapes, split
@@ -20,6 +20,9 @@ from finesmith.recipe import Recipe
 from finesmith.runfolder import RunFolder, free_name
 from finesmith.types import Evidence, Example, Message, Prediction, Splits, Target
 from finesmith.watch import Interrupted, Watcher
+
+if TYPE_CHECKING:
+    from finesmith.stages import Ready
 
 DEFAULT = {part: DataSettings.model_fields[part].default for part in ("validation", "test")}
 SHAPES = {"classification": "labels", "text": "text"}
@@ -43,11 +46,16 @@ class Run:
         return recipes.load(RunFolder(self.path).require("recipe.yaml"))
 
     def predict(self, inputs: Sequence[Any], *, watcher: Watcher | None = None) -> list[Prediction]:
-        """Answers of the tuned model to texts (or lists of messages)."""
+        """Answers of the tuned model to texts (or lists of messages).
+
+        Raises:
+            DataError: a text by itself instead of a list, or an input of another kind.
+        """
         from finesmith import predictor
 
-        with (watcher or Watcher()).progress("answering", len(inputs)) as progress:
-            return predictor.load(self.path).predict(inputs, progress=progress)
+        rows = predictor.as_inputs(inputs)
+        with (watcher or Watcher()).progress("answering", len(rows)) as progress:
+            return predictor.load(self.path).predict(rows, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ class Prepared:
     splits: Splits
     rejected: tuple[Any, ...]
     sources: Mapping[str, str]
+    columns: Mapping[str, str]
     notes: tuple[str, ...]
 
 
@@ -88,11 +97,12 @@ def prepare(recipe: Recipe) -> Prepared:
         test=shares["test"] or DEFAULT["test"],
         seed=recipe.seed,
     )
-    out = recipe.out if recipe.out != "auto" else str(free_name(Path("runs") / _stem(settings.path)))
+    out = recipe.out if recipe.out != "auto" else str(free_name(_usual_out(recipe)))
     settled = recipe.replace(task=fitting, out=out, data=shares)
     variants = shapes.label_variants(_labels(splits)) if fitting == "classification" else []
     notes = [f"labels that differ only in case or spaces: {' / '.join(map(repr, group))}" for group in variants]
-    return Prepared(settled, splits, dataset.rejected, dataset.sources, (*dataset.notes, *splits.notes, *notes))
+    found = (*dataset.notes, *splits.notes, *notes)
+    return Prepared(settled, splits, dataset.rejected, dataset.sources, dataset.columns, found)
 
 
 def tune(recipe: Recipe, *, watcher: Watcher | None = None) -> Run:
@@ -104,6 +114,8 @@ def tune(recipe: Recipe, *, watcher: Watcher | None = None) -> Run:
     watcher = watcher or Watcher()
     prepared = prepare(recipe)
     folder = RunFolder.create(prepared.recipe.out)
+    if recipe.out == "auto" and folder.path != (usual := _usual_out(recipe)):
+        watcher.note(f"'{usual}' exists already: this run goes to '{folder.path}' (--out names another folder)")
     return _held(folder, lambda: _tune(prepared, folder, watcher, resume=False))
 
 
@@ -135,7 +147,7 @@ def _held(folder: RunFolder, work: Callable[[], Run]) -> Run:
     try:
         return work()
     except KeyboardInterrupt:
-        if folder.file("recipe.yaml").exists():
+        if folder.file("recipe.yaml").exists() and not folder.finished:
             raise Interrupted(str(folder.path)) from None
         raise
     finally:
@@ -150,9 +162,9 @@ def _tune(prepared: Prepared, folder: RunFolder, watcher: Watcher, *, resume: bo
     began = time.time()
     try:
         ready = stages.build(prepared.recipe, prepared.splits, watcher)
-        _write_beginning(folder, prepared, ready.recipe, ready.over_length)
+        _write_beginning(folder, prepared, ready)
         trained = stages.train(ready, folder, watcher, resume=resume)
-        stages.deliver(ready, folder)
+        stages.deliver(ready, folder, columns=prepared.columns)
     except FinesmithError:
         if not resume and not folder.file("checkpoint").exists():
             for name in ("recipe.yaml", "splits.json", "rejected.jsonl", "steps.jsonl", "manifest.json"):
@@ -168,7 +180,7 @@ def _tune(prepared: Prepared, folder: RunFolder, watcher: Watcher, *, resume: bo
             "split": prepared.splits.hash,
             "rows": _counts(ready.splits),
             "rejected": len(prepared.rejected),
-            "over_length": len(ready.over_length),
+            "over_length": len(ready.long),
         },
         "seconds": {**trained.seconds, "all": time.time() - began},
         "notes": [*prepared.notes, *ready.notes],
@@ -198,15 +210,14 @@ def _digests(prepared: Prepared) -> list[str]:
     return sorted(prepared.sources.values())
 
 
-def _write_beginning(folder: RunFolder, prepared: Prepared, recipe: Recipe, over_length: frozenset[str]) -> None:
-    ids = {part: [example.id for example in getattr(prepared.splits, part)] for part in ("train", "validation", "test")}
-    folder.write_text("recipe.yaml", recipe.to_yaml())
-    folder.write_json("splits.json", {"hash": prepared.splits.hash, "sources": _digests(prepared), **ids})
+def _write_beginning(folder: RunFolder, prepared: Prepared, ready: Ready) -> None:
+    ids, used = _ids(prepared.splits), _ids(ready.splits)
+    lost = {part: sorted(set(names) - set(used[part])) for part, names in ids.items()}
+    left_out = {"left_out": lost} if any(lost.values()) else {}
+    folder.write_text("recipe.yaml", ready.recipe.to_yaml())
+    folder.write_json("splits.json", {"hash": prepared.splits.hash, "sources": _digests(prepared), **used, **left_out})
     rejected = [{"origin": str(row.origin), "reason": row.reason, "row": row.text} for row in prepared.rejected]
-    rejected += [
-        {"origin": origin, "reason": f"longer than max_length, {recipe.data.over_length}"}
-        for origin in sorted(over_length)
-    ]
+    rejected += [{"origin": origin, "reason": reason} for origin, reason in sorted(ready.long.reasons().items())]
     if rejected:
         folder.write_lines("rejected.jsonl", rejected)
 
@@ -223,8 +234,12 @@ def _target(target: Target) -> Any:
     return target.content if isinstance(target, Message) else target
 
 
+def _ids(splits: Splits) -> dict[str, list[str]]:
+    return {part: [example.id for example in getattr(splits, part)] for part in split.PARTS}
+
+
 def _counts(splits: Splits) -> dict[str, int]:
-    return {part: len(getattr(splits, part)) for part in ("train", "validation", "test")}
+    return {part: len(getattr(splits, part)) for part in split.PARTS}
 
 
 def _labels(splits: Splits) -> Iterable[str]:
@@ -232,5 +247,6 @@ def _labels(splits: Splits) -> Iterable[str]:
         yield from example.target if isinstance(example.target, tuple) else [str(example.target)]
 
 
-def _stem(path: str) -> str:
-    return Path(path.replace(":", "-")).name.split(".")[0] or "run"
+def _usual_out(recipe: Recipe) -> Path:
+    """Where a run goes that names no folder: after its data."""
+    return Path("runs") / (Path(recipe.data.path.replace(":", "-")).name.split(".")[0] or "run")

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from finesmith.errors import counted
 from finesmith.metrics.base import Metric
 from finesmith.types import Estimate
 
@@ -128,7 +129,7 @@ def headline(metric: Metric, gain: Estimate, minimum_gain: float) -> str:
 
 def difference(metric: Metric, gain: Estimate, ours: Estimate, theirs: Estimate) -> str:
     """`+0.221, 95 % interval +0.140 to +0.300, n = 128`; says so where the two were not measured on the same rows."""
-    rows = f"n = {gain.n}" if gain.n == ours.n == theirs.n else f"on the {gain.n} rows that both answered"
+    rows = f"n = {gain.n}" if gain.n == ours.n == theirs.n else f"on the {counted(gain.n, 'row')} that both answered"
     interval = f"95 % interval {signed(metric, gain.low)} to {signed(metric, gain.high)}"
     return f"{'' if metric.higher_is_better else 'gain '}{signed(metric, gain.value)}, {interval}, {rows}"
 

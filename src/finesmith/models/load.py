@@ -5,6 +5,7 @@ Safetensors only; remote code only when it was asked for. What can go wrong with
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from finesmith.errors import ModelError, nearest
+from finesmith.errors import ModelError, counted, nearest
 from finesmith.models.device import choose_device, choose_dtype
 from finesmith.models.settings import EMBEDDED, ModelSettings
 
@@ -183,13 +184,18 @@ def parameter_counts(model: nn.Module) -> tuple[int, int]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps transformers from printing while it loads or saves: what matters comes back as notes and errors."""
+    """Keeps transformers from printing while it loads or saves: what matters comes back as notes and errors.
+
+    FutureWarnings too: PEFT asks models for an attribute by a name that transformers 5 has replaced.
+    """
     talk = transformers.utils.logging
     level, bars = talk.get_verbosity(), talk.is_progress_bar_enabled()
     talk.set_verbosity_error()
     talk.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         talk.set_verbosity(level)
         if bars:
@@ -238,7 +244,7 @@ def _set_labels(config: Any, labels: tuple[str, ...], multi_label: bool) -> tupl
     default = [f"LABEL_{index}" for index in range(len(before))]
     if before in (default, list(labels)):
         return ()
-    return (f"the model's head knew {len(before)} other labels; it is replaced",)
+    return (f"the model's head knew {counted(len(before), 'other label')}; it is replaced",)
 
 
 def _new(fresh: tuple[str, ...]) -> tuple[str, ...]:
