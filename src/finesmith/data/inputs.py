@@ -46,7 +46,7 @@ def _input(row: Row | Bad, column: str | None) -> Input:
         return _conversation(row[turns[0]], row)
     name = next((found[0] for word in ("text", "prompt") if (found := names.find(word, list(row), columns=said))), None)
     if name is None or name not in row:
-        raise Fault(f"no column '{column or 'text'}'. {nearest(column or 'text', row)}")
+        raise Fault(f"no column '{column or 'text'}'. {nearest(column or 'text', row)} (--column NAME says which)")
     if not isinstance(row[name], str) or not row[name].strip():
         raise Fault(f"'{name}' holds no text")
     extra = row.get("input") if name == "instruction" else None
