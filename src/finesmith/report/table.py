@@ -24,6 +24,7 @@ from finesmith.types import Estimate, Evidence
 NAME_WIDTH = 16
 """A system's name is not squeezed into fewer columns; there the list begins."""
 UNBOUNDED = 10_000
+INTERVAL = "95\N{NO-BREAK SPACE}%\N{NO-BREAK SPACE}interval"
 
 Row = tuple[str, list[str]]
 """A system and its cells."""
@@ -82,7 +83,7 @@ def _primary(evidence: Evidence) -> Table:
             gain = evidence.gains.get(system)
             cells += [signed(metric, gain.value), words.signed_interval(metric, gain)] if gain else ["", ""]
             rows.append((system, cells))
-    return _table([words.heading(metric), "95 % interval", "n", "tuned gains", "95 % interval"], rows)
+    return _table([words.heading(metric), INTERVAL, "n", "tuned gains", INTERVAL], rows)
 
 
 def _others(evidence: Evidence, names: Sequence[str], between: str) -> Table:
@@ -137,9 +138,9 @@ def _table(headings: Sequence[str], rows: Sequence[Row]) -> Table:
     table.add_column("system", justify="left", min_width=NAME_WIDTH)
     for place, heading in enumerate(headings):
         lines = [line for _, cells in rows for line in cells[place].splitlines()]
-        widest = max(map(len, [*lines, *heading.split()]))
-        title = Text("\n".join(textwrap.wrap(heading, widest)))
-        table.add_column(title, justify="right", no_wrap=True, min_width=widest)
+        widest = max(map(len, [*lines, *heading.split(" ")]))
+        title = "\n".join(textwrap.wrap(heading, widest)).replace("\N{NO-BREAK SPACE}", " ")
+        table.add_column(Text(title), justify="right", no_wrap=True, min_width=widest)
     for system, cells in rows:
         shown = (words.system_title(system), *cells)
         table.add_row(*map(Text, shown), style="bold" if system == "tuned" else "")
