@@ -83,6 +83,7 @@ class Case:
 
 def _mixed(model: str, method: str, rate: float, targets: Mapping[str, float], **more: Any) -> Case:
     peers = ("trl-default", "trl-best", "trainer") if method == "lora" else ("trl-default", "trl-autocast", "trainer")
+    peers = (*peers, "litgpt") if (model, method) == ("30m-32k", "lora") else peers
     return Case(f"mixed-{model}-{method}", "generation", "mixed", model, method, 8, 512, peers, rate, **more,
                 targets=targets)  # fmt: skip
 

@@ -14,8 +14,11 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 SETS: dict[str, tuple[str, ...]] = {
     "peers": ("trl", "peft", "transformers", "accelerate", "datasets"),
+    "litgpt": ("litgpt",),
 }
-"""Packages of each environment; the versions are those of constraints.txt where it names one."""
+"""Packages of each environment. LitGPT wants another huggingface_hub, so it has one of its own."""
+FREE = {"litgpt"}
+"""Environments whose packages do not fit constraints.txt; only torch is that of constraints.txt there."""
 
 
 def default_folder() -> Path:
@@ -38,14 +41,15 @@ def python(folder: Path, name: str = "peers", *, install: bool = True) -> Path:
         raise SystemExit(f"There is no environment '{place}' for the peers, and --no-install was given.")
     place.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
-    _pip(interpreter, [f"torch=={version('torch').partition('+')[0]}"])
-    _pip(interpreter, list(SETS[name]))
+    torch = f"torch=={version('torch').partition('+')[0]}"
+    _pip(interpreter, [torch])
+    _pip(interpreter, [torch, *SETS[name]], constrained=name not in FREE)
     done.write_text(_freeze(interpreter), encoding="utf-8")
     return interpreter
 
 
-def _pip(interpreter: Path, packages: list[str]) -> None:
-    constraints = ["--constraint", str(REPOSITORY / "constraints.txt")]
+def _pip(interpreter: Path, packages: list[str], *, constrained: bool = True) -> None:
+    constraints = ["--constraint", str(REPOSITORY / "constraints.txt")] if constrained else []
     words = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *constraints]
     print(f"installing into {interpreter.parents[1]}: {' '.join(packages)}", file=sys.stderr, flush=True)
     subprocess.run([*words, *packages], check=True)

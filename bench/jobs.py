@@ -53,7 +53,18 @@ class Job:
         }
 
 
-def build(case: Case, folder: Path, *, data: Path | None, seed: int, steps: int, device: str) -> Job:
+def use_order(order: str) -> None:
+    """Which rows meet in a step: `grouped`, as Finesmith ships (rows of like length), or `shuffled`, as peers do alone.
+
+    Both sides always get the same order; grouped spares a peer that pads most of its padding.
+    """
+    from finesmith.train import batches
+
+    if order == "shuffled":
+        batches.BUCKET = 1
+
+
+def build(case: Case, folder: Path, *, data: Path | None, seed: int, steps: int, device: str, order: str) -> Job:
     """Writes the job's files.
 
     Raises:
@@ -72,8 +83,8 @@ def build(case: Case, folder: Path, *, data: Path | None, seed: int, steps: int,
     _write_rows(folder / "rows", chosen[:wanted], chosen[wanted : wanted + HELD_OUT] or chosen[-HELD_OUT:])
     settings = _recipe(case, folder, seed, steps, device)
     (folder / "recipe.json").write_text(json.dumps(settings), encoding="utf-8")
-    ready = ready_from(folder)
-    return _export(ready, folder, case, seed, steps, source)
+    use_order(order)
+    return _export(ready_from(folder), folder, case, seed, steps, source, order)
 
 
 def ready_from(folder: Path) -> Any:
@@ -117,7 +128,7 @@ def _recipe(case: Case, folder: Path, seed: int, steps: int, device: str) -> dic
     return settings
 
 
-def _export(ready: Any, folder: Path, case: Case, seed: int, steps: int, source: str) -> Job:
+def _export(ready: Any, folder: Path, case: Case, seed: int, steps: int, source: str, order: str) -> Job:
     from safetensors.torch import save_file
 
     from finesmith.train.batches import Plan
@@ -141,6 +152,7 @@ def _export(ready: Any, folder: Path, case: Case, seed: int, steps: int, source:
         "batch_size": case.batch, "learning_rate": case.learning_rate, "rank": RANK, "alpha": ALPHA,
         "classes": len(set(ready.task.load_arguments().get("labels", ()))), "batches": batches,
         "pad_id": ready.loaded.tokenizer.pad_token_id, "device": ready.loaded.device.type, "hash": digest(items),
+        "order": order,
     }  # fmt: skip
     (folder / "job.json").write_text(json.dumps(facts), encoding="utf-8")
     lengths, supervised = list(ready.data.lengths), [float(value) for value in ready.data.supervised]

@@ -31,6 +31,7 @@ class Plan:
     device: str
     data: Path | None
     work: Path
+    order: str = "grouped"
     keep: bool = False
 
 
@@ -66,7 +67,8 @@ def one_job(case: Case, plan: Plan, seed: int, steps: int) -> Job:
     """The files of a case in the work folder; what was there is replaced."""
     folder = plan.work / f"{case.name}-{seed}"
     shutil.rmtree(folder, ignore_errors=True)
-    return build(case, folder, data=plan.data, seed=seed, steps=steps, device=plan.device)
+    return build(case, folder, data=plan.data, seed=seed, steps=steps, device=plan.device,
+                 order=plan.order)  # fmt: skip
 
 
 def _clean(job: Job, plan: Plan) -> None:

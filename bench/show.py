@@ -28,7 +28,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         "Each library runs in its own process and they take turns on the same steps, in an order drawn anew each "
         "round. Same first weights, token ids, loss masks, rows of each step, AdamW, clipping. Ratios are "
         "their seconds / our seconds of one round, and their peak / our peak: above 1 Finesmith is better. "
-        "Warm-up is left out. Useful tokens are those that are not padding.",
+        f"Warm-up is left out. Useful tokens are those that are not padding. Rows in a step: {result['order']}.",
         "",
     ]
     for case in result["cases"]:

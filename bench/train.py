@@ -46,7 +46,7 @@ def main(words: list[str] | None = None) -> None:
     needed = {system.environment for group in chosen.values() for system in group} - {"own"}
     interpreters = {"own": Path(sys.executable), **{name: _interpreter(name, options) for name in sorted(needed)}}
     result: dict[str, Any] = {
-        "date": str(datetime.date.today()), "profile": options.profile, "threads": threads,
+        "date": str(datetime.date.today()), "profile": options.profile, "threads": threads, "order": options.order,
         "machine": machine(options.device), "peak": peak(options.device, threads), "peers": _versions(interpreters),
         "cases": [], "costs": [],
     }  # fmt: skip
@@ -100,7 +100,7 @@ def _plan(options: argparse.Namespace, threads: int, work: Path) -> Plan:
                 "loss_steps": 6 if quick else 12, "memory_steps": 2 if quick else 4}  # fmt: skip
     given = {key: getattr(options, key) for key in standard if getattr(options, key) is not None}
     return Plan(**{**standard, **given}, minutes=options.minutes, threads=threads, device=options.device,
-                data=options.data, work=work, keep=options.work is not None)  # fmt: skip
+                data=options.data, work=work, order=options.order, keep=options.work is not None)  # fmt: skip
 
 
 def _options(words: list[str] | None) -> argparse.Namespace:
@@ -117,6 +117,7 @@ def _options(words: list[str] | None) -> argparse.Namespace:
     add("--no-install", action="store_true", help="stop where an environment is missing")
     add("--here", action="store_true", help="the peers run in this interpreter's environment")
     add("--device", default="cpu", choices=["cpu", "cuda"])
+    add("--order", default="grouped", choices=["grouped", "shuffled"], help="rows of a step: of like length, or any")
     add("--threads", type=int, help="default: all cores")
     for name, text in NUMBERS.items():
         add(f"--{name}", type=int, help=text)

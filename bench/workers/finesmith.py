@@ -22,6 +22,7 @@ def main(folder: Path) -> None:
 
     job = facts.job(folder)
     gate = Gate(job["device"])
+    jobs.use_order(job["order"])
     ready = jobs.ready_from(folder)
     if jobs.digest([ready.data[place] for place in range(len(ready.data))]) != job["hash"]:
         raise ValueError("the rows were encoded to other tokens than those of the job")
