@@ -62,6 +62,7 @@ over each other.
 @dataclass(frozen=True)
 class Case:
     """One workload. `epoch` is the number of optimizer steps in one pass over the rows; `targets` are least ratios.
+    `scale` lengthens the blocks of a case whose steps are too short to be timed a few at a time.
 
     `dtype` is what Finesmith is asked for; `settings` go into its recipe beside the rest.
     """
@@ -76,6 +77,7 @@ class Case:
     peers: tuple[str, ...]
     learning_rate: float
     epoch: int = 64
+    scale: int = 1
     dtype: str = "auto"
     settings: Mapping[str, Any] = field(default_factory=dict)
     targets: Mapping[str, float] = field(default_factory=dict)
@@ -93,7 +95,7 @@ _FULL = {"trl-default": 2.0, "trl-autocast": 2.0}
 
 ALL: tuple[Case, ...] = (
     Case("tickets-minilm-full", "classification", "tickets", "minilm", "full", 32, 128, ("trainer", "trainer-autocast"),
-         1e-4, targets={"trainer": 3.0, "trainer-autocast": 3.0}),
+         1e-4, scale=4, targets={"trainer": 3.0, "trainer-autocast": 3.0}),
     _mixed("30m-32k", "lora", 1e-3, _LORA),
     _mixed("30m-32k", "full", 3e-4, _FULL),
     _mixed("30m-152k", "lora", 1e-3, _LORA_WIDE),
@@ -112,6 +114,9 @@ ALL: tuple[Case, ...] = (
     Case("gpu-3b-lora", "generation", "mixed", "3b-128k", "lora", 16, 1024, ("trl-default", "trl-best", "trainer-bf16"),
          3e-4, dtype="bfloat16"),
     Case("dry-lora", "generation", "mixed", "tiny-1k", "lora", 4, 256, ("trl-default", "trainer"), 1e-3),
+    Case("dry-long", "text", "long", "tiny-1k", "full", 2, 256, ("trl-best",), 1e-3),
+    Case("dry-last", "generation", "mixed", "tiny-1k", "last_layers", 4, 256, ("trainer",), 1e-3, epoch=4,
+         settings={"last_layers": {"count": 2}}),
     Case("dry-tickets", "classification", "tickets", "tiny-bert", "full", 8, 128, ("trainer",), 1e-3),
 )  # fmt: skip
 
@@ -120,5 +125,5 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "quick": ("tickets-minilm-full", "mixed-30m-32k-lora"),
     "standard": tuple(case.name for case in ALL if not case.name.startswith(("gpu", "dry"))),
     "gpu": ("gpu-1b-lora", "gpu-1b-full"),
-    "dry": ("dry-lora", "dry-tickets"),
+    "dry": ("dry-lora", "dry-long", "dry-last", "dry-tickets"),
 }

@@ -45,7 +45,7 @@ def measure(
 ) -> dict[str, Any]:
     """All numbers of a case as plain values."""
     cached = case.epoch < 16  # a block is then a whole epoch, and the warm-up is the first one
-    warm_up, steps = (case.epoch, case.epoch) if cached else (plan.warm_up, plan.steps)
+    warm_up, steps = (case.epoch, case.epoch) if cached else (plan.warm_up, plan.steps * case.scale)
     total = warm_up + plan.rounds * steps
     tell(f"{case.name}: making the job")
     job = one_job(case, plan, 0, total)
@@ -109,6 +109,8 @@ def _speed(result: dict[str, Any], job: Job, timed: Paired, systems: Mapping[str
         }
         if name != "finesmith":
             entry["ratios"] = arithmetic.ratios(ours, seconds)
+            used = result["systems"]["finesmith"]["cpu_seconds"]
+            entry["cpu_ratios"] = arithmetic.ratios(used, entry["cpu_seconds"])
             both = [speeds[name] / speeds["finesmith"] for speeds in timed.calibration]
             entry["steady"] = [abs(value - 1) <= 0.2 for value in both]
         result["systems"][name] = entry
@@ -138,7 +140,7 @@ def _memory(
             result["failed"][system.name] = str(error)
             continue
         entry = result["systems"][system.name]
-        entry["peak"], entry["loading_peak"] = block.peak, loading
+        entry["peak"], entry["loading_peak"], entry["reserved"] = block.peak, loading, block.reserved
         entry["memory_ratio"] = block.peak / result["systems"]["finesmith"]["peak"]
         tell(f"{job.case.name} memory: {system.name} {block.peak / (1 << 20):.0f} MiB")
 

@@ -38,6 +38,7 @@ class Block:
     losses: list[float]
     norms: list[float]
     peak: int
+    reserved: int
     facts: dict[str, str]
 
 

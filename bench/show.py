@@ -55,14 +55,14 @@ def _case(case: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     yield (
-        "| system | useful tokens/s | speed ratio | steady rounds | target | peak MiB | memory ratio | MFU | "
+        "| system | useful tokens/s | speed ratio | steady rounds | processor-time ratio | target | peak MiB | memory ratio | MFU | "
         "max loss difference, nats (seeds) | gradient norms |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    yield "|---" * 11 + "|"
     for name, system in case["systems"].items():
         yield _row(name, system, case)
     for name, reason in case["failed"].items():
-        yield f"| {name} | could not run: {reason.replace('|', '/')[:160]} |||||||||"
+        yield f"| {name} | could not run: {reason.replace('|', '/')[:160]} ||||||||||"
     yield ""
     yield from _precision(case)
     yield from _epochs(case)
@@ -74,9 +74,15 @@ def _case(case: Mapping[str, Any]) -> Iterator[str]:
 
 def _row(name: str, system: Mapping[str, Any], case: Mapping[str, Any]) -> str:
     speed, norms = system["tokens_per_second"], [norm for line in system["norms"] for norm in line]
+    ratios = (
+        [f"{arithmetic.spread(system['ratios']):.2f}", _steady(system, case),
+         f"{arithmetic.spread(system['cpu_ratios']).middle:.2f}"]
+        if "ratios" in system
+        else ["1", "", ""]
+    )  # fmt: skip
     cells = [
         f"{arithmetic.spread(speed):.0f}",
-        *([f"{arithmetic.spread(system['ratios']):.2f}", _steady(system, case)] if "ratios" in system else ["1", ""]),
+        *ratios,
         f"{case['targets'][name]:g}" if name in case["targets"] else "",
         f"{system['peak'] / MEBIBYTE:.0f}" if "peak" in system else "",
         f"{system['memory_ratio']:.2f}" if "memory_ratio" in system else "",

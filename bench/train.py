@@ -76,7 +76,8 @@ def tell(text: str) -> None:
 
 
 def _systems(case: cases.Case, options: argparse.Namespace) -> list[systems.System]:
-    names = options.systems or (systems.SWEEP if options.sweep else case.peers)
+    peers = case.peers[:2] if options.profile == "quick" and not options.cases else case.peers
+    names = options.systems or (systems.SWEEP if options.sweep else peers)
     return [systems.BY_NAME[name] for name in dict.fromkeys(["finesmith", *names])]
 
 

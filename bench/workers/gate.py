@@ -49,7 +49,8 @@ class Gate:
         synchronize(self._device)
         seconds, used = time.perf_counter() - self._began, time.process_time() - self._used
         answer = {"seconds": seconds, "cpu_seconds": used, "losses": self._losses, "norms": self._norms,
-                  "peak": peak_memory(self._device), "facts": self._facts()}  # fmt: skip
+                  "peak": peak_memory(self._device), "reserved": reserved(self._device),
+                  "facts": self._facts()}  # fmt: skip
         self._losses, self._norms = [], []
         self._say(answer)
 
@@ -91,6 +92,15 @@ def peak_memory(device: str) -> int:
 
         return torch.cuda.max_memory_allocated()
     return _status("VmHWM")
+
+
+def reserved(device: str) -> int:
+    """Bytes that torch's allocator has taken from the GPU since the last reset; 0 on a CPU."""
+    if device != "cuda":
+        return 0
+    import torch
+
+    return torch.cuda.max_memory_reserved()
 
 
 def resident() -> int:

@@ -128,7 +128,14 @@ def test_curves_that_coincide_are_one_mark():
 def _result():
     system = {"note": "n", "facts": {"moving": "fp32"}, "seconds": [1.0, 2.0], "tokens_per_second": [100.0, 50.0],
               "losses": [[2.0, 1.0]], "norms": [[0.5, 0.25]], "peak": 1 << 30, "memory_ratio": 1.0}  # fmt: skip
-    peer = {**system, "ratios": [4.0, 6.0], "steady": [True, False], "apart": [0.001], "memory_ratio": 2.5}
+    peer = {
+        **system,
+        "ratios": [4.0, 6.0],
+        "cpu_ratios": [3.0, 3.5],
+        "steady": [True, False],
+        "apart": [0.001],
+        "memory_ratio": 2.5,
+    }
     case = {"name": "c", "task": "t", "method": "lora", "model": "m", "parameters": 1e6, "batch": 2, "epoch": 64,
             "source": "s", "warm_up": 1, "rounds": 2, "steps": 1, "targets": {"peer": 4.0}, "failed": {"gone": "why"},
             "shape": {"mean_length": 9.0, "longest": 12.0, "supervised": 0.5, "padding": 0.1},
