@@ -55,8 +55,8 @@ def _case(case: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     yield (
-        "| system | useful tokens/s | speed ratio | steady rounds | processor-time ratio | target | peak MiB | memory ratio | MFU | "
-        "max loss difference, nats (seeds) | gradient norms |"
+        "| system | useful tokens/s | speed ratio | steady rounds | processor-time ratio | target | peak MiB | "
+        "memory ratio | MFU | max loss difference, nats (seeds) | gradient norms |"
     )
     yield "|---" * 11 + "|"
     for name, system in case["systems"].items():
