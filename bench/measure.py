@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,8 @@ def measure(
     plan: Plan,
     peak: Mapping[str, float],
     tell: Callable[[str], None],
-) -> dict[str, Any]:
-    """All numbers of a case as plain values."""
+) -> Iterator[dict[str, Any]]:
+    """The numbers of a case as plain values: after the timed rounds, with the memory, with the further seeds."""
     cached = case.epoch < 16  # a block is then a whole epoch, and the warm-up is the first one
     warm_up, steps = (case.epoch, case.epoch) if cached else (plan.warm_up, plan.steps * case.scale)
     total = warm_up + plan.rounds * steps
@@ -56,11 +56,15 @@ def measure(
     _speed(result, job, timed, {system.name: system for system in running})
     if case.method in ("full", "lora") and case.task != "classification":
         _mfu(result, job, peak)
+    _losses(result, [timed])
+    yield result
     if plan.memory_steps:
         _memory(result, job, running, interpreters, plan, tell)
-    _losses(result, [timed, *_seeds(case, running, interpreters, plan, tell)])
+        yield result
     _clean(job, plan)
-    return result
+    if plan.seeds > 1:
+        _losses(result, [timed, *_seeds(case, running, interpreters, plan, tell)])
+        yield result
 
 
 def one_job(case: Case, plan: Plan, seed: int, steps: int) -> Job:

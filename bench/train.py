@@ -54,8 +54,10 @@ def main(words: list[str] | None = None) -> None:
         plan = _plan(options, threads, options.work or Path(temporary))
         for case in asked:
             tell(f"{case.name}: {', '.join(system.name for system in chosen[case.name])}")
-            result["cases"].append(measure(case, chosen[case.name], interpreters, plan, result["peak"], tell))
-            write(result, options)
+            done = list(result["cases"])
+            for found in measure(case, chosen[case.name], interpreters, plan, result["peak"], tell):
+                result["cases"] = [*done, found]
+                write(result, options)
         if options.costs:
             result["costs"] = cost.measure(interpreters, plan, tell)
             write(result, options)
