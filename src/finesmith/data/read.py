@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -27,7 +27,8 @@ Record = tuple[Source, int, Row | Bad]
 class Dataset:
     """What was read. `parts` has the key `all`, or `train` and perhaps `validation` and `test`.
 
-    `notes` says in sentences what was detected, `sources` maps each file to the SHA-256 (hex) of its bytes.
+    `notes` says in sentences what was detected, `sources` maps each file to the SHA-256 (hex) of its bytes, `columns`
+    our words to the columns of the files.
     """
 
     parts: Mapping[str, Examples]
@@ -35,6 +36,7 @@ class Dataset:
     notes: tuple[str, ...]
     rejected: tuple[Rejected, ...]
     sources: Mapping[str, str]
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(
@@ -70,6 +72,7 @@ def read(
         (_counted(intake, sources), plan.note(), *notes, *intake.notes(max_bad_rows)),
         tuple(intake.rejected),
         {each.name: each.digest() for each in sources},
+        plan.columns,
     )
 
 
