@@ -44,7 +44,9 @@ class CheckData:
             print_json({**findings.plain(found), **({"fixed": _cleaned(cleaned)} if cleaned else {})})
         else:
             console = Console(highlight=False)
-            console.print(findings.render(found, height=console.size.height if console.is_terminal else 0))
+            console.print(
+                findings.render(found, height=console.height if console.is_terminal else 0, width=console.width)
+            )
             if cleaned:
                 done = _cleaned(cleaned)
                 console.print(

@@ -75,7 +75,7 @@ def iban(text: str) -> bool:
 def _card(text: str) -> bool:
     digits = re.sub(r"\D", "", text)
     brand = re.match(r"4|5[1-5]|2[2-7]|3[47]|6(?:011|4[4-9]|5)|35|36|30[0-5]|62", digits)
-    return 13 <= len(digits) <= 19 and brand is not None and len(set(digits)) > 2 and luhn(digits)
+    return 13 <= len(digits) <= 19 and brand is not None and len(set(digits)) > 1 and luhn(digits)
 
 
 def _phone(text: str) -> bool:
@@ -128,7 +128,7 @@ def _french(text: str) -> bool:
 
 def _token(text: str) -> bool:
     """A value that looks drawn at random: letters and digits mixed, many different characters."""
-    value = re.split(r"[:=]\s*[\"']?", text)[-1]
+    value = re.split(r"[:=]\s*[\"']?", text)[-1].strip("\"'")
     return any(map(str.isdigit, value)) and any(map(str.isalpha, value)) and len(set(value)) >= 10
 
 
@@ -157,19 +157,19 @@ SECRETS = (
     r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
 )
 NAMED_SECRET = (
-    r"(?i)\b(?:api[_-]?key|secret|access[_-]?token|auth[_-]?token|passwd|password)\b\s*[:=]\s*[\"']?[\w./+-]{16,}"
+    r"(?i)\b(?:api[_-]?key|secret|access[_-]?token|auth[_-]?token|passwd|password)\b\s*[:=]\s*[\"']?[\w./+-]{16,}[\"']?"
 )
 KINDS = (
     Kind("key or token", re.compile("|".join(SECRETS))),
     Kind("key or token", re.compile(NAMED_SECRET), _token),
     Kind("e-mail", re.compile(r"(?<![\w.+-])[A-Za-z0-9][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}\b")),
     Kind("IBAN", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), iban),
+    Kind("national id", re.compile(r"\b[12] ?\d{2} ?(?:0[1-9]|1[0-2]) ?\d{2} ?\d{3} ?\d{3} ?\d{2}\b"), _french),
     Kind("card number", re.compile(r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d-])"), _card),
     Kind("national id", re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])"), _us_id),
     Kind("national id", re.compile(r"(?<!\d)\d{3} \d{3} \d{4}(?!\d)"), _uk_health),
     Kind("national id", re.compile(r"\b(?:\d{8}|[XYZxyz]-?\d{7})-?[A-Za-z]\b"), _spanish),
     Kind("national id", re.compile(r"\b[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]\b"), _italian),
-    Kind("national id", re.compile(r"\b[12] ?\d{2} ?(?:0[1-9]|1[0-2]) ?\d{2} ?\d{3} ?\d{3} ?\d{2}\b"), _french),
     Kind("IP address", re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"), _address),
     Kind(
         "phone number", re.compile(r"(?<![\w+])\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d(?:[ .-]?\d){5,12}(?!\d)"), _phone

@@ -17,17 +17,22 @@ from finesmith.types import Examined, Finding
 
 STYLES = {"blocking": "bold red", "warning": "yellow", "note": "dim"}
 SCREEN = 40
-"""Lines that a summary may take where the height of the screen is not known."""
-OTHER = 8
-"""Lines around the table."""
-EACH = 2.4
-"""Lines that a finding takes on average in 80 columns."""
+"""Lines of a summary where the height of the screen is not known."""
+FEWEST = 4
+"""Findings that are shown on any screen."""
 
 
-def render(examined: Examined, *, height: int = 0) -> RenderableType:
-    """What `rich.console.Console().print` shows. `height` is that of the screen in lines; 0 where unknown."""
-    most = max(4, int(((height or SCREEN) - OTHER) / EACH))
-    shown = sorted(examined.findings, key=lambda finding: (_rank(finding), -finding.count))[:most]
+def render(examined: Examined, *, height: int = 0, width: int = 80) -> RenderableType:
+    """What `rich.console.Console().print` shows: as many findings as fit on a screen of so many lines (0: unknown)."""
+    ordered = sorted(examined.findings, key=lambda finding: (_rank(finding), -finding.count))
+    for most in range(len(ordered), FEWEST, -1):
+        drawn = _render(examined, ordered[:most])
+        if len(_lines(drawn, width)) < (height or SCREEN):
+            return drawn
+    return _render(examined, ordered[:FEWEST])
+
+
+def _render(examined: Examined, shown: list[Finding]) -> RenderableType:
     parts: list[RenderableType] = [Text(_heading(examined), style="bold"), Text()]
     if shown:
         parts.append(_table(shown, examined.source))
@@ -35,13 +40,15 @@ def render(examined: Examined, *, height: int = 0) -> RenderableType:
     return Group(*parts)
 
 
+def _lines(drawn: RenderableType, width: int) -> list[str]:
+    out = StringIO()
+    Console(file=out, width=width, color_system=None, force_terminal=False, legacy_windows=False).print(drawn)
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
 def text(examined: Examined, *, width: int = 80) -> str:
     """The same without colours, for files and pipes."""
-    out = StringIO()
-    Console(file=out, width=width, color_system=None, force_terminal=False, legacy_windows=False).print(
-        render(examined)
-    )
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    return "\n".join(_lines(render(examined, width=width), width)) + "\n"
 
 
 def plain(examined: Examined) -> dict[str, Any]:
@@ -81,12 +88,17 @@ def _table(findings: list[Finding], source: str) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in findings:
-        first = ", ".join(row.removeprefix(f"{source}/") for row in finding.rows[:2])
+        first = ", ".join(_short(row, source) for row in finding.rows[:2])
         where = f"  {first}{', ...' if len(finding.rows) > 2 else ''}" if first else ""
         line = Text(finding.what)
         line.append(where, style="dim")
         table.add_row(Text(finding.severity, style=STYLES[finding.severity]), line)
     return table
+
+
+def _short(row: str, source: str) -> str:
+    """An origin without the folder that the heading names."""
+    return row.removeprefix(f"{source}/") if row.startswith(f"{source}/") else row.rpartition("/")[2]
 
 
 def _closing(examined: Examined, hidden: int) -> list[str]:

@@ -49,7 +49,7 @@ def render(examined: Examined) -> str:
 
 def _section(finding: Finding) -> str:
     figure = f"<figure>{plots.svg(finding.detail['plot'])}</figure>" if "plot" in finding.detail else ""
-    tables = "".join(_detail(name, value) for name, value in finding.detail.items() if name != "plot")
+    tables = _scalars(finding.detail) + "".join(_detail(name, value) for name, value in finding.detail.items())
     tag = f'<span class="tag {finding.severity}">{finding.severity}</span>'
     return (
         f"<section><h3>{tag}{_text(plainly.title(finding))}</h3>"
@@ -66,8 +66,17 @@ def _origins(rows: Sequence[str]) -> str:
     return f"<details><summary>{len(rows):,} rows</summary><p class='origins'>{shown}{more}</p></details>"
 
 
+def _scalars(detail: Mapping[str, Any]) -> str:
+    """Single numbers and words, in one line."""
+    plain = {name: value for name, value in detail.items() if isinstance(value, int | float | str) and str(value)}
+    told = ", ".join(f"{name.replace('_', ' ')} {_number(value)}" for name, value in plain.items())
+    return f"<p class='dim'>{_text(told)}</p>" if told else ""
+
+
 def _detail(name: str, value: Any) -> str:
-    """Tables for lists of mappings; lists of lists one table each; short numbers in one line."""
+    """Tables for lists of mappings and for mappings; lists of lists with a gap between them."""
+    if name == "plot":
+        return ""
     title = _text(name.replace("_", " "))
     if isinstance(value, list) and value and isinstance(value[0], Mapping):
         if "rows" in value[0] and isinstance(value[0]["rows"], list) and value[0]["rows"] and "size" in value[0]:
@@ -80,8 +89,6 @@ def _detail(name: str, value: Any) -> str:
     if isinstance(value, Mapping) and value:
         rows = [{"": key, **_cells(item)} for key, item in value.items()]
         return f"<details><summary>{title}</summary>{_table(rows)}</details>"
-    if isinstance(value, int | float | str) and not isinstance(value, bool) and str(value):
-        return f"<p class='dim'>{title}: {_text(_number(value))}</p>"
     return ""
 
 
