@@ -1,10 +1,15 @@
 """Checksums against published examples; what looks alike is left alone; masking leaves nothing behind."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finesmith.checks import _names
 from finesmith.data import private
+from finesmith.errors import FinesmithError
 
 KEY = "sk-proj-" + "Ab3dEf6hIj9kLm2nOp5q"
 REAL = {
@@ -26,7 +31,9 @@ REAL = {
 ALIKE = [
     "4111 1111 1111 1112", "GB82 WEST 1234 5698 7654 33", "DE8937040044053201300", "ada at mail", "a@b", "000-09-9999",
     "666-09-9999", "943 476 5918", "12345678A", "RSSMRA85T10A562T", "2 55 08 14 168 025 39", "0.0.0.0", "300.1.1.1",
-    "1.2.3",    "2026-11-21 10:15", "EUR 12,500.00", "version 10.4.2", "password: hunter2", "invoice 20240017", "1234567890123456",
+    "1.2.3", "2026-11-21 10:15", "EUR 12,500.00", "version 10.4.2", "password: hunter2",
+    "invoice 20240017",
+    "1234567890123456",
 ]  # fmt: skip
 
 
@@ -54,3 +61,54 @@ def test_an_excerpt_is_one_short_masked_line():
 def test_masking_twice_changes_nothing_more(text):
     once = private.masked(text)
     assert private.masked(once) == once or private.find(once)
+
+
+class Provider:
+    """Stands for presidio's: remembers which model it was asked for."""
+
+    asked: dict = {}  # noqa: RUF012
+
+    def __init__(self, nlp_configuration):
+        Provider.asked = nlp_configuration
+
+    def create_engine(self):
+        return "engine"
+
+
+class Analyzer:
+    """Stands for presidio's: every capitalised word is a person."""
+
+    def __init__(self, nlp_engine, supported_languages):
+        assert (nlp_engine, supported_languages) == ("engine", ["en"])
+
+    def analyze(self, text, language, entities):
+        return [SimpleNamespace(entity_type="PERSON") for word in text.split() if word.istitle()]
+
+
+@pytest.fixture
+def presidio(monkeypatch):
+    """`presidio(installed)`: presidio and spaCy as modules with these spaCy models."""
+
+    def put(*installed):
+        modules = {
+            "presidio_analyzer": SimpleNamespace(AnalyzerEngine=Analyzer),
+            "presidio_analyzer.nlp_engine": SimpleNamespace(NlpEngineProvider=Provider),
+            "spacy": SimpleNamespace(util=SimpleNamespace(is_package=installed.__contains__)),
+            "spacy.util": SimpleNamespace(is_package=installed.__contains__),
+        }
+        for name, module in modules.items():
+            monkeypatch.setitem(sys.modules, name, module)
+
+    return put
+
+
+def test_names_come_from_the_largest_model_that_is_installed(presidio):
+    presidio("en_core_web_sm", "en_core_web_md")
+    assert _names.recogniser()("my friend Ada met Grace") == ["name of a person"] * 2
+    assert Provider.asked["models"] == [{"lang_code": "en", "model_name": "en_core_web_md"}]
+
+
+def test_without_a_model_nothing_is_downloaded(presidio):
+    presidio()
+    with pytest.raises(FinesmithError, match="needs a spaCy model"):
+        _names.recogniser()
