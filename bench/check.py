@@ -193,10 +193,13 @@ def show_large(source: Path, place: Path, rows: int) -> None:
         str(place / "p.html"),
     ]
     done = subprocess.run(command, capture_output=True, text=True)
-    seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    seconds, used = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     found = json.loads(done.stdout)
     slow = sorted(found["seconds"].items(), key=lambda item: -item[1])[:6]
-    print(f"{rows:,} rows: {seconds:.0f} s, peak memory {peak / 2**30:.2f} GiB, {len(found['findings'])} findings.")
+    print(
+        f"{rows:,} rows: {seconds:.0f} s ({used.ru_utime + used.ru_stime:.0f} s of processor time), peak memory "
+        f"{used.ru_maxrss / 2**20:.2f} GiB, {len(found['findings'])} findings."
+    )
     print("Slowest checks: " + ", ".join(f"{name} {value:.1f} s" for name, value in slow) + ".")
 
 

@@ -30,7 +30,7 @@ class TestSize:
 
     __test__ = False  # no test class for pytest, whatever its name
     title: str = "test size"
-    tasks: tuple[str, ...] = ("classification", "generation", "text")
+    tasks: tuple[str, ...] = ("classification", "generation")
     cost: Literal["fast"] = "fast"
 
     def __call__(self, data: Checked, progress: Progress) -> Iterator[Finding]:
@@ -40,10 +40,11 @@ class TestSize:
             return
         gain = detectable(rows)
         points = f"{100 * gain:.1f}" if gain < 0.0995 else f"{100 * gain:.0f}"
+        score = " of a right-or-wrong score" if data.task == "generation" else ""
         yield Finding(
             "test_size",
             "warning" if gain > 0.05 else "note",
-            f"With your {plural(rows, 'test row')} a gain under {points} points cannot be shown "
+            f"With your {plural(rows, 'test row')} a gain under {points} points{score} cannot be shown "
             f"({percent(POWER)} power, where {percent(USUAL)} of the rows tell two systems apart).",
             rows,
             (),

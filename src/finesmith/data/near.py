@@ -22,6 +22,8 @@ MOST_GRAMS = 4096
 BUCKET = 64
 """In a larger bucket of candidates each text meets only so many of the next ones; chains still join its clusters."""
 CHUNK = 1 << 20
+MOST_PAIRS = 1 << 23
+"""Candidates that are gathered, 64 MB, before repeated ones are taken out."""
 Progress = Callable[[int], None]
 Grams = tuple[np.ndarray, np.ndarray]
 """Sorted distinct gram hashes (uint32) of all texts, one text behind another, and where each text starts: [N + 1]."""
@@ -151,7 +153,7 @@ def _signatures(grams: Grams, count: int, seed: int, progress: Progress) -> np.n
 def _candidates(signatures: np.ndarray, bands: tuple[int, int]) -> np.ndarray:
     """Pairs that agree in all hashes of some band, each once: [C, 2]."""
     total = len(signatures)
-    found = np.zeros(0, np.int64)
+    found = [np.zeros(0, np.int64)]
     for band in range(bands[0]):
         key = np.zeros(total, np.uint64)
         for column in range(band * bands[1], (band + 1) * bands[1]):
@@ -160,12 +162,13 @@ def _candidates(signatures: np.ndarray, bands: tuple[int, int]) -> np.ndarray:
         cuts = np.flatnonzero(np.diff(key[order])) + 1
         sizes = np.diff(np.concatenate([[0], cuts, [total]]))
         left = np.repeat(np.cumsum(sizes), sizes) - np.arange(total) - 1  # members of the bucket behind each place
-        pairs = [
-            order[(at := np.flatnonzero(left >= gap))] * total + order[at + gap]
-            for gap in range(1, min(int(sizes.max(initial=0)), BUCKET + 1))
-        ]
-        found = np.unique(np.concatenate([found, *pairs]))
-    return np.stack([found // total, found % total], axis=1) if total else np.zeros((0, 2), np.int64)
+        for gap in range(1, min(int(sizes.max(initial=0)), BUCKET + 1)):
+            at = np.flatnonzero(left >= gap)
+            found.append(order[at] * total + order[at + gap])
+        if sum(map(len, found)) > MOST_PAIRS:
+            found = [np.unique(np.concatenate(found))]
+    pairs = np.unique(np.concatenate(found))
+    return np.stack([pairs // total, pairs % total], axis=1) if total else np.zeros((0, 2), np.int64)
 
 
 def _agreement(signatures: np.ndarray, places: np.ndarray) -> np.ndarray:
