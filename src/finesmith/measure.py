@@ -31,9 +31,12 @@ SAMPLES = 5
 
 
 def measure(
-    ready: Ready, folder: RunFolder, trained: Trained, watcher: Watcher
+    ready: Ready, folder: RunFolder, trained: Trained, watcher: Watcher, *, leaked: Sequence[str] = ()
 ) -> tuple[Evidence, dict[str, list[Prediction]]]:
-    """Opens the test rows: the delivered model, reloaded from disk, against the base and the cheap baselines."""
+    """Opens the test rows: the delivered model, reloaded from disk, against the base and the cheap baselines.
+
+    `leaked` are ids of test rows that training has seen too; the details have all scores without them.
+    """
     trainable, total = models.parameter_counts(ready.model)
     test, missing = ready.splits.test, {}
     predictions: dict[str, list[Prediction]] = {}
@@ -52,11 +55,13 @@ def measure(
             inputs = [(example.id, as_text(example.input)) for example in test]
             predictions[name] = registry.resolve("baselines", name)(ready.splits.train, inputs, seed=ready.recipe.seed)
     saved = sum(path.stat().st_size for path in folder.file("model").iterdir() if path.suffix == ".safetensors")
+    metrics = {name: registry.resolve("metrics", name) for name in ready.task.metrics}
+    targets = {example.id: example.target for example in test}
     evidence = evidences.compare(
         task=ready.recipe.task,
         primary=ready.task.primary,
-        metrics={name: registry.resolve("metrics", name) for name in ready.task.metrics},
-        targets={example.id: example.target for example in test},
+        metrics=metrics,
+        targets=targets,
         predictions=predictions,
         opponents=[name for name in predictions if name != "tuned"],
         not_measured=missing,
@@ -68,7 +73,10 @@ def measure(
             "total_parameters": total,
             "saved_bytes": saved,
         },
-        details=_details(ready.task, test, predictions["tuned"]),
+        details={
+            **_details(ready.task, test, predictions["tuned"]),
+            **evidences.without(leaked, metrics[ready.task.primary], targets, predictions, seed=ready.recipe.seed),
+        },
         ways={"frozen": "train it with --method head" if ready.recipe.method != "head" else ""},
         seed=ready.recipe.seed,
     )

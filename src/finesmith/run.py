@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finesmith import examine
 from finesmith import recipe as recipes
 from finesmith.data import read, shapes, split
 from finesmith.data.settings import DataSettings
@@ -18,15 +19,13 @@ from finesmith.errors import DataError, FinesmithError, RecipeError
 from finesmith.evidence import plain
 from finesmith.recipe import Recipe
 from finesmith.runfolder import RunFolder, free_name
-from finesmith.types import Evidence, Example, Message, Prediction, Splits, Target
+from finesmith.types import Evidence, Example, Finding, Message, Prediction, Splits, Target
 from finesmith.watch import Interrupted, Watcher
 
 if TYPE_CHECKING:
     from finesmith.stages import Ready
 
 DEFAULT = {part: DataSettings.model_fields[part].default for part in ("validation", "test")}
-SHAPES = {"classification": "labels", "text": "text"}
-"""Shapes that a task asks for; generation takes whichever of its shapes the data has."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,18 @@ class Prepared:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Checkup:
+    """What the fast checks said before training: their findings, and the ids of test rows that are in training too."""
+
+    findings: tuple[Finding, ...]
+    leaked: tuple[str, ...]
+
+    def notes(self) -> list[str]:
+        """The findings that are more than a note, in a sentence each."""
+        return [finding.what for finding in self.findings if finding.severity != "note"]
+
+
 def prepare(recipe: Recipe) -> Prepared:
     """Reads and splits the data and settles the task. No torch.
 
@@ -83,7 +94,7 @@ def prepare(recipe: Recipe) -> Prepared:
         columns=settings.columns or None,
         max_bad_rows=settings.max_bad_rows,
         format=None if settings.format == "auto" else settings.format,
-        shape=SHAPES.get(recipe.task),
+        shape=shapes.task_shape(recipe.task),
     )
     fitting = recipe.task if "." in recipe.task else shapes.shape_task(dataset.shape)
     if recipe.task not in ("auto", fitting):
@@ -113,10 +124,22 @@ def tune(recipe: Recipe, *, watcher: Watcher | None = None) -> Run:
     """
     watcher = watcher or Watcher()
     prepared = prepare(recipe)
+    checked = _check(prepared, watcher)
     folder = RunFolder.create(prepared.recipe.out)
     if recipe.out == "auto" and folder.path != (usual := _usual_out(recipe)):
         watcher.note(f"'{usual}' exists already: this run goes to '{folder.path}' (--out names another folder)")
-    return _held(folder, lambda: _tune(prepared, folder, watcher, resume=False))
+    return _held(folder, lambda: _tune(prepared, checked, folder, watcher, resume=False))
+
+
+def _check(prepared: Prepared, watcher: Watcher) -> Checkup:
+    """The fast checks; blocking findings stop here, others become notes."""
+    policy = prepared.recipe.data.checks
+    if policy == "off":
+        return Checkup((), ())
+    findings, leaked = examine.before_training(prepared.recipe, prepared.splits, prepared.recipe.task, watcher)
+    if policy == "stop":
+        examine.refuse(findings, prepared.recipe.data.path)
+    return Checkup(findings, tuple(leaked))
 
 
 def resume(path: str | Path, *, watcher: Watcher | None = None) -> Run:
@@ -137,7 +160,8 @@ def resume(path: str | Path, *, watcher: Watcher | None = None) -> Run:
                 f"The data at {recipe.data.path} has changed since the run began.",
                 hint="Restore it, or start a new run with --out.",
             )
-        return _tune(prepared, folder, watcher or Watcher(), resume=True)
+        checked = _check(prepared, watcher or Watcher())
+        return _tune(prepared, checked, folder, watcher or Watcher(), resume=True)
 
     return _held(folder, go_on)
 
@@ -154,10 +178,10 @@ def _held(folder: RunFolder, work: Callable[[], Run]) -> Run:
         folder.release()
 
 
-def _tune(prepared: Prepared, folder: RunFolder, watcher: Watcher, *, resume: bool) -> Run:
+def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watcher, *, resume: bool) -> Run:
     from finesmith import measure, stages  # torch from here on
 
-    for note in prepared.notes:
+    for note in (*prepared.notes, *checked.notes()):
         watcher.note(note)
     began = time.time()
     try:
@@ -170,7 +194,7 @@ def _tune(prepared: Prepared, folder: RunFolder, watcher: Watcher, *, resume: bo
             for name in ("recipe.yaml", "splits.json", "rejected.jsonl", "steps.jsonl", "manifest.json"):
                 folder.remove(name)  # it failed before step 1: leave nothing half-written
         raise
-    evidence, predictions = measure.measure(ready, folder, trained, watcher)
+    evidence, predictions = measure.measure(ready, folder, trained, watcher, leaked=checked.leaked)
     for name, rows in predictions.items():
         folder.write_lines(f"predictions/{name}.jsonl", _prediction_rows(rows, ready.splits.test))
     facts = {
@@ -183,7 +207,7 @@ def _tune(prepared: Prepared, folder: RunFolder, watcher: Watcher, *, resume: bo
             "over_length": len(ready.long),
         },
         "seconds": {**trained.seconds, "all": time.time() - began},
-        "notes": [*prepared.notes, *ready.notes],
+        "notes": [*prepared.notes, *checked.notes(), *ready.notes],
     }
     folder.write_json("manifest.json", facts)
     folder.write_text("README.md", measure.card(ready, evidence, facts))

@@ -23,6 +23,8 @@ class DataSettings(Settings):
     """How many unusable rows are acceptable; each is then written to rejected.jsonl."""
     over_length: Literal["error", "drop", "truncate"] = "error"
     """What happens to a row longer than `train.max_length`: stop, leave it out, or cut it. Counted either way."""
+    checks: Literal["stop", "warn", "off"] = "stop"
+    """What `tune` does about blocking findings of the fast checks: stop, say so and go on, or not look at all."""
     validation: Annotated[float, Field(gt=0, lt=1)] | None = 0.1
     """Share of rows that choose the best step; null where the data comes with its own."""
     test: Annotated[float, Field(gt=0, lt=1)] | None = 0.2

@@ -75,6 +75,11 @@ def shape_task(shape: str) -> str:
     return SHAPES[shape].task
 
 
+def task_shape(task: str) -> str | None:
+    """The shape that a task asks for; generation takes whichever of its shapes the data has."""
+    return {"classification": "labels", "text": "text"}.get(task)
+
+
 def label_variants(labels: Iterable[str]) -> list[tuple[str, ...]]:
     """Labels that differ only in case or in spaces around them, as sorted groups. Labels are never altered."""
     groups: dict[str, set[str]] = {}

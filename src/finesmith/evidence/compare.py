@@ -82,6 +82,27 @@ def compare(
     )
 
 
+def without(
+    leaked: Sequence[str],
+    metric: Metric,
+    targets: Mapping[str, Target],
+    predictions: Mapping[str, Sequence[Prediction]],
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """`without_leaks`: how many test rows training has seen too, and every system's score on the others; or nothing."""
+    gone = set(leaked) & targets.keys()
+    kept = {name: target for name, target in targets.items() if name not in gone}
+    if not gone or not kept:
+        return {}
+    rows = {
+        system: _measure(metric, kept, [answer for answer in answers if answer.id in kept])
+        for system, answers in predictions.items()
+    }
+    scores = {system: _estimate(metric, of.statistics, seed) for system, of in rows.items() if of.ids}
+    return {"without_leaks": {"leaked": len(gone), "rows": len(kept), "systems": scores}}
+
+
 @dataclass(frozen=True)
 class _Rows:
     """The rows that a system answered, in the order of the targets, and their statistics [N, S]."""

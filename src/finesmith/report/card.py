@@ -84,7 +84,8 @@ def _results(evidence: Evidence) -> str:
         "paired difference of shares, a bootstrap over rows for other metrics. They cover the choice of test rows, "
         "not of the training seed."
     )
-    return "\n\n".join(["## Results", *tables, note])
+    leaks = words.without_leaks(evidence)
+    return "\n\n".join(["## Results", *tables, *([leaks] if leaks else []), note])
 
 
 def _primary(evidence: Evidence) -> str:

@@ -41,6 +41,8 @@ def render(evidence: Evidence) -> RenderableType:
     notes: list[RenderableType] = []
     if evidence.costs:
         notes.append(Text("Training cost: " + ", ".join(words.costs(evidence.costs)) + "."))
+    if leaks := words.without_leaks(evidence):
+        notes.append(Text(leaks, style="yellow", overflow="fold"))
     notes += [
         Text(f"Not measured: {what}: {why}", style="yellow", overflow="fold")
         for what, why in evidence.not_measured.items()
