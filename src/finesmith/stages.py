@@ -60,6 +60,8 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     """From the split rows to a model with exactly the named weights open, and the proof that the tokens are right."""
     _check_trackers(recipe)
     task, method = _plugins(recipe)
+    if recipe.train.packing and task.kind == "sequence-classification":
+        raise RecipeError("train.packing has no effect: a classifier reads one text in each row.")
     task = task.fit(splits.train)
     config = models.load_config(recipe.model)
     loaded = models.load(recipe.model, task.kind, **task.load_arguments(), seed=recipe.seed)
@@ -207,7 +209,13 @@ def _encode(
     limit, policy = int(recipe.train.max_length), recipe.data.over_length
     with watcher.progress("encoding", len(splits.train)) as progress:
         data, over = encode.training_set(
-            task, loaded.tokenizer, splits.train, limit=limit, policy=policy, progress=progress
+            task,
+            loaded.tokenizer,
+            splits.train,
+            limit=limit,
+            policy=policy,
+            progress=progress,
+            packing=recipe.train.packing,
         )
     validation, long = encode.held_out(task, loaded.tokenizer, splits.validation, limit=limit, policy=policy)
     test, longer = encode.held_out(task, loaded.tokenizer, splits.test, limit=limit, policy=policy)

@@ -25,12 +25,26 @@ def token_losses(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Te
     """
     import torch.nn.functional as F
 
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits  # [B, T, V]
+    seen = {"attention_mask": batch["attention_mask"]}
+    if "segments" in batch:
+        seen = {"attention_mask": own_segment(batch["segments"]), "position_ids": batch["position_ids"]}
+    logits = model(input_ids=batch["input_ids"], **seen).logits  # [B, T, V]
     weights = batch["weights"][:, 1:]
     chosen = weights > 0
     targets = batch["input_ids"][:, 1:][chosen]
     nats = F.cross_entropy(logits[:, :-1][chosen].float(), targets, reduction="none")
     return nats, weights[chosen]
+
+
+def own_segment(segments: torch.Tensor) -> torch.Tensor:
+    """What is added to attention scores, [B, 1, T, T]: 0 in a token's own segment up to itself, else very low."""
+    import torch
+
+    kind, length = segments.device.type, segments.shape[1]
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+    before = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
+    allowed = (segments[:, None, :, None] == segments[:, None, None, :]) & before
+    return torch.where(allowed, 0.0, torch.finfo(dtype).min).to(dtype)
 
 
 def weighted_loss(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
