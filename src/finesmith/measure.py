@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finesmith import predictor, registry
+from finesmith import __version__, predictor, registry
 from finesmith import recipe as recipes
 from finesmith.baselines.base import as_text
 from finesmith.evidence import compare as evidences
@@ -78,7 +78,7 @@ def manifest(ready: Ready, trained: Trained) -> dict[str, Any]:
     """What a reader needs to make the run again: versions, machine, seed, model, counts."""
     packages = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "scikit-learn")
     return {
-        "finesmith": importlib.metadata.version("finesmith"),
+        "finesmith": __version__,  # not asked of the installer: a checkout on the path is no package
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: importlib.metadata.version(name) for name in packages},
