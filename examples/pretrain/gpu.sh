@@ -19,7 +19,7 @@ mkdir -p "$work" "$out"
 
 if [ ! -e "$ready/manifest.json" ]; then
     mkdir -p "$ready.part"
-    xz -dc -T0 "$archive" | tar xf - -C "$ready.part"
+    python3 -m tarfile -e "$archive" "$ready.part"
     mv "$ready.part" "$ready"
 fi
 
