@@ -30,6 +30,7 @@ MAY_OPEN = {
     "registry.py": "reads the first line of a plug-in's source, so that nothing is imported",
     "train/batches.py": "memory maps of the training tokens",
     "train/state.py": "the state between two steps",
+    "models/embedded.py": "reads what the embedded model is, without loading it",
     "models/device.py": "asks the kernel for peak memory (/proc/self)",
 }
 """Modules outside data/ that open files, and why; nothing else does."""

@@ -12,12 +12,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finesmith.version import VERSION
+
 if TYPE_CHECKING:
     from finesmith.recipe import Recipe
     from finesmith.run import Run
     from finesmith.types import Examined
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["Recipe", "Run", "__version__", "check", "load", "tune"]
 
 

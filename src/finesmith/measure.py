@@ -23,6 +23,7 @@ from finesmith.tasks import _head_first, _zero_shot
 from finesmith.tasks.base import Task, predict
 from finesmith.tasks.classification import Classification
 from finesmith.types import Evidence, Example, Message, Prediction
+from finesmith.version import VERSION
 from finesmith.watch import Watcher
 
 ZERO_SHOT_SEQUENCES = 20_000
@@ -87,7 +88,7 @@ def manifest(ready: Ready, trained: Trained) -> dict[str, Any]:
     """What a reader needs to make the run again: versions, machine, seed, model, counts."""
     packages = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "scikit-learn")
     return {
-        "finesmith": importlib.metadata.version("finesmith"),
+        "finesmith": VERSION,  # not asked of the installer: a checkout on the path is no package
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: importlib.metadata.version(name) for name in packages},

@@ -14,9 +14,7 @@ from accelerate.tracking import get_available_trackers
 
 from finesmith import predictor, registry
 from finesmith.errors import DataError, MissingExtraError, RecipeError
-from finesmith.methods import _fused
-from finesmith.methods.base import Method, layer_list
-from finesmith.models import allocator, fast
+from finesmith.methods.base import Method
 from finesmith.models import device as devices
 from finesmith.models import load as models
 from finesmith.models.load import Loaded
@@ -25,7 +23,7 @@ from finesmith.runfolder import RunFolder
 from finesmith.tasks import _head_first
 from finesmith.tasks.base import Encoded, Task
 from finesmith.tasks.classification import Classification
-from finesmith.train import encode
+from finesmith.train import encode, ways
 from finesmith.train import fit as fitting
 from finesmith.train.batches import EncodedSet
 from finesmith.train.encode import Long
@@ -63,6 +61,8 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     """From the split rows to a model with exactly the named weights open, and the proof that the tokens are right."""
     _check_trackers(recipe)
     task, method = _plugins(recipe)
+    if recipe.train.packing and task.kind == "sequence-classification":
+        raise RecipeError("train.packing has no effect: a classifier reads one text in each row.")
     task = task.fit(splits.train)
     config = models.load_config(recipe.model)
     loaded = models.load(recipe.model, task.kind, **task.load_arguments(), seed=recipe.seed)
@@ -82,17 +82,12 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
             held_out = pieces(task, loaded, splits.validation, max_length)
             fitted = _head_first.fit_head(task, loaded, encoded, held_out, progress=progress)
         notes += _say(watcher, fitted)
-    recipe, fast_notes = _make_fast(recipe, task, loaded)
-    notes += _say(watcher, *fast_notes)
-    able = fast.of(loaded.model)
+    blocked, chosen = ways.prepare(recipe.speed, task.kind, loaded)
+    recipe, notes = recipe.replace(speed={"block_attention": blocked}), notes + _say(watcher, *chosen)
     head = task.head(loaded.model)
     fresh = tuple(name for name in ("pooler",) if any("pooler" in note for note in loaded.notes))
     model = _precision(method.apply(loaded.model, head=(*head, *fresh), seed=recipe.seed), loaded, method)
-    fast.remember(model, able)
-    if recipe.speed.adapter != "peft":
-        _fused.fuse(model, recipe.speed.adapter)
-    if recipe.speed.compile:
-        fast.compile_blocks(model, layer_list(model))
+    ways.take(recipe.speed, model, loaded)
     trainable, total = models.parameter_counts(model)
     notes += _say(watcher, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")
     return Ready(recipe, task, method, loaded, model, splits, encoded, long, notes)
@@ -136,8 +131,7 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
             steps = _record(event, total, folder, watcher)
     if recipe.track:
         accelerator.end_training()
-    fast.release(ready.model)
-    _fused.unfuse(ready.model)
+    ways.leave(ready.model)
     return Trained(steps, devices.peak_memory(ready.loaded.device), {"training": time.time() - began})
 
 
@@ -217,28 +211,6 @@ def _resolve(recipe: Recipe, task: Task, method: Method, loaded: Loaded, config:
     return recipe.replace(train=values, model={"dtype": narrow})
 
 
-def _make_fast(recipe: Recipe, task: Task, loaded: Loaded) -> tuple[Recipe, tuple[str, ...]]:
-    """Prepares what the speed settings ask for, each way proved on the model; the settled recipe, and notes."""
-    speed, model, notes = recipe.speed, loaded.model, []
-    if speed.keep_memory and loaded.device.type == "cpu":
-        allocator.keep_blocks()
-    if task.kind != "causal-lm":
-        return recipe.replace(speed={"block_attention": 0}), ()
-    output = fast.cut(model) if speed.chunked_loss else None
-    packed = speed.packing and fast.can_pack(model)
-    blocked = speed.block_attention
-    if blocked == "auto":
-        blocked = fast.race(model, loaded.dtype, loaded.device) if packed else 0
-    fast.remember(model, fast.Fast(output, packed, blocked))
-    if speed.chunked_loss and output is None:
-        notes.append("this model's output layer cannot be run apart: all logits are computed")
-    if speed.packing and not packed:
-        notes.append("this model cannot take several sequences in one row: they are padded")
-    if blocked:
-        notes.append(f"attention in blocks up to {blocked} tokens")
-    return recipe.replace(speed={"block_attention": blocked}), tuple(notes)
-
-
 def _with_length(task: Task, max_length: int) -> Task:
     """Tasks that cut or window their input remember the length, for inference."""
     state = task.state()
@@ -252,7 +224,13 @@ def _encode(
     limit, policy = int(recipe.train.max_length), recipe.data.over_length
     with watcher.progress("encoding", len(splits.train)) as progress:
         data, train_rows, long = encode.training_set(
-            task, loaded.tokenizer, splits.train, limit=limit, policy=policy, progress=progress
+            task,
+            loaded.tokenizer,
+            splits.train,
+            limit=limit,
+            policy=policy,
+            progress=progress,
+            packing=recipe.train.packing,
         )
     validation, more = encode.held_out(task, loaded.tokenizer, splits.validation, limit=limit, policy=policy)
     test, most = encode.held_out(task, loaded.tokenizer, splits.test, limit=limit, policy=policy)

@@ -116,6 +116,7 @@ CASES: dict[str, Case] = {
     "train.batch_size": case(4, 8, differs="tokens losses", same="split"),
     "train.micro_batch_tokens": case(64, 4096, differs="passes", same="losses tokens"),
     "train.max_length": case(16, 64, differs="tokens losses", same="split", under=TEXTS),
+    "train.packing": case(False, True, differs="tokens losses", same="split"),
     "train.schedule": case("linear", "cosine", "constant", differs="rates losses", same="first_loss"),
     "train.warmup": case(0.0, 0.5, differs="rates losses", same="first_loss"),
     "train.weight_decay": case(0.0, 10.0, differs="losses", same="rates first_loss"),

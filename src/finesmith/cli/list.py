@@ -40,11 +40,9 @@ class List:
 def lines(kind: str) -> Iterator[tuple[str, str]]:
     """Name and one line of everything of a kind."""
     if kind == "models":
-        from finesmith.models.settings import EMBEDDED
+        from finesmith.models import embedded
 
-        yield "embedded", f"the small English decoder that ships with Finesmith (Llama architecture), in {EMBEDDED}"
-        yield "FOLDER", "a local folder with config.json, model.safetensors and tokenizer.json"
-        yield "owner/name", "any encoder or decoder on the hub that transformers knows, e.g. Qwen/Qwen3-0.6B"
+        yield from embedded.lines()
         return
     for name in registry.available(kind):
         yield name, registry.summary(kind, name)

@@ -35,6 +35,17 @@ def token_losses(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Te
     return _cross_entropy.nats(hidden, output.layer.weight, output.layer.bias, output.scale, targets), weights
 
 
+def own_segment(segments: torch.Tensor) -> torch.Tensor:
+    """What is added to attention scores, [B, 1, T, T]: 0 in a token's own segment up to itself, else very low."""
+    import torch
+
+    kind, length = segments.device.type, segments.shape[1]
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+    before = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
+    allowed = (segments[:, None, :, None] == segments[:, None, None, :]) & before
+    return torch.where(allowed, 0.0, torch.finfo(dtype).min).to(dtype)
+
+
 def weighted_loss(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Sum of weight x nats, and the sum of the weights."""
     from finesmith.models import fast
@@ -65,8 +76,11 @@ def _supervised(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 def _forward(module: nn.Module, batch: Batch) -> Any:
     from finesmith.models import attention
 
+    inputs = {name: value for name, value in batch.items() if name not in ("weights", "segments")}
+    if "segments" in batch:
+        inputs["attention_mask"] = own_segment(batch["segments"])
     with attention.packed() if "documents" in batch else nullcontext():
-        return module(**{name: value for name, value in batch.items() if name != "weights"})
+        return module(**inputs)
 
 
 def measure(

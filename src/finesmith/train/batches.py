@@ -31,6 +31,7 @@ class EncodedSet(Sequence[Encoded]):
         self.supervised: list[float] = []
         self.rows: list[int] = []
         self._targets: list[np.ndarray | None] = []
+        self._segments: list[np.ndarray | None] = []
         paths = [Path(self._folder.name) / name for name in ("tokens", "weights")]
         has_weights = False
         with paths[0].open("wb") as tokens, paths[1].open("wb") as weights:
@@ -43,6 +44,7 @@ class EncodedSet(Sequence[Encoded]):
                 self.supervised.append(item.supervised)
                 self.rows.append(item.row)
                 self._targets.append(item.target)
+                self._segments.append(item.segments)
         in_memory = sum(self.lengths) <= in_memory_tokens
         self._tokens = _array(paths[0], np.int32, in_memory)
         self._weights = _array(paths[1], np.float32, in_memory) if has_weights else None
@@ -61,7 +63,8 @@ class EncodedSet(Sequence[Encoded]):
         index = range(len(self))[index]  # counts from the end where negative, IndexError where there is none
         place = slice(self._starts[index], self._starts[index] + self.lengths[index])
         weights = None if self._weights is None else np.asarray(self._weights[place])
-        return Encoded(self.rows[index], np.asarray(self._tokens[place]), weights, self._targets[index])
+        tokens = np.asarray(self._tokens[place])
+        return Encoded(self.rows[index], tokens, weights, self._targets[index], self._segments[index])
 
 
 def _array(path: Path, dtype: type, in_memory: bool) -> np.ndarray:

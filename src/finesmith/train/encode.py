@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from finesmith.data.store import Examples
 from finesmith.errors import DataError, counted
 from finesmith.tasks.base import Encoded, Task
 from finesmith.train.batches import EncodedSet
+from finesmith.train.packing import pack
 from finesmith.types import Example
 
 Policy = Literal["error", "drop", "truncate"]
 SHOWN = 5
+TOGETHER = 512
+"""Rows that are encoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,19 @@ class Long:
 
 
 def training_set(
-    task: Task, tokenizer: Any, rows: Sequence[Example], *, limit: int, policy: Policy, progress: Callable[[int], None]
+    task: Task,
+    tokenizer: Any,
+    rows: Sequence[Example],
+    *,
+    limit: int,
+    policy: Policy,
+    progress: Callable[[int], None],
+    packing: bool = False,
 ) -> tuple[EncodedSet, Sequence[Example], Long]:
     """All training sequences, the rows that they come from, and those that are longer than `limit` tokens.
 
     Such a row is left out, or cut at its end where the policy is `truncate` and something to learn is left of it.
+    With `packing`, short ones share rows of the batch.
 
     Raises:
         DataError: no row is left.
@@ -61,22 +72,36 @@ def training_set(
     cut: list[str] = []
 
     def sequences() -> Iterator[Encoded]:
-        for place, example in enumerate(rows):
-            found = task.encode(example, len(kept), tokenizer, limit + task.spare)
+        for place, example, found in _encoded(task, tokenizer, rows, limit + task.spare):
             progress(1)
             if too_long(found, limit):
-                short = task.encode(example, len(kept), tokenizer, limit) if policy == "truncate" else []
+                short = task.encode(example, place, tokenizer, limit) if policy == "truncate" else []
                 found = short if any(piece.supervised for piece in short) else []
                 (cut if found else left_out).append(str(example.origin))
                 if not found:
                     continue
+            row = len(kept)
             kept.append(place)
-            yield from (piece for piece in found if piece.supervised)
+            yield from (replace(piece, row=row) for piece in found if piece.supervised)
 
-    encoded = EncodedSet(sequences())
+    encoded = EncodedSet(pack(sequences(), limit) if packing else sequences())
     if not len(encoded) and policy != "error":
         raise DataError(f"No training row is left: all are longer than {limit} tokens.")
     return encoded, _taken(rows, kept), Long(limit, tuple(left_out), tuple(cut))
+
+
+def _encoded(
+    task: Task, tokenizer: Any, rows: Sequence[Example], limit: int
+) -> Iterator[tuple[int, Example, list[Encoded]]]:
+    """Place, row and sequences of every row; many at a time where the task can, which uses all cores."""
+    many = getattr(task, "encode_many", None)
+    for start in range(0, len(rows), TOGETHER):
+        chunk = list(rows[start : start + TOGETHER])
+        if many is None:
+            found = [task.encode(example, start + place, tokenizer, limit) for place, example in enumerate(chunk)]
+        else:
+            found = many(chunk, start, tokenizer, limit)
+        yield from zip(range(start, start + len(chunk)), chunk, found, strict=True)
 
 
 def held_out(

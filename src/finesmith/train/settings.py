@@ -27,6 +27,9 @@ class TrainSettings(Settings):
     (measured fastest), 16384 on an accelerator."""
     max_length: Annotated[int, Field(gt=1)] | Auto = "auto"
     """Longest row in tokens; auto takes the model's context."""
+    packing: bool = False
+    """Put several short rows into one of `max_length` tokens, unseen by one another: less padding, and like numbers of
+    tokens in every step. `batch_size` then counts the filled rows. Not for classification."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls after warm-up: to 0 in a line or a half cosine, or not at all."""
     warmup: float = Field(default=0.06, ge=0, lt=1)
