@@ -21,6 +21,7 @@ PACKAGES = {
     "metrics": "finesmith.metrics",
     "baselines": "finesmith.baselines",
     "checks": "finesmith.checks",
+    "measurements": "finesmith.measurements",
     "commands": "finesmith.cli",
 }
 

@@ -196,7 +196,7 @@ def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watc
         raise
     evidence, predictions = measure.measure(ready, folder, trained, watcher, leaked=checked.leaked)
     for name, rows in predictions.items():
-        folder.write_lines(f"predictions/{name}.jsonl", _prediction_rows(rows, ready.splits.test))
+        folder.write_lines(f"predictions/{name}.jsonl", prediction_rows(rows, ready.splits.test))
     facts = {
         **measure.manifest(ready, trained),
         "data": {
@@ -246,7 +246,8 @@ def _write_beginning(folder: RunFolder, prepared: Prepared, ready: Ready) -> Non
         folder.write_lines("rejected.jsonl", rejected)
 
 
-def _prediction_rows(rows: Iterable[Prediction], examples: Sequence[Example]) -> list[dict[str, Any]]:
+def prediction_rows(rows: Iterable[Prediction], examples: Sequence[Example]) -> list[dict[str, Any]]:
+    """Answers as they stand in `predictions/*.jsonl`, each beside its target."""
     targets = {example.id: example.target for example in examples}
     return [
         {"id": row.id, "output": row.output, "target": _target(targets[row.id]), "scores": dict(row.scores)}

@@ -142,6 +142,25 @@ class Evidence:
         return self.gains["base"]
 
 
+Outcome = Literal["supported", "not supported", "inconclusive", "not measured"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One thing that is said of fine-tuning, judged on this model and this data.
+
+    `grade`: A for three seeds, an interval without 0 and no leaked rows; B for one seed; C for a point estimate; empty
+    where nothing was measured. `p` is the p-value that Holm's correction takes, where the rule has one.
+    """
+
+    name: str
+    outcome: Outcome
+    sentence: str
+    grade: Literal["A", "B", "C", ""] = ""
+    p: float | None = None
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+
 Severity = Literal["blocking", "warning", "note"]
 """blocking: the result would be wrong, `tune` stops. warning: it would suffer. note: worth knowing."""
 

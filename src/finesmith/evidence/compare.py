@@ -103,6 +103,18 @@ def without(
     return {"without_leaks": {"leaked": len(gone), "rows": len(kept), "systems": scores}}
 
 
+def between(
+    metric: Metric,
+    targets: Mapping[str, Target],
+    ours: Sequence[Prediction],
+    theirs: Sequence[Prediction],
+    *,
+    seed: int,
+) -> Estimate:
+    """Our value minus theirs on the rows that both answered (one at least), positive is better for us."""
+    return _gain(metric, *_paired(_measure(metric, targets, ours), _measure(metric, targets, theirs)), seed)
+
+
 @dataclass(frozen=True)
 class _Rows:
     """The rows that a system answered, in the order of the targets, and their statistics [N, S]."""

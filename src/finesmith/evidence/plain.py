@@ -27,8 +27,8 @@ def as_json(evidence: Evidence) -> dict[str, Any]:
         },
         "gains": {system: _estimate(gain) for system, gain in evidence.gains.items()},
         "not_measured": dict(evidence.not_measured),
-        "costs": _plain(evidence.costs),
-        "details": _plain(evidence.details),
+        "costs": values_of(evidence.costs),
+        "details": values_of(evidence.details),
     }
 
 
@@ -53,14 +53,14 @@ def _read(values: Mapping[str, Any]) -> Estimate:
     return Estimate(value=values["value"], low=low, high=high, n=values["n"])
 
 
-def _plain(value: Any) -> Any:
+def values_of(value: Any) -> Any:
     """Tuples and arrays become lists, dataclasses and other mappings dicts, numbers that are not finite null."""
     if isinstance(value, np.generic | np.ndarray):
-        return _plain(value.tolist())
+        return values_of(value.tolist())
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
+        return values_of(asdict(value))
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): values_of(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [values_of(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,196 @@
+"""What a measurement is: something asked about a finished run, answered with numbers on the user's own model and data.
+
+To add one: a file that ends with `PLUGIN = ...`, a frozen dataclass below `Measurement`. The governor (`comparing.py`)
+plans by `priority`, `effort` and `cost`, and names what was not measured. The measurements and their order are the
+plan of `docs/explanation/evidence.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from finesmith.evidence import compare as evidences
+from finesmith.metrics.base import Metric
+from finesmith.recipe import Recipe
+from finesmith.runfolder import RunFolder
+from finesmith.tasks.base import Task, predict
+from finesmith.types import Estimate, Evidence, Example, Prediction, Splits, Target
+from finesmith.watch import Watcher
+
+if TYPE_CHECKING:
+    from finesmith.predictor import Predictor
+
+Effort = Literal["quick", "standard", "full"]
+EFFORTS: tuple[Effort, ...] = ("quick", "standard", "full")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came out. `says` is a sentence for people; `numbers` are plain values, which claims and report read.
+
+    `systems` are further opponents of the tuned model: their answers to test rows (all, or some). `plots` are plain
+    values as `report/plots.py` draws them. `missing` names what this measurement left out, and why.
+    """
+
+    says: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    systems: Mapping[str, Sequence[Prediction]] = field(default_factory=dict)
+    plots: Sequence[Mapping[str, Any]] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+class Measurement(Protocol):
+    """`priority` 1 is dropped last, 4 first. `effort` is the least at which it is made. `needs` are measurements whose
+    results it reads (`study.found`)."""
+
+    @property
+    def title(self) -> str:
+        """What is asked, for tables and progress."""
+        ...
+
+    @property
+    def priority(self) -> int:
+        """1 to 4."""
+        ...
+
+    @property
+    def effort(self) -> Effort:
+        """quick, standard or full."""
+        ...
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of measurements that come before."""
+        ...
+
+    def skips(self, study: Study) -> str:
+        """Why it does not apply to this run; empty where it does."""
+        ...
+
+    def cost(self, study: Study) -> float:
+        """How long it will take, in seconds, from `study.train_seconds` and `study.answer_seconds`."""
+        ...
+
+    def __call__(self, study: Study, watcher: Watcher) -> Measured:
+        """Makes the measurement."""
+        ...
+
+
+@dataclass
+class Study:
+    """A finished run, opened to ask more of it.
+
+    `splits` are the rows as they were used, `predictions` the answers of the run's systems to the test rows.
+    `train_seconds` is what one training of this run takes here, `answer_seconds` what the tuned model takes for one
+    test row. `found` are the numbers of the measurements made so far. `minimum_gain` is the smallest that is of use.
+    `options` are what the user gave besides (a glossary, prompts, unlabelled rows), by name.
+    """
+
+    folder: RunFolder
+    recipe: Recipe
+    splits: Splits
+    task: Task
+    metrics: Mapping[str, Metric]
+    evidence: Evidence
+    predictions: Mapping[str, Sequence[Prediction]]
+    train_seconds: float
+    answer_seconds: float
+    effort: Effort = "quick"
+    minimum_gain: float = 0.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    found: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    _models: dict[str, Predictor] = field(default_factory=dict, repr=False)
+
+    @property
+    def primary(self) -> Metric:
+        """The metric that decides."""
+        return self.metrics[self.task.primary]
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        """The test rows' targets by id, in the order that fixes the resamples."""
+        return {row.id: row.target for row in self.splits.test}
+
+    def tuned(self) -> Predictor:
+        """The delivered model, loaded once."""
+        from finesmith import predictor
+
+        where = self.recipe.model
+        if "tuned" not in self._models:
+            self._models["tuned"] = predictor.load(self.folder.path, device=where.device, dtype=where.dtype)
+        return self._models["tuned"]
+
+    def base(self) -> Predictor:
+        """The base model in the form of the task (a classifier's head is new), loaded once."""
+        from finesmith.models import load as models
+        from finesmith.predictor import Predictor
+
+        if "base" not in self._models:
+            kind = self.task.kind
+            loaded = models.load(self.recipe.model, kind, **self.task.load_arguments(), seed=self.recipe.seed)
+            self.task.prepare(loaded)
+            self._models["base"] = Predictor(self.task, loaded)
+        return self._models["base"]
+
+    def forget(self) -> None:
+        """Lets the loaded models go, so that the next measurement has the memory."""
+        self._models.clear()
+
+    def score(self, rows: Sequence[Example], answers: Sequence[Prediction]) -> float:
+        """The primary metric of answers to rows, in its own unit."""
+        return self.primary.value([row.target for row in rows], answers)
+
+    def gain(self, answers: Sequence[Prediction], over: Sequence[Prediction] | None = None) -> Estimate:
+        """How much better the tuned model is on the test rows than these answers; or how much `over` these are."""
+        ours, theirs = (self.predictions["tuned"], answers) if over is None else (answers, over)
+        return evidences.between(self.primary, self.targets, ours, theirs, seed=self.recipe.seed)
+
+    @contextmanager
+    def retrained(
+        self, watcher: Watcher, *, rows: Sequence[Example] | None = None, **settings: Any
+    ) -> Iterator[Retrained]:
+        """Another training like this run's, in a folder that goes away, with some settings or training rows changed.
+
+        Args:
+            rows: training rows instead of the run's.
+            settings: as for `Recipe.replace`: `seed=1`, `train={"learning_rate": 1e-3}`.
+        """
+        from finesmith import stages
+        from finesmith.models import load as models
+        from finesmith.predictor import Predictor
+
+        splits = replace(self.splits, train=list(self.splits.train if rows is None else rows))
+        with TemporaryDirectory(prefix="finesmith-") as place:
+            folder = RunFolder.create(f"{place}/run")
+            recipe = self.recipe.replace(**settings, track=[])
+            ready = stages.build(recipe, splits, Watcher())
+            trained = stages.train(ready, folder, watcher, resume=False)
+            moved, total = models.parameter_counts(ready.model)
+            yield Retrained(
+                Predictor(ready.task, replace(ready.loaded, model=ready.model)),
+                {
+                    "steps": trained.steps,
+                    "seconds": trained.seconds["training"],
+                    "peak_memory_bytes": trained.peak_memory,
+                    "trainable_parameters": moved,
+                    "total_parameters": total,
+                },
+                list(folder.read_lines("steps.jsonl")),
+            )
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """A model of another training, while it lasts; what it cost; a line for every step."""
+
+    model: Predictor
+    costs: Mapping[str, float]
+    steps: Sequence[Mapping[str, Any]]
+
+    def predict(self, rows: Sequence[Example]) -> list[Prediction]:
+        """Its answers, with the rows' ids."""
+        return predict(self.model.task, self.model.loaded, rows)
