@@ -46,9 +46,9 @@ class Scratch:
                     best = rate, arm.predict(study.splits.test), dict(arm.costs)
         assert best is not None
         rate, answers, costs = best
-        gap, score = study.gain(answers), study.score(study.splits.test, answers)
+        gap, score = study.gain(answers), verdict.number(study.primary, study.score(study.splits.test, answers))
         return Measured(
-            says=f"{verdict.number(study.primary, score)}; the tuned model gains {verdict.signed(study.primary, gap.value)}",
+            says=f"{score}; the tuned model gains {verdict.signed(study.primary, gap.value)}",
             numbers={"learning_rates": tried, "learning_rate": rate, "gap": gap, "costs": costs},
             systems={"scratch": answers},
         )
