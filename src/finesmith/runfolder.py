@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from safetensors import SafetensorError
@@ -67,6 +68,13 @@ class RunFolder:
             raise RunError(f"The run '{path}' is finished.", hint=f"See it with: finesmith show {path}")
         folder._lock()
         return folder
+
+    @classmethod
+    @contextmanager
+    def temporary(cls) -> Iterator[Self]:
+        """A run folder that goes away, for a training that is only measured."""
+        with TemporaryDirectory(prefix="finesmith-") as place:
+            yield cls.create(f"{place}/run")
 
     @property
     def finished(self) -> bool:

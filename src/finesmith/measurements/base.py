@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from finesmith.evidence import compare as evidences
@@ -164,8 +163,7 @@ class Study:
         from finesmith.predictor import Predictor
 
         splits = replace(self.splits, train=list(self.splits.train if rows is None else rows))
-        with TemporaryDirectory(prefix="finesmith-") as place:
-            folder = RunFolder.create(f"{place}/run")
+        with RunFolder.temporary() as folder:
             recipe = self.recipe.replace(**settings, track=[])
             ready = stages.build(recipe, splits, Watcher())
             trained = stages.train(ready, folder, watcher, resume=False)
