@@ -50,7 +50,7 @@ def _peft(task: str, about: Mapping[str, Any]) -> str:
     head = "AutoModelForSequenceClassification" if labelled else "AutoModelForCausalLM"
     imports = [
         *(["import json", "from pathlib import Path\n"] if labelled else []),
-        *(["from finesmith.models.settings import EMBEDDED"] if embedded else []),
+        *(["from finesmith.models.embedded import EMBEDDED"] if embedded else []),
         "from peft import PeftModel",
         f"from transformers import {head}, AutoTokenizer, {'' if labelled else 'GenerationConfig, '}pipeline",
     ]
