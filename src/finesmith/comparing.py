@@ -18,6 +18,7 @@ from finesmith.errors import DataError, FinesmithError
 from finesmith.evidence import claims, plain
 from finesmith.evidence import compare as evidences
 from finesmith.measurements.base import EFFORTS, Effort, Measured, Measurement, Study
+from finesmith.report import verdict_page
 from finesmith.runfolder import RunFolder
 from finesmith.types import Claim, Evidence, Example, Prediction, Splits
 from finesmith.watch import Watcher
@@ -206,6 +207,7 @@ def _keep(study: Study, name: str, result: Measured, seconds: float) -> dict[str
         study.folder.write_lines(f"predictions/{system}.jsonl", run.prediction_rows(answers, study.splits.test))
     values = plain.values_of(
         {
+            "title": registry.resolve("measurements", name).title,
             "says": result.says,
             "numbers": result.numbers,
             "plots": list(result.plots),
@@ -252,7 +254,11 @@ def _write(study: Study, found: Mapping[str, Mapping[str, Any]], missing: Mappin
         decision=claims.decide(evidence, study.primary, numbers, judged),
         seconds={name: values["seconds"] for name, values in found.items()},
     )
-    study.folder.write_json("comparison.json", as_json(comparison))
+    plainly = as_json(comparison)
+    study.folder.write_json("comparison.json", plainly)
+    steps = list(study.folder.read_lines("steps.jsonl"))
+    about = {"manifest": study.folder.read_json("manifest.json"), "recipe": study.recipe.to_yaml(), "steps": steps}
+    study.folder.write_text("report.html", verdict_page.render(str(study.folder.path), plainly, about))
     study.folder.write_json("evidence.json", plain.as_json(evidence))
     return comparison
 

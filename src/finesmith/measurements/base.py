@@ -31,8 +31,11 @@ EFFORTS: tuple[Effort, ...] = ("quick", "standard", "full")
 class Measured:
     """What came out. `says` is a sentence for people; `numbers` are plain values, which claims and report read.
 
-    `systems` are further opponents of the tuned model: their answers to test rows (all, or some). `plots` are plain
-    values as `report/plots.py` draws them. `missing` names what this measurement left out, and why.
+    `systems` are further opponents of the tuned model: their answers to test rows (all, or some). `missing` names what
+    this measurement left out, and why. `plots` are plain values with `kind`, `title`, `x` and
+    for `intervals`: `labels`, `values` [value, low, high] of each, perhaps `mark` (instead of 0);
+    for `curves`: `y`, `values` (name -> list of [x, y] or [x, y, low, high]), perhaps `points` (name -> [x, y]) and
+    `scale` (of x); for `bars`: `labels`, `values`.
     """
 
     says: str

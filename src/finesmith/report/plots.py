@@ -10,12 +10,14 @@ from typing import Any
 INK = "#010203"
 """Stands for the colour of the text while drawing; replaced by `currentColor`."""
 FILL, MARK = "#4c8bd6", "#d9822b"
+COLOURS = (FILL, MARK, "#5aa469", "#a06cd5", "#c2536b", "#7d8590")
 WIDTH = 6.4
 """Inches, at 72 points each."""
 
 
 def svg(plot: Mapping[str, Any]) -> str:
-    """One figure as an `<svg>` element. `kind` is bars, histogram or line; see `checks/base.py` for the values."""
+    """One figure as an `<svg>` element. `kind` is bars, histogram or line (values: `checks/base.py`), intervals
+    or curves (values: `measurements/base.py`)."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -27,10 +29,10 @@ def svg(plot: Mapping[str, Any]) -> str:
             **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
         }
     ):
-        rows = len(plot["labels"]) if plot["kind"] == "bars" else 0
+        rows = len(plot["labels"]) if plot["kind"] in ("bars", "intervals") else 0
         figure = Figure(figsize=(WIDTH, max(1.4, 0.6 + 0.19 * rows) if rows else 2.6), layout="constrained")
         axes = figure.add_subplot()
-        {"bars": _bars, "histogram": _histogram, "line": _line}[plot["kind"]](axes, plot)
+        KINDS[plot["kind"]](axes, plot)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel(plot["x"])
         out = StringIO()
@@ -67,6 +69,37 @@ def _line(axes: Any, plot: Mapping[str, Any]) -> None:
     if plot.get("mark"):
         axes.plot(*plot["mark"], marker="o", color=MARK)
         axes.annotate(f"  yours: {plot['mark'][1]:.1f}", plot["mark"], color=INK, va="bottom")
+
+
+def _intervals(axes: Any, plot: Mapping[str, Any]) -> None:
+    """Values [value, low, high], one below the other, against 0 or `mark`."""
+    places = list(range(len(plot["labels"])))
+    for place, (value, low, high) in zip(places, plot["values"], strict=True):
+        low, high = (value if bound is None else bound for bound in (low, high))
+        axes.plot([low, high], [place, place], color=FILL, linewidth=2)
+        axes.plot([value], [place], marker="o", color=FILL)
+    axes.axvline(plot.get("mark", 0.0), color=INK, linewidth=0.8, linestyle="--")
+    axes.set_yticks(places, plot["labels"])
+    axes.set_ylim(len(places) - 0.5, -0.5)
+
+
+def _curves(axes: Any, plot: Mapping[str, Any]) -> None:
+    """Lines by name, each a list of [x, y] or [x, y, low, high]; `points` are named places; `scale` of x."""
+    for place, (name, values) in enumerate(plot["values"].items()):
+        colour = COLOURS[place % len(COLOURS)]
+        axes.plot([row[0] for row in values], [row[1] for row in values], color=colour, marker=".", label=name)
+        if values and len(values[0]) == 4:
+            axes.fill_between(*zip(*[(row[0], row[2], row[3]) for row in values], strict=True), color=colour, alpha=0.2)
+    for name, (across, up) in plot.get("points", {}).items():
+        axes.plot([across], [up], marker="o", color=MARK)
+        axes.annotate(f" {name}", (across, up), color=INK, va="bottom")
+    axes.set_xscale(plot.get("scale", "linear"))
+    axes.set_ylabel(plot.get("y", ""))
+    if len(plot["values"]) > 1:
+        axes.legend(frameon=False, labelcolor=INK)
+
+
+KINDS = {"bars": _bars, "histogram": _histogram, "line": _line, "intervals": _intervals, "curves": _curves}
 
 
 def _inline(drawn: str, title: str) -> str:
