@@ -16,6 +16,7 @@ from finesmith.evidence import compare as evidences
 from finesmith.metrics._confusion import confusions, per_class
 from finesmith.models import device as devices
 from finesmith.models import load as models
+from finesmith.models import quantize
 from finesmith.report import card as cards
 from finesmith.runfolder import RunFolder
 from finesmith.stages import Ready, Trained, pieces
@@ -86,6 +87,7 @@ def manifest(ready: Ready, trained: Trained) -> dict[str, Any]:
         "dtype": str(ready.loaded.dtype).removeprefix("torch."),
         "seed": ready.recipe.seed,
         "model": ready.recipe.model.name,
+        "quantize": ready.recipe.model.quantize,
         "method": ready.recipe.method,
         "task": ready.recipe.task,
         "steps": trained.steps,
@@ -112,6 +114,9 @@ def card(ready: Ready, evidence: Evidence, facts: Mapping[str, Any]) -> str:
         "machine": facts["device"],
         "labels": getattr(ready.task, "labels", ()),
     }
+    if recipe.model.quantize != "none":
+        about["quantize"] = recipe.model.quantize
+        about["quantization"] = quantize.keywords(recipe.model.quantize, ready.loaded.model)
     if "/" in recipe.model.name and not Path(recipe.model.name).exists():
         about["base_model"] = recipe.model.name
     return cards.render(evidence, about)

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, create_model
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
-from finesmith import registry
+from finesmith import conflicts, registry
 from finesmith.data.settings import DataSettings
 from finesmith.errors import RecipeError, nearest
 from finesmith.models.settings import ModelSettings
@@ -121,7 +121,8 @@ def make(values: Mapping[str, Any], *, source: str = "", document: Any = None) -
         recipe = known.model_validate(dict(values))
     except ValidationError as error:
         problems = _explain_all(error.errors(), known, source, document)
-    problems += [_place(key, source, document) + message for key, message in _conflicts(values)]
+    method = values.get("method", Recipe.model_fields["method"].default)
+    problems += [_place(key, source, document) + message for key, message in conflicts.found(values, method)]
     if problems or recipe is None:
         raise RecipeError("The recipe cannot be used:", problems=problems)
     return recipe
@@ -244,34 +245,6 @@ def _place(path: Any, source: str, document: Any) -> str:
             return f"{source}: " if source and line is None else (f"{source}:{line}: " if line else "")
         line, node = node.lc.key(key)[0] + 1, node[key]
     return f"{source}:{line}: " if source and line else (f"{source}: " if source else "")
-
-
-def _conflicts(values: Mapping[str, Any]) -> list[tuple[list[str], str]]:
-    """Settings that contradict each other or would have no effect, found on what was written, not on defaults."""
-    found: list[tuple[list[str], str]] = []
-    train = values.get("train") if isinstance(values.get("train"), Mapping) else {}
-    model = values.get("model") if isinstance(values.get("model"), Mapping) else {}
-    task, method = values.get("task", "auto"), values.get("method", Recipe.model_fields["method"].default)
-    for kind, chosen in (("tasks", task), ("methods", method)):
-        names = registry.available(kind)
-        if isinstance(chosen, str) and chosen != "auto" and "." not in chosen and chosen not in names:
-            found.append(([kind[:-1]], f"unknown {kind[:-1]} '{chosen}'. {nearest(chosen, names)}"))
-        found += [
-            ([name], f"'{name}' has no effect: the {kind[:-1]} is '{chosen}'.")
-            for name in names
-            if values.get(name) and chosen != "auto" and name != _section(str(chosen))
-        ]
-    assert isinstance(train, Mapping) and isinstance(model, Mapping)
-    if train.get("epochs", "auto") != "auto" and train.get("max_steps"):
-        found.append((["train", "max_steps"], "give either train.epochs or train.max_steps, not both."))
-    if model.get("from_scratch") and method in ("lora", "last_layers", "head"):
-        found.append(
-            (
-                ["model", "from_scratch"],
-                f"model.from_scratch with method '{method}' leaves most weights random. Use method: full.",
-            )
-        )
-    return found
 
 
 def from_source(source: str, overrides: Mapping[str, Any] | None = None) -> Recipe:

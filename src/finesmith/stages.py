@@ -232,7 +232,7 @@ def _precision(model: Any, loaded: Loaded, method: Method) -> Any:
     """Weights that move stay in float32; the frozen ones of an adapter run are narrowed to the compute precision."""
     if method.adapter and loaded.dtype != torch.float32:
         for parameter in model.parameters():
-            if not parameter.requires_grad:
+            if not parameter.requires_grad and parameter.is_floating_point():  # quantised ones are bytes
                 parameter.data = parameter.data.to(loaded.dtype)
     return model
 

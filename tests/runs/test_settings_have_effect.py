@@ -16,16 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from finesmith import recipe as recipes
 from finesmith import run
 from finesmith.errors import FinesmithError
+from finesmith.models import load as loading
+from finesmith.models.settings import ModelSettings
 from finesmith.runfolder import RunFolder
 from finesmith.settings import Settings
 from finesmith.watch import Watcher
 from tests.conftest import clause_rows, ticket_rows, write_jsonl
 
+BITS = find_spec("bitsandbytes") is not None
 BASE = {
     "data.path": "<clauses>",
     "model.name": "<llama>",
@@ -86,6 +90,11 @@ CASES: dict[str, Case] = {
     "model.revision": case(None, "v1", errors={"v1": "model.revision has no effect"}),  # on the hub: see below
     "model.dtype": case("float32", "bfloat16", "float16", differs="losses", same="split rates"),
     "model.device": case("cpu", "cuda:99", errors={"cuda:99": "There is no device 'cuda:99'"}),
+    "model.quantize": case("none", "nf4", "int8", differs="losses", same="split rates trainable") if BITS else case(
+        "none", "nf4", errors={"nf4": "finesmith[bitsandbytes]"}),
+    "model.attention": case(
+        "eager", "flash_attention_2", errors={"flash_attention_2": "needs a CUDA device; this run is on 'cpu'"}
+    ),  # eager and sdpa give the same numbers but for rounding: see below
     "model.from_scratch": case(False, True, differs="losses", same="split rates", under={"method": "full", "seed": 1}),
     "model.trust_remote_code": case(
         False, True, under={"model.name": "<own code>"}, errors={False: "set model.trust_remote_code=true"}
@@ -97,6 +106,9 @@ CASES: dict[str, Case] = {
     "train.batch_size": case(4, 8, differs="tokens losses", same="split"),
     "train.micro_batch_tokens": case(64, 4096, differs="passes", same="losses tokens"),
     "train.max_length": case(16, 64, differs="tokens losses", same="split", under=TEXTS),
+    "train.optimizer": case(
+        "adamw", "muon", "adamw_8bit", differs="losses", same="rates first_loss", under={"method": "full"},
+        errors={} if BITS else {"adamw_8bit": "finesmith[bitsandbytes]"}),
     "train.schedule": case("linear", "cosine", "constant", differs="rates losses", same="first_loss"),
     "train.warmup": case(0.0, 0.5, differs="rates losses", same="first_loss"),
     "train.weight_decay": case(0.0, 10.0, differs="losses", same="rates first_loss"),
@@ -169,6 +181,19 @@ def test_auto_is_one_of_the_choices(outcome):
     assert chat["losses"] == auto["losses"]
     named, auto = (outcome({**BASE, **CLASSES, "task": task}) for task in ("classification", "auto"))
     assert named["losses"] == auto["losses"] and named["metric"] == auto["metric"]
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_attention_is_as_asked(models, attention):
+    for from_scratch in (False, True):
+        settings = ModelSettings(name=models("llama"), device="cpu", attention=attention, from_scratch=from_scratch)
+        assert loading.load(settings, "causal-lm").model.config._attn_implementation == attention
+
+
+def test_flash_attention_that_is_not_installed_names_its_extra(monkeypatch):
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    with pytest.raises(FinesmithError, match=r"needs the library 'flash_attn'.*\n.*finesmith\[flash\]"):
+        loading._attention(ModelSettings(attention="flash_attention_2"), torch.device("cuda"))
 
 
 class Eye(Watcher):

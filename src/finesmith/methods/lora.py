@@ -64,8 +64,24 @@ class Lora:
         return next((rate for size, rate in steps if parameters < size), 3e-4)
 
     def merge(self, model: Any) -> nn.Module:
-        """The base with the update added to its matrices."""
-        return model.merge_and_unload()
+        """The base with the update added to its matrices; a quantised base becomes float32 first, with the same values.
+
+        The result is larger than the quantised base, and its update is not rounded to the base's few bits.
+        """
+        from finesmith.models import quantize
+
+        return (self._on_plain_base(model) if quantize.is_quantised(model) else model).merge_and_unload()
+
+    def _on_plain_base(self, model: Any) -> Any:
+        """The same adapters on the dequantised base."""
+        from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+        from finesmith.models import quantize
+
+        config, weights = model.peft_config["default"], get_peft_model_state_dict(model)
+        plain = get_peft_model(quantize.dequantise(model.unload()), config)
+        set_peft_model_state_dict(plain, weights)
+        return plain
 
     def _targets(self, model: nn.Module, head: tuple[str, ...]) -> list[str]:
         names = list(linear_names(model, outside=head))

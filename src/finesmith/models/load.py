@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,8 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from finesmith.errors import ModelError, nearest
+from finesmith.errors import MissingExtraError, ModelError, nearest
+from finesmith.models import quantize
 from finesmith.models.device import choose_device, choose_dtype
 from finesmith.models.settings import ModelSettings
 
@@ -125,19 +127,24 @@ def load(
     config.pad_token_id = tokenizer.pad_token_id
     stored = config.dtype if isinstance(getattr(config, "dtype", None), torch.dtype) else torch.float32
     notes = _set_labels(config, labels, multi_label) if kind == "sequence-classification" else ()
+    device = choose_device(settings.device)
+    dtype = choose_dtype(settings.dtype, device)
     torch.manual_seed(seed)  # transformers draws new weights from the global generator
     if settings.from_scratch:
-        model = _AUTO[kind].from_config(config, dtype=torch.float32, trust_remote_code=settings.trust_remote_code)
+        model = _AUTO[kind].from_config(
+            config, dtype=torch.float32, trust_remote_code=settings.trust_remote_code, **_attention(settings, device)
+        )
         fresh = tuple[str, ...]()
     else:
-        model, fresh = _pretrained(settings, kind, config)
+        model, fresh = _pretrained(settings, kind, config, device, dtype)
     known = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > known:
         raise ModelError(f"The tokenizer of '{settings.name}' has {len(tokenizer)} tokens, its model only {known}.")
-    device = choose_device(settings.device)
     fresh_note = (f"new weights: {', '.join(sorted({name.rpartition('.')[0] for name in fresh}))}",) if fresh else ()
+    if settings.quantize != "none":
+        notes += (f"the frozen base is quantised to {settings.quantize} ({quantize.WORDS[settings.quantize]})",)
     _generation_defaults(model, tokenizer)
-    return Loaded(model.to(device), tokenizer, device, choose_dtype(settings.dtype, device), stored, notes + fresh_note)
+    return Loaded(model.to(device), tokenizer, device, dtype, stored, notes + fresh_note)
 
 
 def check_kind(config: Any, kind: Kind, name: str) -> None:
@@ -177,7 +184,7 @@ def context_length(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
 
 def parameter_counts(model: nn.Module) -> tuple[int, int]:
     """Numbers of trainable and of all parameters."""
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    sizes = [(quantize.size(parameter), parameter.requires_grad) for parameter in model.parameters()]
     return sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes)
 
 
@@ -196,8 +203,22 @@ def quiet() -> Iterator[None]:
             talk.enable_progress_bar()
 
 
-def _pretrained(settings: ModelSettings, kind: Kind, config: Any) -> tuple[Any, tuple[str, ...]]:
+def _attention(settings: ModelSettings, device: torch.device) -> dict[str, str]:
+    """The argument for transformers. It would fetch flash attention from a hub where the library is missing."""
+    if settings.attention == "auto":
+        return {}
+    if settings.attention == "flash_attention_2" and device.type != "cuda":
+        raise ModelError(f"model.attention: flash_attention_2 needs a CUDA device; this run is on '{device.type}'.")
+    if settings.attention == "flash_attention_2" and find_spec("flash_attn") is None:
+        raise MissingExtraError("flash_attn", "flash", "model.attention: flash_attention_2")
+    return {"attn_implementation": settings.attention}
+
+
+def _pretrained(
+    settings: ModelSettings, kind: Kind, config: Any, device: torch.device, dtype: torch.dtype
+) -> tuple[Any, tuple[str, ...]]:
     place = location(settings)
+    more = quantize.arguments(settings, _AUTO[kind], config, device, dtype)
     try:
         with quiet():
             model, info = _AUTO[kind].from_pretrained(
@@ -209,6 +230,8 @@ def _pretrained(settings: ModelSettings, kind: Kind, config: Any) -> tuple[Any, 
                 trust_remote_code=settings.trust_remote_code,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                **_attention(settings, device),
+                **more,
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(
@@ -221,6 +244,7 @@ def _pretrained(settings: ModelSettings, kind: Kind, config: Any) -> tuple[Any, 
         raise ModelError(
             f"The weights of '{settings.name}' do not fit its configuration; these would be random: {shown}."
         )
+    quantize.settle(model, dtype)
     return model, fresh
 
 

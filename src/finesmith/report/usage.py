@@ -36,13 +36,16 @@ def _peft(task: str, path: str, about: Mapping[str, Any]) -> str:
     embedded = about.get("model") == "embedded"
     lines = ["from finesmith.models.load import EMBEDDED"] if embedded else []
     base = "EMBEDDED" if embedded else repr(about.get("model", "path/to/base"))
+    given = ", ".join(f"{key}={value!r}" for key, value in about.get("quantization", {}).items())
+    quantised = [f"quantization = BitsAndBytesConfig({given})"] if given else []
     return "\n".join(
         [
             *lines,
             "from peft import PeftModel",
-            f"from transformers import {head}, AutoTokenizer",
+            f"from transformers import {head}, AutoTokenizer{', BitsAndBytesConfig' if given else ''}",
             "",
-            f"base = {head}.from_pretrained({base}{labels})",
+            *quantised,
+            f"base = {head}.from_pretrained({base}{labels}{', quantization_config=quantization' if given else ''})",
             f"model = PeftModel.from_pretrained(base, {path + '/model'!r})",
             f"tokenizer = AutoTokenizer.from_pretrained({path + '/model'!r})",
         ]

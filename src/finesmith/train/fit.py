@@ -97,7 +97,11 @@ def fit(
         Interrupted: `should_stop` said so; the state is saved and `resume=True` goes on bit for bit.
     """
     optimizer = optim.optimizer(
-        model, learning_rate=float(settings.learning_rate), weight_decay=settings.weight_decay, beta2=settings.beta2
+        model,
+        learning_rate=float(settings.learning_rate),
+        weight_decay=settings.weight_decay,
+        beta2=settings.beta2,
+        name=settings.optimizer,
     )
     model, optimizer = accelerator.prepare(model, optimizer)
     history, start = History(settings.patience), 0

@@ -27,6 +27,9 @@ class TrainSettings(Settings):
     (measured fastest), 16384 on an accelerator."""
     max_length: Annotated[int, Field(gt=1)] | Auto = "auto"
     """Longest row in tokens; auto takes the model's context."""
+    optimizer: Literal["adamw", "adamw_8bit", "muon"] = "adamw"
+    """adamw_8bit holds AdamW's moments in 8 bits (extra `bitsandbytes`); muon moves hidden matrices by their
+    orthogonalised momentum and the rest by AdamW, at the same learning rate (methods full and last_layers)."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls after warm-up: to 0 in a line or a half cosine, or not at all."""
     warmup: float = Field(default=0.06, ge=0, lt=1)
