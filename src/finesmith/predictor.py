@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
 from transformers import AutoTokenizer
 
 from finesmith import registry
@@ -127,6 +126,8 @@ def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=base.trust_remote_code)
     model = loaded.model
     if card["adapter"] and adapter:
+        from peft import PeftModel  # not before models.quantize: see there
+
         model = PeftModel.from_pretrained(model, str(folder)).to(loaded.device)
     if card["adapter"] and task.kind == "causal-lm":
         model.generation_config = type(model.generation_config).from_pretrained(folder)

@@ -4,6 +4,7 @@ import importlib
 import json
 import logging
 import re
+import subprocess
 import sys
 import types
 from importlib.util import find_spec
@@ -219,7 +220,7 @@ def test_a_whole_run_says_it_and_goes_on_bit_for_bit(task, mode, rows, models, t
 
 
 def test_the_extra_is_named_where_the_library_is_missing(rows, models, monkeypatch):
-    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    monkeypatch.setattr(quantize, "_LIBRARY", None)
     with pytest.raises(MissingExtraError, match=r"model.quantize: nf4 needs.*\n.*finesmith\[bitsandbytes\]"):
         small.build(recipe(rows, models, "generation", "llama", "nf4"))
 
@@ -250,11 +251,17 @@ def test_the_library_may_not_fetch_code_while_it_is_imported(tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "kernels", installed)
     level = logging.getLogger("bitsandbytes").level
     try:
-        assert quantize.bitsandbytes("x").found is False
+        assert quantize._guarded_import().found is False
         assert importlib.import_module("kernels") is installed
     finally:
         logging.getLogger("bitsandbytes").setLevel(level)
         sys.modules.pop("bitsandbytes", None)
+
+
+def test_it_is_imported_before_peft_imports_it():
+    code = "import finesmith.predictor, sys; print('peft' in sys.modules, 'finesmith.models.quantize' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert (done.stdout.split(), done.stderr) == (["False", "True"], "")
 
 
 @needs_library

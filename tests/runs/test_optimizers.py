@@ -1,6 +1,5 @@
 """What every optimizer promises: it moves the right weights by its rule, and its state goes on bit for bit."""
 
-import sys
 from importlib.util import find_spec
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 from safetensors import safe_open
 
 from finesmith.errors import MissingExtraError, RecipeError
+from finesmith.models import quantize
 from finesmith.train import optim, state
 from tests import small
 from tests.conftest import clause_rows, ticket_rows, write_jsonl
@@ -167,6 +167,6 @@ def test_a_torch_without_muon_is_named(models, monkeypatch):
 
 
 def test_eight_bits_without_the_library_name_the_extra(models, monkeypatch):
-    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    monkeypatch.setattr(quantize, "_LIBRARY", None)
     with pytest.raises(MissingExtraError, match=r"adamw_8bit needs.*\n.*finesmith\[bitsandbytes\]"):
         make(with_gradients(models), "adamw_8bit")

@@ -29,27 +29,37 @@ WORDS = {
 }
 
 
+def _guarded_import() -> Any:
+    """The library, or None where it is not installed.
+
+    Where `kernels` is installed too, importing it fetches compiled code from a hub; so it is made to find no `kernels`.
+    PEFT imports the library whenever it finds it: therefore here, before PEFT is imported.
+    """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a line for every cast of every layer
+    hidden = {"kernels": sys.modules.pop("kernels")} if "kernels" in sys.modules else {}
+    sys.modules["kernels"] = None  # type: ignore[assignment]
+    try:
+        import bitsandbytes as library
+    except ImportError:
+        return None
+    finally:
+        del sys.modules["kernels"]
+        sys.modules.update(hidden)
+    return library
+
+
+_LIBRARY = _guarded_import()
+
+
 def bitsandbytes(purpose: str) -> Any:
-    """The library bitsandbytes. It may not fetch compiled code from a hub, as it does where `kernels` is installed.
+    """The library bitsandbytes.
 
     Raises:
         MissingExtraError: it is not installed.
     """
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a line for every cast of every layer
-    loaded = "bitsandbytes" in sys.modules
-    kernels = sys.modules.get("kernels")
-    if not loaded:
-        sys.modules["kernels"] = None  # type: ignore[assignment]
-    try:
-        import bitsandbytes as library
-    except ImportError as error:
-        raise MissingExtraError("bitsandbytes", "bitsandbytes", purpose) from error
-    finally:
-        if not loaded and kernels is None:
-            del sys.modules["kernels"]
-        elif not loaded and kernels is not None:
-            sys.modules["kernels"] = kernels
-    return library
+    if _LIBRARY is None:
+        raise MissingExtraError("bitsandbytes", "bitsandbytes", purpose)
+    return _LIBRARY
 
 
 def arguments(
