@@ -19,7 +19,8 @@ Made from the JSON Schema by `docs/make_reference.py`; do not edit. Editors comp
 
 A setting that is unknown, of another type, or without effect is an error. `auto` values are settled before the first
 step and written into the run's `recipe.yaml`. On the command line the same settings are `key=value`:
-`train.epochs=3 lora.rank=8`.
+`train.epochs=3 lora.rank=8 data.columns.text=body`. A value with spaces, brackets or braces needs quotes there:
+`'lora.target_modules=[q_proj, v_proj]'`.
 """
 LIMITS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
 

@@ -24,7 +24,10 @@ from finesmith.watch import Watcher
 def make_recipe(data: Path | str, model: str, /, **settings) -> Recipe:
     """A recipe in float32 on the CPU; `settings` as in YAML, nested."""
     model_settings = {"name": model, "dtype": "float32", "device": "cpu", **settings.pop("model", {})}
-    return recipes.make({"data": {"path": str(data)}, "model": model_settings, "out": "unused", **settings})
+    speed = {"block_attention": 0, **settings.pop("speed", {})}  # like the dtype: else a race on this machine decides
+    return recipes.make(
+        {"data": {"path": str(data)}, "model": model_settings, "speed": speed, "out": "unused", **settings}
+    )
 
 
 def build(recipe: Recipe) -> tuple[Ready, Splits]:

@@ -30,6 +30,7 @@ MAY_OPEN = {
     "registry.py": "reads the first line of a plug-in's source, so that nothing is imported",
     "train/batches.py": "memory maps of the training tokens",
     "train/state.py": "the state between two steps",
+    "models/embedded.py": "reads what the embedded model is, without loading it",
     "models/device.py": "asks the kernel for peak memory (/proc/self)",
 }
 """Modules outside data/ that open files, and why; nothing else does."""
@@ -156,6 +157,7 @@ def test_importing_prints_and_writes_nothing(tmp_path):
 
 
 def test_the_public_names_exist():
+    assert dir(finesmith) == ["Recipe", "Run", "__version__", "check", "load", "tune"] == sorted(finesmith.__all__)
     assert all(getattr(finesmith, name) is not None for name in finesmith.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'Trainer'"):
         finesmith.Trainer  # noqa: B018

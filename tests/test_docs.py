@@ -9,6 +9,7 @@ import pytest
 
 from finesmith import recipe as recipes
 from finesmith import registry, run
+from finesmith.checks.base import Checked
 from finesmith.metrics.base import Metric
 from finesmith.runfolder import RunFolder
 from finesmith.settings import Settings
@@ -79,6 +80,8 @@ def test_the_other_plug_ins_shown_do_what_they_say(shown, tickets, tmp_path, cap
     assert shown["metric"].value(["a b", "c"], [Prediction("1", "x y"), Prediction("2", "")]) == 0.5
     rows = [Example(str(n), "text", label, Origin("f", n)) for n, label in enumerate("ba")]
     assert [p.output for p in shown["baseline"](rows, [("7", "text")], seed=0)] == ["a"]
+    shouted = Checked([*rows, Example("2", "LOUD", "a", Origin("f", 9))], None, None, None, "classification")
+    assert [finding.rows for finding in shown["check"](shouted, None)] == [("f:9",)]
     (tmp_path / "rows.pairs").write_text("a => b\nc\n")
     with (tmp_path / "rows.pairs").open("rb") as stream:
         (first, row), (second, bad) = shown["format"].rows(stream, "rows.pairs")

@@ -12,12 +12,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finesmith.version import VERSION
+
 if TYPE_CHECKING:
     from finesmith.recipe import Recipe
     from finesmith.run import Run
+    from finesmith.types import Examined
 
-__version__ = "0.1.0"
-__all__ = ["Recipe", "Run", "__version__", "load", "tune"]
+__version__ = VERSION
+__all__ = ["Recipe", "Run", "__version__", "check", "load", "tune"]
 
 
 def tune(data: str | Path, *, watcher: Any = None, **settings: Any) -> Run:
@@ -37,11 +40,32 @@ def tune(data: str | Path, *, watcher: Any = None, **settings: Any) -> Run:
     return run.tune(recipes.from_source(str(data), settings), watcher=watcher)
 
 
+def check(data: str | Path, *, glossary: str | Path | None = None, watcher: Any = None, **settings: Any) -> Examined:
+    """Looks for everything in a data set that would spoil the result, before anything is trained.
+
+    Args:
+        data: what `tune` takes.
+        glossary: a JSON file of preferred and forbidden terms.
+        watcher: a `finesmith.watch.Watcher` that receives notes and progress.
+        settings: recipe settings, nested as in YAML; `model="owner/name"` also measures the distance to that base.
+
+    Raises:
+        finesmith.errors.FinesmithError: nothing can be read, or a setting is wrong.
+    """
+    from finesmith import examine
+    from finesmith import recipe as recipes
+    from finesmith.data import glossary as glossaries
+
+    terms = glossaries.read(str(glossary)) if glossary else ()
+    found, _ = examine.examine(recipes.from_source(str(data), settings), glossary=terms, watcher=watcher)
+    return found
+
+
 def load(path: str | Path) -> Run:
     """A finished run, ready to `predict`.
 
     Raises:
-        finesmith.errors.RunError: there is no finished run.
+        finesmith.errors.RunError: there is no finished run; of a run's model folder it names the run.
     """
     from finesmith.run import Run
     from finesmith.runfolder import RunFolder
@@ -60,3 +84,7 @@ def __getattr__(name: str) -> Any:
 
         return Run
     raise AttributeError(f"module 'finesmith' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

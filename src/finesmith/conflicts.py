@@ -16,7 +16,8 @@ def found(values: Mapping[str, Any], method: Any) -> Iterator[Conflict]:
     """All conflicts between nested plain values; `method` is the one that holds, given or by default."""
     train = values.get("train") if isinstance(values.get("train"), Mapping) else {}
     model = values.get("model") if isinstance(values.get("model"), Mapping) else {}
-    assert isinstance(train, Mapping) and isinstance(model, Mapping)
+    speed = values.get("speed") if isinstance(values.get("speed"), Mapping) else {}
+    assert isinstance(train, Mapping) and isinstance(model, Mapping) and isinstance(speed, Mapping)
     for kind, chosen in (("tasks", values.get("task", "auto")), ("methods", method)):
         yield from _of_plugins(values, kind, chosen)
     if train.get("epochs", "auto") != "auto" and train.get("max_steps"):
@@ -24,6 +25,15 @@ def found(values: Mapping[str, Any], method: Any) -> Iterator[Conflict]:
     if model.get("from_scratch") and method in ("lora", "last_layers", "head"):
         reason = f"model.from_scratch with method '{method}' leaves most weights random. Use method: full."
         yield ["model", "from_scratch"], reason
+    attention = model.get("attention", "auto")
+    if attention != "auto" and speed.get("block_attention", 0) not in (0, "auto"):
+        reason = f"speed.block_attention has no effect: model.attention is '{attention}', and that is what computes it."
+        yield ["speed", "block_attention"], reason
+    if attention == "flash_attention_2" and train.get("packing"):
+        reason = (
+            "train.packing masks the rows of a packed sequence from one another, which flash_attention_2 cannot do."
+        )
+        yield ["train", "packing"], f"{reason} Leave out one of the two."
     adapter = _is_adapter(method)
     if model.get("quantize", "none") != "none" and adapter is False:
         reason = f"model.quantize needs adapters: method '{method}' moves weights of the base. Use method: lora."

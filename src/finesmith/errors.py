@@ -69,11 +69,19 @@ class MissingExtraError(FinesmithError, ImportError):
         )
 
 
-def nearest(given: str, known: Iterable[str]) -> str:
-    """The sentence that ends an 'unknown name' message: `Did you mean 'x'? Known: a, b, x.`"""
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, for messages: `1 row`, `2,000 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def nearest(given: str, known: Iterable[str], *, alike: float = 0.5, title: str = "Known") -> str:
+    """The sentence that ends an 'unknown name' message: `Did you mean 'x'? Known: a, b, x.`
+
+    A name is meant where its similarity (0..1, of difflib) is `alike` at least; `title` stands before the list.
+    """
     names = sorted(set(known))
-    close = difflib.get_close_matches(given.lower(), [name.lower() for name in names], n=1, cutoff=0.5)
+    close = difflib.get_close_matches(given.lower(), [name.lower() for name in names], n=1, cutoff=alike)
     by_lower = {name.lower(): name for name in names}
     meant = f"Did you mean '{by_lower[close[0]]}'? " if close else ""
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return f"{meant}Known: {shown}." if names else meant.strip()
+    return f"{meant}{title}: {shown}." if names else meant.strip()

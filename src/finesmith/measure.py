@@ -24,6 +24,7 @@ from finesmith.tasks import _head_first, _zero_shot
 from finesmith.tasks.base import Task, predict
 from finesmith.tasks.classification import Classification
 from finesmith.types import Evidence, Example, Message, Prediction
+from finesmith.version import VERSION
 from finesmith.watch import Watcher
 
 ZERO_SHOT_SEQUENCES = 20_000
@@ -32,9 +33,12 @@ SAMPLES = 5
 
 
 def measure(
-    ready: Ready, folder: RunFolder, trained: Trained, watcher: Watcher
+    ready: Ready, folder: RunFolder, trained: Trained, watcher: Watcher, *, leaked: Sequence[str] = ()
 ) -> tuple[Evidence, dict[str, list[Prediction]]]:
-    """Opens the test rows: the delivered model, reloaded from disk, against the base and the cheap baselines."""
+    """Opens the test rows: the delivered model, reloaded from disk, against the base and the cheap baselines.
+
+    `leaked` are ids of test rows that training has seen too; the details have all scores without them.
+    """
     trainable, total = models.parameter_counts(ready.model)
     test, missing = ready.splits.test, {}
     predictions: dict[str, list[Prediction]] = {}
@@ -53,11 +57,13 @@ def measure(
             inputs = [(example.id, as_text(example.input)) for example in test]
             predictions[name] = registry.resolve("baselines", name)(ready.splits.train, inputs, seed=ready.recipe.seed)
     saved = sum(path.stat().st_size for path in folder.file("model").iterdir() if path.suffix == ".safetensors")
+    metrics = {name: registry.resolve("metrics", name) for name in ready.task.metrics}
+    targets = {example.id: example.target for example in test}
     evidence = evidences.compare(
         task=ready.recipe.task,
         primary=ready.task.primary,
-        metrics={name: registry.resolve("metrics", name) for name in ready.task.metrics},
-        targets={example.id: example.target for example in test},
+        metrics=metrics,
+        targets=targets,
         predictions=predictions,
         opponents=[name for name in predictions if name != "tuned"],
         not_measured=missing,
@@ -69,7 +75,11 @@ def measure(
             "total_parameters": total,
             "saved_bytes": saved,
         },
-        details=_details(ready.task, test, predictions["tuned"]),
+        details={
+            **_details(ready.task, test, predictions["tuned"]),
+            **evidences.without(leaked, metrics[ready.task.primary], targets, predictions, seed=ready.recipe.seed),
+        },
+        ways={"frozen": "train it with --method head" if ready.recipe.method != "head" else ""},
         seed=ready.recipe.seed,
     )
     return evidence, predictions
@@ -79,7 +89,7 @@ def manifest(ready: Ready, trained: Trained) -> dict[str, Any]:
     """What a reader needs to make the run again: versions, machine, seed, model, counts."""
     packages = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "scikit-learn")
     return {
-        "finesmith": importlib.metadata.version("finesmith"),
+        "finesmith": VERSION,  # not asked of the installer: a checkout on the path is no package
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: importlib.metadata.version(name) for name in packages},
@@ -112,13 +122,15 @@ def card(ready: Ready, evidence: Evidence, facts: Mapping[str, Any]) -> str:
         "recipe": recipe.to_yaml(),
         "versions": facts["packages"],
         "machine": facts["device"],
-        "labels": getattr(ready.task, "labels", ()),
+        "multi_label": isinstance(ready.task, Classification) and ready.task.multi_label,
     }
     if recipe.model.quantize != "none":
         about["quantize"] = recipe.model.quantize
         about["quantization"] = quantize.keywords(recipe.model.quantize, ready.loaded.model)
     if "/" in recipe.model.name and not Path(recipe.model.name).exists():
         about["base_model"] = recipe.model.name
+    if recipe.model.revision:
+        about["revision"] = recipe.model.revision
     return cards.render(evidence, about)
 
 

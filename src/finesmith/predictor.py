@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,21 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from finesmith import registry
-from finesmith.errors import DataError, RunError
+from finesmith.errors import DataError, RunError, counted
 from finesmith.models import load as models
 from finesmith.models.load import Loaded
 from finesmith.models.settings import ModelSettings
+from finesmith.runfolder import CARD, RunFolder
 from finesmith.tasks.base import Progress, Task, silent
 from finesmith.tasks.classification import Classification
 from finesmith.types import Conversation, Input, Message, Prediction
 
-CARD = "finesmith.json"
 LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A tuned model with its task. `predict` takes plain values, `answer` the types of the library."""
+    """A tuned model with its task, ready to `predict`."""
 
     task: Task
     loaded: Loaded
@@ -34,8 +34,12 @@ class Predictor:
     def predict(
         self, inputs: Sequence[Input | Sequence[dict[str, Any]]], *, progress: Progress = silent
     ) -> list[Prediction]:
-        """Answers to texts, or to lists of `{"role", "content"}` messages (generation)."""
-        rows = [as_input(item) for item in inputs]
+        """Answers to texts, or to lists of `{"role", "content"}` messages (generation).
+
+        Raises:
+            DataError: a text by itself instead of a list, or an input of another kind.
+        """
+        rows = as_inputs(inputs)
         if self.task.kind == "sequence-classification" and any(isinstance(row, Conversation) for row in rows):
             raise DataError("This run classifies texts, but a row is a conversation.", hint="Give a text for each row.")
         answers = self.task.answer(self.loaded, rows, progress=progress)
@@ -48,15 +52,32 @@ def _warn_of_cuts(task: Classification, tokenizer: Any, rows: Sequence[Input]) -
     cut = task.cut(tokenizer, rows)
     if cut:
         shown = ", ".join(str(place + 1) for place in cut[:10]) + (", ..." if len(cut) > 10 else "")
-        limit = task.max_length
-        message = "%d of %d inputs are longer than the %d tokens that the model reads; only their beginning counted: %s"
-        LOG.warning(message, len(cut), len(rows), limit, shown)
+        message = "%s longer than the %d tokens that the model reads; only the beginning counted: %s"
+        LOG.warning(message, f"{len(cut):,} of {counted(len(rows), 'input')}", task.max_length, shown)
 
 
-def as_input(item: Input | Sequence[dict[str, Any]]) -> Input:
-    """A text or a Conversation as it is; a list of messages as a Conversation."""
+def as_inputs(inputs: Iterable[Any]) -> list[Input]:
+    """Texts and Conversations as they are; lists of messages as Conversations.
+
+    Raises:
+        DataError: one input instead of a list of them, or what is no input.
+    """
+    if isinstance(inputs, str | bytes | Mapping | Conversation):
+        what = "text" if isinstance(inputs, str | bytes) else "conversation"
+        raise DataError(f"predict takes a list of inputs, not one {what}.", hint=f"For one answer write: [{what}].")
+    return [_as_input(item, place) for place, item in enumerate(inputs, start=1)]
+
+
+def _as_input(item: Any, place: int) -> Input:
     if isinstance(item, str | Conversation):
         return item
+    if isinstance(item, Mapping):
+        raise DataError(
+            f"Input {place} is one message or row, not a text or a list of messages.",
+            hint='One conversation is [[{"role": "user", "content": "..."}]]; of a row give the text.',
+        )
+    if not isinstance(item, Sequence) or not all(isinstance(turn, Mapping) and "role" in turn for turn in item):
+        raise DataError(f"Input {place} is neither a text nor a list of messages: {type(item).__name__}.")
     return Conversation(
         tuple(
             Message(
@@ -71,9 +92,20 @@ def as_input(item: Input | Sequence[dict[str, Any]]) -> Input:
 
 
 def save(
-    folder: Path, model: Any, loaded: Loaded, task: Task, *, task_name: str, base: ModelSettings, adapter: bool
+    folder: Path,
+    model: Any,
+    loaded: Loaded,
+    task: Task,
+    *,
+    task_name: str,
+    base: ModelSettings,
+    adapter: bool,
+    columns: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes adapter files or the full model, tokenizer and template, and what Finesmith needs to load it again."""
+    """Writes adapter files or the full model, tokenizer and template, and what Finesmith needs to load it again.
+
+    `columns` says what the columns of the training data meant, so that files to be answered are read alike.
+    """
     folder.mkdir(parents=True)
     if adapter:
         for config in model.peft_config.values():
@@ -93,8 +125,53 @@ def save(
         "state": task.state(),
         "adapter": adapter,
         "model": base.model_dump(mode="json"),
+        "columns": dict(columns or {}),
     }
     (folder / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def card_of(path: str | Path) -> tuple[Path, dict[str, Any]]:
+    """The model folder of a run (or of a copy of it), and what Finesmith wrote about it.
+
+    Raises:
+        RunError: no finished model is there.
+    """
+    run = RunFolder(path).exist().path
+    folder = run / "model" if (run / "model").is_dir() else run
+    if not (folder / CARD).exists():
+        raise RunError(
+            f"'{path}' holds no finished model.", hint="Give the folder of a run that `finesmith tune` finished."
+        )
+    return folder, json.loads((folder / CARD).read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a finished model before it is loaded: its task, and what the columns of its data meant."""
+
+    task: Task
+    columns: Mapping[str, str]
+
+
+def answering(path: str | Path) -> Card:
+    """The card of a model that gives answers.
+
+    Raises:
+        RunError: no finished model is there, or one that was trained on plain documents.
+    """
+    _, card = card_of(path)
+    task = _task(card)
+    if task.kind == "causal-lm" and not hasattr(task, "prompt"):
+        raise RunError(
+            f"'{path}' was trained on plain documents: it has no answers to give.",
+            hint=f"See what it gained with: finesmith show {path}",
+        )
+    return Card(task, card.get("columns", {}))
+
+
+def _task(card: Mapping[str, Any]) -> Task:
+    plugin = registry.resolve("tasks", card["task"])
+    return plugin(plugin.Settings.model_validate(card["settings"])).restore(card["state"])
 
 
 def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter: bool = True) -> Predictor:
@@ -110,14 +187,8 @@ def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter
         RunError: no finished model is there.
         ModelError: the base of an adapter cannot be found.
     """
-    folder = Path(path) / "model" if (Path(path) / "model").is_dir() else Path(path)
-    if not (folder / CARD).exists():
-        raise RunError(
-            f"'{path}' holds no finished model.", hint="Give the folder of a run that `finesmith tune` finished."
-        )
-    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    plugin = registry.resolve("tasks", card["task"])
-    task = plugin(plugin.Settings.model_validate(card["settings"])).restore(card["state"])
+    folder, card = card_of(path)
+    task = _task(card)
     keep = dtype == "auto" and card["model"]["dtype"] == "float32"
     where = {"device": device, "dtype": "float32" if keep else dtype}
     base = ModelSettings.model_validate({**card["model"], "from_scratch": False, **where})
@@ -128,7 +199,8 @@ def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter
     if card["adapter"] and adapter:
         from peft import PeftModel  # not before models.quantize: see there
 
-        model = PeftModel.from_pretrained(model, str(folder)).to(loaded.device)
+        with models.quiet():
+            model = PeftModel.from_pretrained(model, str(folder)).to(loaded.device)
     if card["adapter"] and task.kind == "causal-lm":
         model.generation_config = type(model.generation_config).from_pretrained(folder)
     return Predictor(task, Loaded(model.eval(), tokenizer, loaded.device, loaded.dtype, loaded.stored, loaded.notes))

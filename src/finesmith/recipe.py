@@ -8,7 +8,6 @@ key, the nearest valid key and the line; all problems are said at once.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterable, Mapping
 from io import StringIO
 from pathlib import Path
@@ -20,10 +19,14 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from finesmith import conflicts, registry
 from finesmith.data.settings import DataSettings
-from finesmith.errors import RecipeError, nearest
+from finesmith.errors import RecipeError
 from finesmith.models.settings import ModelSettings
+from finesmith.problems import explain_all, line, place
 from finesmith.settings import Settings
 from finesmith.train.settings import TrainSettings
+from finesmith.train.speed import SpeedSettings
+
+QUOTES = "A shell splits a value at its spaces: quote the setting, as in 'data.columns={text: body}'."
 
 
 class Recipe(Settings):
@@ -36,6 +39,7 @@ class Recipe(Settings):
     method: str = "lora"
     """Which weights move: full, last_layers, head, lora."""
     train: TrainSettings = TrainSettings()
+    speed: SpeedSettings = SpeedSettings()
     out: str = "auto"
     """The run folder; auto: runs/<name of the data file>."""
     seed: int = Field(default=0, ge=0)
@@ -114,17 +118,18 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe
 
 def make(values: Mapping[str, Any], *, source: str = "", document: Any = None) -> Recipe:
     """Checks nested plain values and returns the recipe; `source` and `document` give messages their file and line."""
-    problems: list[str] = []
+    problems: list[tuple[list[str], str]] = []
     recipe = None
     known = recipe_class(_outside(values))
     try:
         recipe = known.model_validate(dict(values))
     except ValidationError as error:
-        problems = _explain_all(error.errors(), known, source, document)
-    method = values.get("method", Recipe.model_fields["method"].default)
-    problems += [_place(key, source, document) + message for key, message in conflicts.found(values, method)]
+        problems = explain_all(error.errors(), known)
+    problems += conflicts.found(values, values.get("method", Recipe.model_fields["method"].default))
     if problems or recipe is None:
-        raise RecipeError("The recipe cannot be used:", problems=problems)
+        problems.sort(key=lambda problem: line(problem[0], document))
+        said = [place(key, source, document) + message for key, message in problems]
+        raise RecipeError("The recipe cannot be used:", problems=said)
     return recipe
 
 
@@ -138,7 +143,10 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         try:
             value = _plain(YAML(typ="safe", pure=True).load(text)) if text.strip() else None
         except MarkedYAMLError as error:
-            raise RecipeError(f"The value in '{assignment}' is not valid YAML: {error.problem}.") from error
+            raise RecipeError(
+                f"The value in '{assignment}' is not valid YAML: {error.problem}.",
+                hint=QUOTES if text.lstrip()[0] in "{[" else "",
+            ) from error
         values = _merge(values, _nested(key.split("."), value))
     return values
 
@@ -146,6 +154,15 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 def schema() -> dict[str, Any]:
     """The JSON Schema of a recipe, from which editors complete."""
     return recipe_class().model_json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+
+
+def settings_called(name: str) -> list[str]:
+    """The dotted keys of settings with this name, with or without their section: `epochs`, `train.epochs`."""
+    wanted = name.replace("-", "_").replace(".", "_")
+    keys = [(key, key) for key in recipe_class().model_fields]
+    for section, field in recipe_class().model_fields.items():
+        keys += [(f"{section}.{name}", name) for name in getattr(field.annotation, "model_fields", ())]
+    return [key for key, last in keys if wanted in (last, key.replace(".", "_"))]
 
 
 def _nested(keys: list[str], value: Any) -> dict[str, Any]:
@@ -178,39 +195,6 @@ def _merge(under: Any, over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _explain_all(items: Iterable[Any], known: type[Recipe], source: str, document: Any) -> list[str]:
-    """One sentence for each setting that is wrong; where it may be of several kinds, what each kind wants."""
-    by_path: dict[tuple[str, ...], list[Any]] = {}
-    for item in items:
-        by_path.setdefault(tuple(str(part) for part in item["loc"] if not _is_branch(part)), []).append(item)
-    return [_explain(list(path), found, known, source, document) for path, found in by_path.items()]
-
-
-def _explain(path: list[str], items: list[Any], known: type[Recipe], source: str, document: Any) -> str:
-    key = ".".join(path)
-    if items[0]["type"] == "extra_forbidden":
-        meant = _meant(path, known)
-        return f"{_place(path, source, document)}unknown setting '{key}'. {meant}"
-    if items[0]["type"] == "missing":
-        return f"{_place(path[:-1], source, document)}'{key}' is missing."
-    shown = json.dumps(items[0]["input"], default=str)[:60]
-    wanted = " or ".join(
-        "a section of settings" if item["type"] == "model_type" else item["msg"].removeprefix("Input should be ")
-        for item in items
-    )
-    return f"{_place(path, source, document)}'{key}' is {shown}: it should be {wanted}."
-
-
-def _meant(path: list[str], known: type[Recipe]) -> str:
-    """The nearest setting; for a setting that stands in the wrong section, the right one."""
-    elsewhere = [
-        f"{section}.{path[-1]}"
-        for section, field in known.model_fields.items()
-        if path[-1] in getattr(field.annotation, "model_fields", ())
-    ]
-    return f"Did you mean '{elsewhere[0]}'?" if elsewhere else nearest(path[-1], _fields_at(path[:-1], known))
-
-
 def _section(name: str) -> str:
     return name.rpartition(".")[2]
 
@@ -219,32 +203,6 @@ def _outside(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Plug-ins that a recipe names by a dotted name."""
     named = [(kind, values.get(kind[:-1])) for kind in ("tasks", "methods")]
     return tuple((kind, name) for kind, name in named if isinstance(name, str) and "." in name)
-
-
-def _is_branch(part: Any) -> bool:
-    """Pydantic names the branch of a union in `loc` (`float`, `literal['auto']`, ...); those are not keys."""
-    return isinstance(part, str) and (
-        part in {"float", "int", "str", "none"} or part.startswith(("literal[", "constrained"))
-    )
-
-
-def _fields_at(path: list[str], known: type[Recipe]) -> list[str]:
-    owner: Any = known
-    for part in path:
-        owner = owner.model_fields[part].annotation
-    return list(owner.model_fields)
-
-
-def _place(path: Any, source: str, document: Any) -> str:
-    """`file:line: ` of a key, or nothing when the value did not come from a file."""
-    keys = [path] if isinstance(path, str) else list(path)
-    line: int | None = None
-    node: Any = document
-    for key in keys:
-        if not hasattr(node, "lc") or key not in node:
-            return f"{source}: " if source and line is None else (f"{source}:{line}: " if line else "")
-        line, node = node.lc.key(key)[0] + 1, node[key]
-    return f"{source}:{line}: " if source and line else (f"{source}: " if source else "")
 
 
 def from_source(source: str, overrides: Mapping[str, Any] | None = None) -> Recipe:

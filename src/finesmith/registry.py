@@ -20,6 +20,7 @@ PACKAGES = {
     "formats": "finesmith.data.formats",
     "metrics": "finesmith.metrics",
     "baselines": "finesmith.baselines",
+    "checks": "finesmith.checks",
     "commands": "finesmith.cli",
 }
 

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from finesmith import examine
 from finesmith import recipe as recipes
 from finesmith.data import read, shapes, split
 from finesmith.data.settings import DataSettings
@@ -18,12 +19,13 @@ from finesmith.errors import DataError, FinesmithError, RecipeError
 from finesmith.evidence import plain
 from finesmith.recipe import Recipe
 from finesmith.runfolder import RunFolder, free_name
-from finesmith.types import Evidence, Example, Message, Prediction, Splits, Target
+from finesmith.types import Evidence, Example, Finding, Message, Prediction, Splits, Target
 from finesmith.watch import Interrupted, Watcher
 
+if TYPE_CHECKING:
+    from finesmith.stages import Ready
+
 DEFAULT = {part: DataSettings.model_fields[part].default for part in ("validation", "test")}
-SHAPES = {"classification": "labels", "text": "text"}
-"""Shapes that a task asks for; generation takes whichever of its shapes the data has."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,16 @@ class Run:
         return recipes.load(RunFolder(self.path).require("recipe.yaml"))
 
     def predict(self, inputs: Sequence[Any], *, watcher: Watcher | None = None) -> list[Prediction]:
-        """Answers of the tuned model to texts (or lists of messages)."""
+        """Answers of the tuned model to texts (or lists of messages).
+
+        Raises:
+            DataError: a text by itself instead of a list, or an input of another kind.
+        """
         from finesmith import predictor
 
-        with (watcher or Watcher()).progress("answering", len(inputs)) as progress:
-            return predictor.load(self.path).predict(inputs, progress=progress)
+        rows = predictor.as_inputs(inputs)
+        with (watcher or Watcher()).progress("answering", len(rows)) as progress:
+            return predictor.load(self.path).predict(rows, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,20 @@ class Prepared:
     splits: Splits
     rejected: tuple[Any, ...]
     sources: Mapping[str, str]
+    columns: Mapping[str, str]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """What the fast checks said before training: their findings, and the ids of test rows that are in training too."""
+
+    findings: tuple[Finding, ...]
+    leaked: tuple[str, ...]
+
+    def notes(self) -> list[str]:
+        """The findings that are more than a note, in a sentence each."""
+        return [finding.what for finding in self.findings if finding.severity != "note"]
 
 
 def prepare(recipe: Recipe) -> Prepared:
@@ -74,7 +94,7 @@ def prepare(recipe: Recipe) -> Prepared:
         columns=settings.columns or None,
         max_bad_rows=settings.max_bad_rows,
         format=None if settings.format == "auto" else settings.format,
-        shape=SHAPES.get(recipe.task),
+        shape=shapes.task_shape(recipe.task),
     )
     fitting = recipe.task if "." in recipe.task else shapes.shape_task(dataset.shape)
     if recipe.task not in ("auto", fitting):
@@ -88,11 +108,12 @@ def prepare(recipe: Recipe) -> Prepared:
         test=shares["test"] or DEFAULT["test"],
         seed=recipe.seed,
     )
-    out = recipe.out if recipe.out != "auto" else str(free_name(Path("runs") / _stem(settings.path)))
+    out = recipe.out if recipe.out != "auto" else str(free_name(_usual_out(recipe)))
     settled = recipe.replace(task=fitting, out=out, data=shares)
     variants = shapes.label_variants(_labels(splits)) if fitting == "classification" else []
     notes = [f"labels that differ only in case or spaces: {' / '.join(map(repr, group))}" for group in variants]
-    return Prepared(settled, splits, dataset.rejected, dataset.sources, (*dataset.notes, *splits.notes, *notes))
+    found = (*dataset.notes, *splits.notes, *notes)
+    return Prepared(settled, splits, dataset.rejected, dataset.sources, dataset.columns, found)
 
 
 def tune(recipe: Recipe, *, watcher: Watcher | None = None) -> Run:
@@ -103,8 +124,22 @@ def tune(recipe: Recipe, *, watcher: Watcher | None = None) -> Run:
     """
     watcher = watcher or Watcher()
     prepared = prepare(recipe)
+    checked = _check(prepared, watcher)
     folder = RunFolder.create(prepared.recipe.out)
-    return _held(folder, lambda: _tune(prepared, folder, watcher, resume=False))
+    if recipe.out == "auto" and folder.path != (usual := _usual_out(recipe)):
+        watcher.note(f"'{usual}' exists already: this run goes to '{folder.path}' (--out names another folder)")
+    return _held(folder, lambda: _tune(prepared, checked, folder, watcher, resume=False))
+
+
+def _check(prepared: Prepared, watcher: Watcher) -> Checkup:
+    """The fast checks; blocking findings stop here, others become notes."""
+    policy = prepared.recipe.data.checks
+    if policy == "off":
+        return Checkup((), ())
+    findings, leaked = examine.before_training(prepared.recipe, prepared.splits, prepared.recipe.task, watcher)
+    if policy == "stop":
+        examine.refuse(findings, prepared.recipe.data.path)
+    return Checkup(findings, tuple(leaked))
 
 
 def resume(path: str | Path, *, watcher: Watcher | None = None) -> Run:
@@ -125,7 +160,8 @@ def resume(path: str | Path, *, watcher: Watcher | None = None) -> Run:
                 f"The data at {recipe.data.path} has changed since the run began.",
                 hint="Restore it, or start a new run with --out.",
             )
-        return _tune(prepared, folder, watcher or Watcher(), resume=True)
+        checked = _check(prepared, watcher or Watcher())
+        return _tune(prepared, checked, folder, watcher or Watcher(), resume=True)
 
     return _held(folder, go_on)
 
@@ -135,30 +171,30 @@ def _held(folder: RunFolder, work: Callable[[], Run]) -> Run:
     try:
         return work()
     except KeyboardInterrupt:
-        if folder.file("recipe.yaml").exists():
+        if folder.file("recipe.yaml").exists() and not folder.finished:
             raise Interrupted(str(folder.path)) from None
         raise
     finally:
         folder.release()
 
 
-def _tune(prepared: Prepared, folder: RunFolder, watcher: Watcher, *, resume: bool) -> Run:
+def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watcher, *, resume: bool) -> Run:
     from finesmith import measure, stages  # torch from here on
 
-    for note in prepared.notes:
+    for note in (*prepared.notes, *checked.notes()):
         watcher.note(note)
     began = time.time()
     try:
         ready = stages.build(prepared.recipe, prepared.splits, watcher)
-        _write_beginning(folder, prepared, ready.recipe, ready.over_length)
+        _write_beginning(folder, prepared, ready)
         trained = stages.train(ready, folder, watcher, resume=resume)
-        stages.deliver(ready, folder)
+        stages.deliver(ready, folder, columns=prepared.columns)
     except FinesmithError:
         if not resume and not folder.file("checkpoint").exists():
             for name in ("recipe.yaml", "splits.json", "rejected.jsonl", "steps.jsonl", "manifest.json"):
                 folder.remove(name)  # it failed before step 1: leave nothing half-written
         raise
-    evidence, predictions = measure.measure(ready, folder, trained, watcher)
+    evidence, predictions = measure.measure(ready, folder, trained, watcher, leaked=checked.leaked)
     for name, rows in predictions.items():
         folder.write_lines(f"predictions/{name}.jsonl", _prediction_rows(rows, ready.splits.test))
     facts = {
@@ -168,10 +204,10 @@ def _tune(prepared: Prepared, folder: RunFolder, watcher: Watcher, *, resume: bo
             "split": prepared.splits.hash,
             "rows": _counts(ready.splits),
             "rejected": len(prepared.rejected),
-            "over_length": len(ready.over_length),
+            "over_length": len(ready.long),
         },
         "seconds": {**trained.seconds, "all": time.time() - began},
-        "notes": [*prepared.notes, *ready.notes],
+        "notes": [*prepared.notes, *checked.notes(), *ready.notes],
     }
     folder.write_json("manifest.json", facts)
     folder.write_text("README.md", measure.card(ready, evidence, facts))
@@ -198,15 +234,14 @@ def _digests(prepared: Prepared) -> list[str]:
     return sorted(prepared.sources.values())
 
 
-def _write_beginning(folder: RunFolder, prepared: Prepared, recipe: Recipe, over_length: frozenset[str]) -> None:
-    ids = {part: [example.id for example in getattr(prepared.splits, part)] for part in ("train", "validation", "test")}
-    folder.write_text("recipe.yaml", recipe.to_yaml())
-    folder.write_json("splits.json", {"hash": prepared.splits.hash, "sources": _digests(prepared), **ids})
+def _write_beginning(folder: RunFolder, prepared: Prepared, ready: Ready) -> None:
+    ids, used = _ids(prepared.splits), _ids(ready.splits)
+    lost = {part: sorted(set(names) - set(used[part])) for part, names in ids.items()}
+    left_out = {"left_out": lost} if any(lost.values()) else {}
+    folder.write_text("recipe.yaml", ready.recipe.to_yaml())
+    folder.write_json("splits.json", {"hash": prepared.splits.hash, "sources": _digests(prepared), **used, **left_out})
     rejected = [{"origin": str(row.origin), "reason": row.reason, "row": row.text} for row in prepared.rejected]
-    rejected += [
-        {"origin": origin, "reason": f"longer than max_length, {recipe.data.over_length}"}
-        for origin in sorted(over_length)
-    ]
+    rejected += [{"origin": origin, "reason": reason} for origin, reason in sorted(ready.long.reasons().items())]
     if rejected:
         folder.write_lines("rejected.jsonl", rejected)
 
@@ -223,8 +258,12 @@ def _target(target: Target) -> Any:
     return target.content if isinstance(target, Message) else target
 
 
+def _ids(splits: Splits) -> dict[str, list[str]]:
+    return {part: [example.id for example in getattr(splits, part)] for part in split.PARTS}
+
+
 def _counts(splits: Splits) -> dict[str, int]:
-    return {part: len(getattr(splits, part)) for part in ("train", "validation", "test")}
+    return {part: len(getattr(splits, part)) for part in split.PARTS}
 
 
 def _labels(splits: Splits) -> Iterable[str]:
@@ -232,5 +271,6 @@ def _labels(splits: Splits) -> Iterable[str]:
         yield from example.target if isinstance(example.target, tuple) else [str(example.target)]
 
 
-def _stem(path: str) -> str:
-    return Path(path.replace(":", "-")).name.split(".")[0] or "run"
+def _usual_out(recipe: Recipe) -> Path:
+    """Where a run goes that names no folder: after its data."""
+    return Path("runs") / (Path(recipe.data.path.replace(":", "-")).name.split(".")[0] or "run")

@@ -22,7 +22,10 @@ from typing import Any, Self
 
 from safetensors import SafetensorError
 
-from finesmith.errors import RunError
+from finesmith.errors import RunError, nearest
+
+CARD = "finesmith.json"
+"""In a model folder: what Finesmith needs to load it again."""
 
 
 class RunFolder:
@@ -74,17 +77,30 @@ class RunFolder:
         """The path of a file in the run."""
         return self.path / name
 
+    def exist(self) -> Self:
+        """The folder itself, which must be there.
+
+        Raises:
+            RunError: it is not; names the nearest one.
+        """
+        if self.path.is_dir():
+            return self
+        around = self.path.parent
+        others = [str(place) for place in around.iterdir() if place.is_dir()] if around.is_dir() else []
+        meant = nearest(str(self.path), others)
+        raise RunError(f"There is no run folder '{self.path}'. {meant}".strip(), hint="`finesmith tune` makes one.")
+
     def require(self, name: str) -> Path:
         """The path of a file that must be there.
 
         Raises:
             RunError: it is not.
         """
-        if not self.path.is_dir():
-            raise RunError(f"There is no run folder '{self.path}'.", hint="`finesmith tune` makes one.")
-        if not self.file(name).exists():
-            state = "has not finished" if self.file("recipe.yaml").exists() else "is not a run"
-            raise RunError(f"'{self.path}' {state}: it has no {name}.", hint=self._way_out())
+        if not self.exist().file(name).exists():
+            begun = self.file("recipe.yaml").exists()
+            state = "has not finished" if begun else "is not a run"
+            hint = f"Go on with it: finesmith resume {self.path}" if begun else self._whose()
+            raise RunError(f"'{self.path}' {state}: it has no {name}.", hint=hint)
         return self.file(name)
 
     def write_text(self, name: str, text: str) -> None:
@@ -111,6 +127,7 @@ class RunFolder:
             with _writing(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 write(part)
+                _as_others_are(part)
                 if target.is_dir():
                     shutil.rmtree(target)
                 os.replace(part, target)
@@ -185,6 +202,14 @@ class RunFolder:
             "holds an unfinished run." if self.file("recipe.yaml").exists() else "is a folder with other files in it."
         )
 
+    def _whose(self) -> str:
+        """What to give instead of a folder that is no run; it may be the model folder of one."""
+        if not self.file(CARD).exists():
+            return "Give a folder that `finesmith tune` has written."
+        if RunFolder(self.path.parent).finished:
+            return f"It is the model folder of the run '{self.path.parent}': give that one."
+        return "It is a model folder without its run: `finesmith predict` and finesmith.predictor.load answer with it."
+
     def _way_out(self) -> str:
         if self.finished or not self.file("recipe.yaml").exists():
             return "Choose another folder with --out."
@@ -215,6 +240,15 @@ def _writing(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise RunError(f"Cannot write {path}: {reason}.", hint="Is the disk full or the folder read-only?") from error
+
+
+def _as_others_are(part: Path) -> None:
+    """Gives files the mode that the umask asks for: safetensors lets only their owner read them."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    for file in [part] if part.is_file() else part.rglob("*"):
+        if file.is_file():
+            file.chmod(0o666 & ~mask)
 
 
 def _alive(process: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -23,9 +23,10 @@ from finesmith.runfolder import RunFolder
 from finesmith.tasks import _head_first
 from finesmith.tasks.base import Encoded, Task
 from finesmith.tasks.classification import Classification
-from finesmith.train import encode
+from finesmith.train import encode, ways
 from finesmith.train import fit as fitting
 from finesmith.train.batches import EncodedSet
+from finesmith.train.encode import Long
 from finesmith.train.proof import prove
 from finesmith.train.state import saved_step
 from finesmith.types import Example, Splits
@@ -43,7 +44,7 @@ class Ready:
     model: Any
     splits: Splits
     data: EncodedSet
-    over_length: frozenset[str]
+    long: Long
     notes: tuple[str, ...]
 
 
@@ -60,6 +61,8 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     """From the split rows to a model with exactly the named weights open, and the proof that the tokens are right."""
     _check_trackers(recipe)
     task, method = _plugins(recipe)
+    if recipe.train.packing and task.kind == "sequence-classification":
+        raise RecipeError("train.packing has no effect: a classifier reads one text in each row.")
     task = task.fit(splits.train)
     config = models.load_config(recipe.model)
     loaded = models.load(recipe.model, task.kind, **task.load_arguments(), seed=recipe.seed)
@@ -67,29 +70,27 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     recipe = _resolve(recipe, task, method, loaded, config, len(splits.train))
     task = _with_length(task, int(recipe.train.max_length))
     max_length = int(recipe.train.max_length)
-    encoded, splits, over_length = _encode(task, loaded, splits, recipe, watcher)
-    proof = prove(
-        task, loaded.tokenizer, [row for row in splits.train if str(row.origin) not in over_length], max_length
-    )
-    notes = (*loaded.notes, *notes, proof)
+    encoded, splits, long = _encode(task, loaded, splits, recipe, watcher)
+    cut = set(long.cut)
+    whole = [row for row in splits.train if str(row.origin) not in cut] if cut else splits.train
+    proof = prove(task, loaded.tokenizer, whole, max_length)
+    notes = _say(watcher, *long.notes(), *loaded.notes, *notes, proof)
     if isinstance(task, Classification) and task.settings.head_first:
         with watcher.progress(
-            "fitting the head on frozen features", len(splits.train) + len(splits.validation)
+            "fitting the head, training + validation", len(encoded) + len(splits.validation)
         ) as progress:
-            notes = (
-                *notes,
-                _head_first.fit_head(
-                    task, loaded, encoded, pieces(task, loaded, splits.validation, max_length), progress=progress
-                ),
-            )
+            held_out = pieces(task, loaded, splits.validation, max_length)
+            fitted = _head_first.fit_head(task, loaded, encoded, held_out, progress=progress)
+        notes += _say(watcher, fitted)
+    blocked, chosen = ways.prepare(recipe.speed, task.kind, loaded, recipe.model.attention)
+    recipe, notes = recipe.replace(speed={"block_attention": blocked}), notes + _say(watcher, *chosen)
     head = task.head(loaded.model)
     fresh = tuple(name for name in ("pooler",) if any("pooler" in note for note in loaded.notes))
     model = _precision(method.apply(loaded.model, head=(*head, *fresh), seed=recipe.seed), loaded, method)
+    ways.take(recipe.speed, model, loaded)
     trainable, total = models.parameter_counts(model)
-    notes = (*notes, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")
-    for note in notes:
-        watcher.note(note)
-    return Ready(recipe, task, method, loaded, model, splits, encoded, over_length, notes)
+    notes += _say(watcher, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")
+    return Ready(recipe, task, method, loaded, model, splits, encoded, long, notes)
 
 
 def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) -> Trained:
@@ -110,7 +111,7 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
     devices.reset_peak_memory(ready.loaded.device)
     total = fitting.total_steps(recipe.train, len(ready.data))
     steps, began = (before[-1]["step"] if before else 0), time.time() - sum(row["seconds"] for row in before)
-    for event in fitting.fit(
+    events = fitting.fit(
         ready.model,
         ready.task,
         ready.loaded,
@@ -124,31 +125,39 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
         track=lambda values, step: accelerator.log(values, step=step) if recipe.track else None,
         name_of=lambda row: str(splits.train[row].origin),
         should_stop=watcher.should_stop,
-    ):
-        step = event.step
-        folder.append(
-            "steps.jsonl",
-            {
-                "step": step.index,
-                "epoch": step.epoch,
-                "loss": step.loss,
-                "learning_rate": step.learning_rate,
-                "gradient_norm": step.gradient_norm,
-                "supervised": step.supervised,
-                "tokens": step.tokens,
-                "seconds": step.seconds,
-                **({"validation": event.scores, "best": event.best} if event.scores else {}),
-            },
-        )
-        watcher.step(step, total, event.scores, event.best)
-        steps = step.index
+    )
+    with watcher.training(total):
+        for event in events:
+            steps = _record(event, total, folder, watcher)
     if recipe.track:
         accelerator.end_training()
+    ways.leave(ready.model)
     return Trained(steps, devices.peak_memory(ready.loaded.device), {"training": time.time() - began})
 
 
-def deliver(ready: Ready, folder: RunFolder) -> None:
-    """Writes the model folder: adapter or full weights, tokenizer, template, generation settings."""
+def _record(event: fitting.Event, total: int, folder: RunFolder, watcher: Watcher) -> int:
+    """Logs and shows a step; its number."""
+    step = event.step
+    folder.append(
+        "steps.jsonl",
+        {
+            "step": step.index,
+            "epoch": step.epoch,
+            "loss": step.loss,
+            "learning_rate": step.learning_rate,
+            "gradient_norm": step.gradient_norm,
+            "supervised": step.supervised,
+            "tokens": step.tokens,
+            "seconds": step.seconds,
+            **({"validation": event.scores, "best": event.best} if event.scores else {}),
+        },
+    )
+    watcher.step(step, total, event.scores, event.best)
+    return step.index
+
+
+def deliver(ready: Ready, folder: RunFolder, *, columns: Mapping[str, str]) -> None:
+    """Writes the model folder: adapter or full weights, tokenizer, template, settings, what the columns meant."""
     folder.write_with(
         "model",
         lambda path: predictor.save(
@@ -159,8 +168,16 @@ def deliver(ready: Ready, folder: RunFolder) -> None:
             task_name=ready.recipe.task,
             base=ready.recipe.model,
             adapter=ready.method.adapter,
+            columns=columns,
         ),
     )
+
+
+def _say(watcher: Watcher, *notes: str) -> tuple[str, ...]:
+    """The notes, each shown as soon as it is known."""
+    for note in notes:
+        watcher.note(note)
+    return notes
 
 
 def _check_trackers(recipe: Recipe) -> None:
@@ -202,21 +219,27 @@ def _with_length(task: Task, max_length: int) -> Task:
 
 def _encode(
     task: Task, loaded: Loaded, splits: Splits, recipe: Recipe, watcher: Watcher
-) -> tuple[EncodedSet, Splits, frozenset[str]]:
-    """The training sequences, the splits without rows that cannot be measured, and the origins of all long rows."""
+) -> tuple[EncodedSet, Splits, Long]:
+    """The training sequences, the splits without rows that are left out, and all rows that are too long."""
     limit, policy = int(recipe.train.max_length), recipe.data.over_length
     with watcher.progress("encoding", len(splits.train)) as progress:
-        data, over = encode.training_set(
-            task, loaded.tokenizer, splits.train, limit=limit, policy=policy, progress=progress
+        data, train_rows, long = encode.training_set(
+            task,
+            loaded.tokenizer,
+            splits.train,
+            limit=limit,
+            policy=policy,
+            progress=progress,
+            packing=recipe.train.packing,
         )
-    validation, long = encode.held_out(task, loaded.tokenizer, splits.validation, limit=limit, policy=policy)
-    test, longer = encode.held_out(task, loaded.tokenizer, splits.test, limit=limit, policy=policy)
-    splits, over = replace(splits, validation=validation, test=test), [*over, *long, *longer]
+    validation, more = encode.held_out(task, loaded.tokenizer, splits.validation, limit=limit, policy=policy)
+    test, most = encode.held_out(task, loaded.tokenizer, splits.test, limit=limit, policy=policy)
+    splits, long = replace(splits, train=train_rows, validation=validation, test=test), long + more + most
     if policy == "error":
-        encode.refuse(over, limit)
+        encode.refuse(long)
     if not splits.validation or not splits.test:
         raise DataError(f"No validation or test row fits into {limit} tokens.")
-    return data, splits, frozenset(over)
+    return data, splits, long
 
 
 def pieces(task: Task, loaded: Loaded, examples: Sequence[Example], max_length: int) -> list[Encoded]:

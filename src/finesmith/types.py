@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,3 +140,48 @@ class Evidence:
     def gain(self) -> Estimate:
         """Tuned minus base on the primary metric: what this fine-tuning changed."""
         return self.gains["base"]
+
+
+Severity = Literal["blocking", "warning", "note"]
+"""blocking: the result would be wrong, `tune` stops. warning: it would suffer. note: worth knowing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a check found in the data.
+
+    `what` is a sentence with the numbers, `count` how many rows (or classes, terms, ...) it is about, `rows` all the
+    origins (`file:line`) that it names. `why` says what it would do to the result, `advice` what to do about it.
+    `detail` holds the numbers and samples behind it as plain values; private data in samples is masked.
+    """
+
+    check: str
+    severity: Severity
+    what: str
+    count: int
+    rows: tuple[str, ...]
+    why: str
+    advice: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What all checks found in one data set, the gravest first.
+
+    `rows` counts the rows of each part, `skipped` maps a check that did not run to the reason, `seconds` is how long
+    each one took, `notes` says how the data was read and parted.
+    """
+
+    source: str
+    task: str
+    rows: Mapping[str, int]
+    findings: tuple[Finding, ...]
+    skipped: Mapping[str, str]
+    seconds: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def blocking(self) -> tuple[Finding, ...]:
+        """The findings that stop `tune`."""
+        return tuple(finding for finding in self.findings if finding.severity == "blocking")

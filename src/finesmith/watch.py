@@ -23,6 +23,11 @@ class Watcher:
         """A stage of `total` rows; the value is called with the number of rows done since its last call."""
         yield lambda done: None
 
+    @contextmanager
+    def training(self, total: int) -> Iterator[None]:
+        """The stage of `total` optimizer steps: only here `should_stop` is asked and `step` is told."""
+        yield
+
     def step(self, step: Step, total: int, scores: dict[str, float], best: bool) -> None:
         """One optimizer step of `total`, with the validation scores where they were measured."""
 

@@ -11,12 +11,13 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from finesmith import predictor, run
 from finesmith.errors import MissingExtraError, ModelError, RecipeError
 from finesmith.evidence import plain
+from finesmith.models import fast, quantize
 from finesmith.models import load as models_
-from finesmith.models import quantize
 from finesmith.models.settings import ModelSettings
 from finesmith.runfolder import RunFolder
 from finesmith.watch import Interrupted, Watcher
@@ -264,21 +265,56 @@ def test_it_is_imported_before_peft_imports_it():
     assert (done.stdout.split(), done.stderr) == (["False", "True"], "")
 
 
+def wide_model(folder, task):
+    """64 inputs to every layer: with fewer than a block of 64, bitsandbytes fails in eval mode on some processors."""
+    make_model(folder, "bert" if task == "classification" else "llama")
+    config = AutoConfig.from_pretrained(folder)
+    config.update({"hidden_size": 64, "intermediate_size": 128, "head_dim": 16})
+    auto = AutoModelForMaskedLM if task == "classification" else AutoModelForCausalLM
+    auto.from_config(config).save_pretrained(folder)
+    return lambda family: str(folder)
+
+
 @needs_library
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("task", ["generation", "classification"])
-def test_the_card_shows_how_to_load_it_with_peft_alone(task, mode, rows, models, tmp_path):
-    done = run.tune(
-        recipe(rows, models, task, "bert" if task == "classification" else "llama", mode).replace(
-            out=str(tmp_path / "run")
-        )
-    )
-    card = (done.path / "README.md").read_text()
+def test_the_card_shows_how_to_load_it_with_peft_alone(task, mode, rows, tmp_path, capsys):
+    asked = recipe(rows, wide_model(tmp_path / "model", task), task, "", mode)
+    done = run.tune(asked.replace(out=str(tmp_path / "run")))
+    card = (done.path / "README.md").read_text().replace("path/to/run", str(done.path))
     code = next(block for block in re.findall(r"```python\n(.*?)```", card, re.DOTALL) if "PeftModel" in block)
+    load, question = code.split("model = pipeline")
     with models_.quiet():
-        exec(code, names := {})
-    delivered = predictor.load(done.path, device="cpu", dtype="float32").loaded.model
-    theirs = dict(names["model"].named_parameters())
+        exec(load, names := {})
+    delivered = predictor.load(done.path, device="cpu", dtype="float32").loaded.model.get_base_model()
+    theirs = dict(names["tuned"].named_parameters())
     used = {name: p for name, p in delivered.named_parameters() if "original_module" not in name}
     for name, parameter in used.items():  # the original of a head is random, and the saved head stands in its place
         assert type(theirs[name]) is type(parameter) and torch.equal(theirs[name], parameter), name
+    capsys.readouterr()
+    exec("model = pipeline" + question, names)
+    assert capsys.readouterr().out.strip()
+
+
+@needs_library
+@pytest.mark.parametrize("mode", MODES)
+def test_layers_on_a_quantised_base_are_computed_by_peft(mode, rows, models):
+    """The fused adapter layer reads the base's weight as a matrix, which a quantised one is not."""
+    fused = []
+    for quantised in ("none", mode):
+        ready, _ = small.build(recipe(rows, models, "generation", "llama", quantised))
+        fused.append([name for name, module in ready.model.named_modules() if "forward" in vars(module)])
+    assert fused[0] and not fused[1]
+
+
+@needs_library
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_packed_documents_and_loss_in_chunks_change_nothing(dtype, rows, models):
+    """The ways to train fast that are proved on the model hold on a quantised one too."""
+    found = []
+    for fast_ in (False, True):
+        speed = {"packing": fast_, "chunked_loss": fast_}
+        ready, _ = small.build(recipe(rows, models, "generation", "llama", "nf4", model={"dtype": dtype}, speed=speed))
+        assert fast.of(ready.model).packed is fast_ and (fast.of(ready.model).output is not None) is fast_
+        found.append([step.loss for step in small.loop_steps(ready, total=4)])
+    assert found[1] == pytest.approx(found[0], rel=1e-4 if dtype == "float32" else 1e-2)

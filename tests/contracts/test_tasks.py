@@ -129,6 +129,7 @@ def test_metrics_exist_and_the_primary_one_is_first(case):
     for name in case.task.metrics:
         assert registry.resolve("metrics", name).title
     assert case.task.kind in ("causal-lm", "sequence-classification") and case.task.spare in (0, 1)
+    assert case.task.proves
 
 
 def test_small_sets_get_more_passes(case):

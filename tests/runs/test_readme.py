@@ -1,5 +1,6 @@
 """The README's commands and Python lines, run as they stand there (only the hub model is replaced by a tiny one)."""
 
+import io
 import re
 import shlex
 from pathlib import Path
@@ -36,7 +37,7 @@ def test_every_finesmith_command_runs(folder, models, monkeypatch, capsys):
     for line in commands:
         words = shlex.split(line.replace("Qwen/Qwen3-0.6B", models("qwen3", "chatml")))[1:]
         if words[0] == "chat":
-            monkeypatch.setattr("builtins.input", lambda *_: (_ for _ in ()).throw(EOFError))
+            monkeypatch.setattr("sys.stdin", io.StringIO(""))
         if ">" in words:
             words = words[: words.index(">")]
         code = main(words)

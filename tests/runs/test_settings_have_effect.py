@@ -6,8 +6,10 @@
 import hashlib
 import json
 import os
+import platform
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,16 +19,20 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
+from torch.nn import Embedding, Linear
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from finesmith import recipe as recipes
 from finesmith import run
 from finesmith.errors import FinesmithError
+from finesmith.models import attention as attention_
 from finesmith.models import load as loading
 from finesmith.models.settings import ModelSettings
 from finesmith.runfolder import RunFolder
 from finesmith.settings import Settings
 from finesmith.watch import Watcher
+from tests import small
 from tests.conftest import clause_rows, ticket_rows, write_jsonl
 
 BITS = find_spec("bitsandbytes") is not None
@@ -43,7 +49,13 @@ BASE = {
 CLASSES = {"data.path": "<tickets>", "task": "classification", "generation.max_new_tokens": "<unset>"}
 TEXTS = {"data.path": "<notes>", "task": "text", "generation.max_new_tokens": "<unset>"}
 LONG = {"train.max_length": 60, "data.path": "<some long rows>", "data.over_length": "drop"}
-WILD = {"train.learning_rate": 0.3, "train.schedule": "constant", "train.max_steps": 8, "train.evaluations": 8}
+WILD = {
+    "method": "full",
+    "train.learning_rate": 0.3,
+    "train.schedule": "constant",
+    "train.max_steps": 8,
+    "train.evaluations": 8,
+}
 """A learning rate at which the validation score soon gets worse."""
 
 
@@ -83,6 +95,15 @@ CASES: dict[str, Case] = {
         errors={"error": "longer than 60 tokens"},
         differs="tokens rejected",
     ),
+    "data.checks": case(
+        "stop",
+        "warn",
+        "off",
+        under={"data.path": "<with a key>"},
+        errors={"stop": "would spoil the result"},
+        differs="notes",
+        same="losses split",
+    ),
     "data.validation": case(0.1, 0.3, differs="split"),
     "data.test": case(0.2, 0.4, differs="split answers"),
     "task": case("classification", "text", differs="metric losses", under={"data.path": "<tickets>", **CLASSES}),
@@ -109,6 +130,7 @@ CASES: dict[str, Case] = {
     "train.optimizer": case(
         "adamw", "muon", "adamw_8bit", differs="losses", same="rates first_loss", under={"method": "full"},
         errors={} if BITS else {"adamw_8bit": "finesmith[bitsandbytes]"}),
+    "train.packing": case(False, True, differs="tokens losses", same="split"),
     "train.schedule": case("linear", "cosine", "constant", differs="rates losses", same="first_loss"),
     "train.warmup": case(0.0, 0.5, differs="rates losses", same="first_loss"),
     "train.weight_decay": case(0.0, 10.0, differs="losses", same="rates first_loss"),
@@ -117,6 +139,13 @@ CASES: dict[str, Case] = {
     "train.evaluations": case(1, 4, differs="evaluations", same="losses"),
     "train.patience": case(1, None, differs="steps", same="first_loss", under=WILD),
     "train.keep": case("best", "last", differs="weights", same="losses", under={**WILD, "train.patience": None}),
+    "speed.packing": case(True, False, differs="rows", same="losses tokens"),
+    "speed.chunked_loss": case(True, False, differs="all_logits", same="losses tokens"),
+    "speed.block_attention": case(0, 512, differs="weights", same="tokens rates", under={"model.dtype": "bfloat16"}),
+    "speed.adapter": case("float32", "compute", "peft", differs="weights", same="rates tokens",
+                          under={"model.dtype": "bfloat16"}),
+    "speed.compile": case(False, True, differs="compiled", same="losses"),
+    "speed.keep_memory": case(True, False, same="losses weights"),  # its effect is on the process: see below
     "train.save_minutes": case(10.0, 1e-9, differs="saved_on_the_way", same="losses weights"),
     "out": case("<out>/first", "<out>/second", differs="out", same="losses weights"),
     "seed": case(0, 1, differs="split losses"),
@@ -174,6 +203,30 @@ def test_the_same_settings_give_the_same_run(outcome):
     }
 
 
+FAULTS = """
+import resource, sys, torch
+from finesmith.models import allocator
+if sys.argv[1] == "true":
+    assert allocator.keep_blocks()
+for _ in range(3):
+    torch.zeros(1 << 23) + 1
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.zeros(1 << 23) + 1
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc can be told so in glibc only")
+def test_kept_memory_is_not_asked_for_again():
+    """Pages that the system has to hand out while 20 times two tensors of 32 MB are made and dropped."""
+    kept, given_back = (
+        int(subprocess.run([sys.executable, "-c", FAULTS, keep], capture_output=True, text=True, check=True).stdout)
+        for keep in ("true", "false")
+    )
+    assert kept < given_back / 5
+
+
 def test_auto_is_one_of_the_choices(outcome):
     chat, auto = (
         outcome({**BASE, "model.name": "<chatml>", "generation.template": template}) for template in ("chat", "auto")
@@ -190,10 +243,21 @@ def test_attention_is_as_asked(models, attention):
         assert loading.load(settings, "causal-lm").model.config._attn_implementation == attention
 
 
+@pytest.mark.parametrize("attention", ["auto", "eager", "sdpa"])
+def test_attention_is_as_asked_in_training_too(models, attention, request):
+    """Finesmith's own stands in for `auto` only; whatever else is asked for computes every step."""
+    model = {"attention": attention}
+    ready, _ = small.build(small.make_recipe(request.getfixturevalue("clauses"), models("llama"), model=model))
+    used = ready.model.get_base_model().config._attn_implementation
+    assert used == ("finesmith" if attention == "auto" else attention)
+    said = "attention is computed as asked: sequences are padded"
+    assert (said in ready.notes) is (attention != "auto")
+
+
 def test_flash_attention_that_is_not_installed_names_its_extra(monkeypatch):
-    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    monkeypatch.setattr(attention_, "find_spec", lambda name: None)
     with pytest.raises(FinesmithError, match=r"needs the library 'flash_attn'.*\n.*finesmith\[flash\]"):
-        loading._attention(ModelSettings(attention="flash_attention_2"), torch.device("cuda"))
+        attention_.argument(ModelSettings(attention="flash_attention_2"), torch.device("cuda"))
 
 
 class Eye(Watcher):
@@ -221,6 +285,7 @@ def places(models, tmp_path_factory):
         "no ending": rows,
         "one bad row": [*rows, {"prompt": "no completion"}],
         "some long rows": [*rows, *long],
+        "with a key": [{**rows[0], "completion": f"it is ghp_{'a1B2c3D4e5' * 4}"}, *rows[1:]],
         "tickets": ticket_rows(45),
         "notes": documents,
     }
@@ -263,16 +328,26 @@ def _run(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
             nested.setdefault(section, {})[key] = value
         else:
             nested[section] = value
-    passes = [0]
+    calls: Counter[str] = Counter()
 
-    def count(module: Any, _: Any) -> None:
-        passes[0] += module.training and type(module).__name__.endswith(("ForCausalLM", "ForSequenceClassification"))
+    def count(module: Any, inputs: Any) -> None:
+        if module.training and isinstance(module, Embedding):
+            calls["passes"] += 1
+            calls["rows"] += len(inputs[0])
+        if module.training and isinstance(module, Linear):
+            calls["all logits"] += module.out_features > 60 and module.in_features == 32
+            calls["adapters"] += module.out_features <= 16
 
     handle = register_module_forward_pre_hook(count)
     eye = Eye(nested["out"])
+    compiled = counters["frames"]["total"]
     try:
         return _outcome(run.tune(recipes.make(nested), watcher=eye)) | {
-            "passes": passes[0],
+            "passes": calls["passes"],
+            "rows": calls["rows"],
+            "compiled": counters["frames"]["total"] > compiled,
+            "all_logits": calls["all logits"] > 0,
+            "adapters": calls["adapters"] > 0,
             "saved_on_the_way": eye.saved,
         }
     except FinesmithError as error:
@@ -295,6 +370,7 @@ def _outcome(result: run.Run) -> dict[str, Any]:
         "split": folder.read_json("splits.json")["hash"],
         "rejected": rejected.read_text() if rejected.exists() else "",
         "metric": result.evidence.metric,
+        "notes": tuple(manifest["notes"]),
         "steps": len(steps),
         "losses": tuple(round(row["loss"], 5) for row in steps),
         "first_loss": round(steps[0]["loss"], 5),

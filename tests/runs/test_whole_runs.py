@@ -3,7 +3,9 @@
 import contextlib
 import io
 import json
+import os
 import random
+import shutil
 import sys
 import warnings
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ import finesmith
 from finesmith import run as runs
 from finesmith.__main__ import main
 from finesmith.errors import RunError
+from finesmith.models.settings import EMBEDDED
 from finesmith.watch import Watcher
 from tests import small
 from tests.conftest import chat_rows, clause_rows, sentence, ticket_rows, write_csv, write_jsonl
@@ -258,6 +261,19 @@ def test_the_log_has_every_step_and_the_recipe_every_setting(done, name):
     assert {"torch", "transformers", "peft"} <= set(facts["packages"])
 
 
+def test_the_notes_speak_of_the_task_at_hand(done):
+    notes = {name: "\n".join(done(name).json("manifest.json")["notes"]) for name in MAKERS}
+    rows = done("bert-full").json("manifest.json")["data"]["rows"]
+    assert "the tokens trained on are those that inference sends" in notes["bert-full"]
+    assert "answer" not in notes["bert-full"]
+    assert "new, not in the base: the classification layers (bert.pooler.dense, classifier)" in notes["bert-full"]
+    assert f"a logistic regression on {rows['train']} training rows" in notes["bert-full"]
+    assert f"chosen on {rows['validation']} validation rows" in notes["bert-full"]
+    assert "new, not in the base: the classification layer (score)" in notes["llama-lora"]
+    assert "the end of every answer learnt" in notes["plain"] and "of the tokens are supervised" in notes["plain"]
+    assert "every token of a document is learnt, once" in notes["text"]
+
+
 @EVERY
 def test_the_card_says_what_the_evidence_says(done, name):
     run = done(name)
@@ -285,8 +301,22 @@ def test_the_library_is_silent(models, tmp_path, capfd):
     capfd.readouterr()
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("error", FutureWarning)
         finesmith.tune(data, model=model, out=str(tmp_path / "run"), train={"max_steps": 1}).predict(["a clause"])
     assert capfd.readouterr() == ("", "")
+
+
+@EVERY
+def test_whoever_may_read_the_folder_may_read_every_file_in_it(done, name):
+    mask = os.umask(0o022)
+    os.umask(mask)
+    modes = {file: (done(name).path / file).stat().st_mode & 0o777 for file in done(name).files()}
+    assert modes == dict.fromkeys(modes, 0o666 & ~mask)
+
+
+@pytest.mark.parametrize("name, heads", [("llama-lora", ["score"]), ("several", ["classifier", "pre_classifier"])])
+def test_an_adapter_names_each_module_of_its_head_once(done, name, heads):
+    assert sorted(done(name).json("model/adapter_config.json")["modules_to_save"]) == heads
 
 
 # --- other libraries read the model
@@ -390,6 +420,18 @@ def test_show_says_the_result_again(done):
     assert (code, err) == (0, "") and json.loads(out) == {"run": str(run.path), **run.json("evidence.json")}
 
 
+def test_the_model_folder_of_a_run_leads_to_the_run(done, tmp_path):
+    run = done("bert-full")
+    with pytest.raises(RunError) as caught:
+        finesmith.load(run.path / "model")
+    assert caught.value.hint == f"It is the model folder of the run '{run.path}': give that one."
+    code, _, err = command("show", run.path / "model")
+    assert code == 2 and caught.value.hint in err
+    shutil.copytree(run.path / "model", tmp_path / "copy")
+    with pytest.raises(RunError, match=r"finesmith\.predictor\.load answer") as caught:
+        finesmith.load(tmp_path / "copy")
+
+
 NEW = [{"id": f"new{n}", "text": sentence(random.Random(n), 3 + n % 9)} for n in range(23)]
 
 
@@ -446,6 +488,7 @@ def test_list_says_what_there_is():
     assert (code, err) == (0, "")
     for name in ("classification", "generation", "lora", "last_layers", "jsonl", "macro_f1", "tfidf", "embedded"):
         assert f"  {name} " in out
+    assert f"in {EMBEDDED}\n" in out and (EMBEDDED / "config.json").exists()
     code, out, _ = command("list", "methods", "--json")
     assert code == 0 and {"full", "head", "last_layers", "lora"} <= set(json.loads(out)["methods"])
     code, _, err = command("list", "metods")
@@ -478,6 +521,64 @@ def test_show_tokens_shows_what_is_learnt(done, tmp_path):
     code, _, err = command(*arguments[:-1], "1000")
     assert code == 2 and "There is no row 1000: the data has 40 rows." in err
     assert not list(tmp_path.iterdir())
+
+
+def test_show_tokens_without_colour_puts_what_is_learnt_into_brackets(done, monkeypatch):
+    run = done("plain")
+    arguments = ["show-tokens", run.data, "--model", run.model]
+    code, out, _ = command(*arguments)
+    head, tokens = out.split("\n", 1)
+    row = json.loads(run.data.read_text().splitlines()[0])
+    assert code == 0 and "learnt (in ⟦⟧), the rest is context; | ends each token" in head
+    inside = tokens.partition("⟦")[2].partition("⟧")[0]
+    assert inside.replace("|", "") == row["completion"] + "</s>" and tokens.count("⟦") == 1
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "learnt (green)" in command(*arguments)[1]
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "learnt (in ⟦⟧)" in command(*arguments)[1]
+
+
+def test_show_tokens_says_the_label(done):
+    run = done("bert-full")
+    code, out, _ = command("show-tokens", run.data, "--model", run.model, "--row", "2")
+    assert code == 0 and f"{run.data}:3: " in out and "tokens, the label is learnt: login; | ends each token" in out
+    assert json.loads(command("show-tokens", run.data, "--model", run.model, "--json")[1])["label"] == "delivery"
+    run = done("several")
+    assert "the label is learnt: money, post;" in command("show-tokens", run.data, "--model", run.model, "--row=4")[1]
+
+
+def test_show_tokens_counts_the_training_rows_of_a_folder_first(models, tmp_path):
+    rows = ticket_rows(60)
+    for name, part in (("test", rows[:15]), ("train", rows[15:45]), ("dev", rows[45:])):
+        write_csv(tmp_path / f"{name}.csv", part)
+    for number, place in ((1, "train.csv:2"), (30, "train.csv:31"), (31, "dev.csv:2"), (46, "test.csv:2")):
+        arguments = ["show-tokens", tmp_path, "--model", models("llama"), "--row", number, "--json"]
+        assert json.loads(command(*arguments)[1])["row"] == str(tmp_path / place)
+
+
+# --- talking to a run
+
+
+def test_a_pipe_gets_the_answers_and_nothing_else(done, monkeypatch):
+    run, system = done("chats"), {"role": "system", "content": "you help"}
+    monkeypatch.setattr(sys, "stdin", io.StringIO("where is my parcel\n\nrefund [b] please\n"))
+    code, out, _ = command("chat", run.path, "--tuned-only", "--system", "you help")
+    asked = [[system, {"role": "user", "content": text}] for text in ("where is my parcel", "refund [b] please")]
+    answers = [answer.output for answer in finesmith.load(run.path).predict(asked)]
+    assert code == 0 and out == "".join(f"{answer}\n" for answer in answers)
+    bare = finesmith.load(run.path).predict([turns[1:] for turns in asked])
+    assert [answer.output for answer in bare] != answers, "the system prompt counts"
+    monkeypatch.setattr(sys, "stdin", io.StringIO("refund\n"))
+    code, out, _ = command("chat", run.path)
+    assert code == 0 and out.startswith("base  ") and "\ntuned " in out and "you " not in out
+
+
+@pytest.mark.parametrize(
+    "name, message", [("text", "finesmith show {run}"), ("bert-full", "finesmith predict {run} -")]
+)
+def test_a_run_that_cannot_talk_says_what_it_can(done, name, message):
+    code, out, err = command("chat", done(name).path)
+    assert (code, out) == (2, "") and message.format(run=done(name).path) in err
 
 
 # --- one writer at a time, and no run over another
@@ -534,6 +635,14 @@ def test_without_out_a_run_gets_a_free_name(models, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = write_jsonl(tmp_path / "clauses.jsonl", clause_rows(20))
     settings = {"model": models("llama"), "train": {"max_steps": 1}}
-    first = finesmith.tune(data, **settings)
-    second = finesmith.tune(data, **settings)
+    said = []
+
+    class Listener(Watcher):
+        def note(self, text):
+            said.append(text)
+
+    first = finesmith.tune(data, **settings, watcher=Listener())
+    assert not any("exists already" in note for note in said)
+    second = finesmith.tune(data, **settings, watcher=Listener())
+    assert "'runs/clauses' exists already: this run goes to 'runs/clauses-2' (--out names another folder)" in said
     assert (first.path, second.path) == (Path("runs/clauses"), Path("runs/clauses-2"))

@@ -7,7 +7,7 @@ import pytest
 from finesmith import __version__, registry
 from finesmith.__main__ import main
 from finesmith.cli import _parser
-from finesmith.errors import RecipeError
+from finesmith.errors import RecipeError, counted
 
 COMMANDS = [name.replace("_", "-") for name in registry.available("commands")]
 
@@ -130,6 +130,33 @@ def test_the_schema_is_json(run):
     assert (code, err) == (0, "") and json.loads(out)["properties"]["data"]
 
 
+@pytest.mark.parametrize(
+    "given, wanted",
+    [
+        (["--epochs", "3"], "train.epochs=3"),
+        (["--epochs=3"], "train.epochs=3"),
+        (["--max-length"], "train.max_length=..."),
+        (["--lora-rank", "8"], "lora.rank=8"),
+        (["--lora.rank=8"], "lora.rank=8"),
+        (["--dropout", "0.1", "--json"], "lora.dropout=0.1"),
+    ],
+)
+@pytest.mark.parametrize("command", ["tune", "show-tokens"])
+def test_an_option_that_is_called_like_a_setting_says_how_to_write_it(command, given, wanted):
+    with pytest.raises(RecipeError) as caught:
+        _parser.parse([command, "a.csv", *given])
+    assert caught.value.message == f"Unknown option '{given[0]}' of finesmith {command}."
+    assert caught.value.hint == f"Settings are written without dashes: {wanted}"
+
+
+def test_a_command_without_settings_suggests_none(run):
+    assert "train.epochs" not in run("predict", "run", "a.csv", "--epochs", "3")[2]
+
+
+def test_the_help_names_the_version(run):
+    assert "finesmith --version" in run("--help")[1]
+
+
 def values(*arguments):
     command, options = _parser.parse(["tune", *arguments])
     assert type(command).__name__ == "Tune"
@@ -162,6 +189,11 @@ def test_flags_win_over_settings():
 def test_text_of_a_flag_stays_text(name):
     assert values("a.csv", f"--out={name}")[1] == {"out": name}
     assert values("a.csv", f"--model={name}")[1] == {"model": {"name": name}}
+
+
+@pytest.mark.parametrize("number, text", [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (3000, "3,000 rows")])
+def test_numbers_with_their_noun(number, text):
+    assert counted(number, "row") == text
 
 
 def test_a_complaint_is_an_error_of_ours():

@@ -84,7 +84,7 @@ def test_csv_with_semicolons_and_quoted_line_ends():
 
 def test_csv_ragged_rows_have_their_counts():
     assert reasons("csv", "a,b\n1\n1,2\n1,2,3\n") == [
-        (2, "has 1 fields where the header has 2"),
+        (2, "has 1 field where the header has 2"),
         (4, "has 3 fields where the header has 2"),
     ]
 

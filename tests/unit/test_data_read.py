@@ -85,6 +85,18 @@ def test_format_can_be_given(tmp_path):
     assert len(read(jsonl(tmp_path / "y.jsonl", labelled(2)), format="auto").parts["all"]) == 2
 
 
+@pytest.mark.parametrize("ending", [".png", ".docx", ".exe"])
+def test_a_file_that_is_no_data_is_told_what_is_read(tmp_path, ending):
+    (tmp_path / f"x{ending}").write_bytes(b"?")
+    with pytest.raises(DataError) as caught:
+        read(tmp_path / f"x{ending}")
+    assert "Did you mean" not in caught.value.message
+    assert caught.value.message.endswith(
+        "Read are: .csv, .json, .jsonl, .jsonlines, .ndjson, .parquet, .pq, .tab, .tsv, .txt; "
+        "each also with .gz or .zst behind it."
+    )
+
+
 @pytest.mark.parametrize(
     ("ending", "pack"), [(".gz", gzip.compress), (".zst", zstandard.ZstdCompressor(write_checksum=True).compress)]
 )
@@ -123,7 +135,7 @@ def test_broken_json_on_line_7(tmp_path):
     data = read(path, max_bad_rows=1)
     assert len(data.parts["all"]) == 9
     assert [(str(bad.origin), bad.text) for bad in data.rejected] == [(f"{path}:7", lines[6])]
-    assert data.notes[-1] == "1 unusable rows were left out (accepted: 1)."
+    assert data.notes[-1] == "Left out: 1 unusable row (accepted: 1)."
 
 
 def test_all_problems_are_listed_at_once(tmp_path):
@@ -180,7 +192,7 @@ def test_own_ids_that_start_again_in_each_part(tmp_path):
     jsonl(tmp_path / "d/test.jsonl", rows)
     data = read(tmp_path / "d")
     assert data.parts["test"].ids() == ["test/0", "test/1"]
-    assert "2 ids stand in more than one part; the later ones are written as file/id." in data.notes
+    assert "Ids that stand in more than one part: 2; the later ones are written as file/id." in data.notes
 
 
 @pytest.mark.parametrize(

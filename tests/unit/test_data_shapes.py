@@ -1,11 +1,15 @@
 """Which columns mean what, and what a row of each shape becomes."""
 
+import shlex
+
 import pytest
 
 from finesmith.data.convert import convert
+from finesmith.data.names import settings
 from finesmith.data.rows import Fault
 from finesmith.data.shapes import detect, label_variants, shape_task
 from finesmith.errors import DataError
+from finesmith.recipe import parse_assignments
 from finesmith.types import Conversation, Message
 
 
@@ -69,7 +73,7 @@ def test_two_possible_labels():
     with pytest.raises(DataError) as error:
         plan_of({"body": "hi", "queue": "a", "type": "b"})
     assert error.value.message == "x.csv: more than one column may be the label: queue, type."
-    assert error.value.hint == "Write data.columns: {label: queue} or {label: type}."
+    assert error.value.hint == "Write data.columns.label=queue or data.columns.label=type."
     assert plan_of({"body": "hi", "queue": "a", "type": "b"}, columns={"label": "type"}).columns["label"] == "type"
 
 
@@ -77,14 +81,25 @@ def test_two_possible_shapes():
     with pytest.raises(DataError) as error:
         plan_of({"input": "hi", "output": "a", "label": "b"})
     assert error.value.message == "x.csv can be read in more than one way: prompt or labels."
-    assert error.value.hint == "Write data.columns: {prompt: input, completion: output} or {text: input, label: label}."
+    assert error.value.hint == (
+        "Write data.columns.prompt=input data.columns.completion=output or "
+        "data.columns.text=input data.columns.label=label."
+    )
+
+
+@pytest.mark.parametrize("column", ["queue", "Customer message", "it's", "1", "true", "a: b", "naïve", "-", "{x}", ""])
+def test_columns_in_hints_can_be_pasted(column):
+    words = shlex.split(settings({"text": "body", "label": column}))
+    assert parse_assignments(words) == {"data": {"columns": {"text": "body", "label": column}}}
+    assert settings({"text": "body", "label": "queue"}) == "data.columns.text=body data.columns.label=queue"
 
 
 def test_nothing_recognisable():
     with pytest.raises(DataError) as error:
         plan_of({"foo": "a", "bar": "b", "baz": "c"})
     assert error.value.message == "x.csv: cannot tell what its columns mean. Columns found: foo, bar, baz."
-    assert "labels: text and label" in error.value.problems
+    assert "labels: columns text and label" in error.value.problems
+    assert not any(problem.startswith("messages: messages") for problem in error.value.problems)
 
 
 def test_unknown_word_and_unknown_column():

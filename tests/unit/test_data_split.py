@@ -198,7 +198,7 @@ def test_leaks_between_given_parts_are_counted_and_left():
 def test_groups_shared_between_given_parts_are_noted():
     train = [*distinct(40), ("grouped", "a", "g1")]
     splits = split(dataset(train=train, validation=[("v", "a")], test=[("s", "a", "g1"), ("u", "a", "g2")]))
-    assert splits.notes[-1] == "1 of 2 test rows have the same group as a train row (left as they are): x:1."
+    assert splits.notes[-1] == "1 of 2 test rows has the same group as a train row (left as they are): x:1."
 
 
 def test_labels_never_seen_in_training():

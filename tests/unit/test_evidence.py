@@ -192,6 +192,54 @@ def test_opponents_beaten_or_better():
     assert better.endswith("; ship that instead (no GPU needed).")
 
 
+def test_a_frozen_head_that_is_better_names_the_command():
+    found = gains(tfidf=(-0.1, -0.2, -0.05))
+    assert said(found, ways={"tfidf": "train it with --method head"}).endswith(
+        "reaches 0.861: clearly better (-0.100, 95 % interval -0.200 to -0.050, n = 128); "
+        "ship that instead (train it with --method head)."
+    )
+    assert said(found, ways={"tfidf": ""}).endswith("-0.050, n = 128).")
+
+
+def generated(tuned_nats, base_nats, matches=(), primary="exact_match"):
+    """Answers to 40 rows, right in `matches` only; nats of the references around the given ones."""
+    names = ("exact_match", "held_out_loss")
+
+    def rows(nats, right):
+        scores = [{"nats": nats + row % 5, "tokens": 10} for row in range(40)]
+        return [Prediction(str(row), "yes" if row in right else "no", scores[row]) for row in range(40)]
+
+    return compare(
+        task="generation",
+        primary=primary,
+        metrics={name: registry.resolve("metrics", name) for name in names},
+        targets={str(row): Message("assistant", "yes") for row in range(40)},
+        predictions={"tuned": rows(tuned_nats, matches), "base": rows(base_nats, ())},
+        opponents=["base"],
+        seed=0,
+    )
+
+
+def test_a_loss_that_fell_is_said_where_the_primary_metric_is_blind():
+    evidence = generated(10.0, 20.0)
+    gain = evidence.details["held_out_loss_gain"]
+    assert gain.value == pytest.approx(1.0) and gain.low > 0
+    assert evidence.verdict == (
+        "No clear gain: exact match 0.000 against 0.000 for the base (0.000, 95 % interval -0.088 to +0.088, n = 40). "
+        "But the held-out loss clearly fell, from 2.200 to 1.200 nats per token "
+        f"(gain +1.000, 95 % interval {signed(ACCURACY, gain.low)} to {signed(ACCURACY, gain.high)}, n = 40): "
+        "it learnt something that exact match does not show."
+    )
+
+
+def test_nothing_is_said_of_the_loss_where_it_did_not_fall_or_the_metric_sees_the_gain():
+    assert "clearly fell" not in generated(20.0, 20.0).verdict
+    assert "clearly fell" not in generated(21.0, 20.0).verdict
+    seen = generated(10.0, 20.0, matches=range(30)).verdict
+    assert seen.startswith("Clear gain: exact match") and "clearly fell" not in seen
+    assert "clearly fell" not in generated(10.0, 20.0, primary="held_out_loss").verdict
+
+
 def test_without_a_base_the_strongest_opponent_leads():
     text = said(gains(base=None, tfidf=(0.012, -0.03, 0.05), majority=(0.7, 0.6, 0.8)))
     assert text == (

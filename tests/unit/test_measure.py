@@ -1,5 +1,12 @@
-"""Which test rows an expensive opponent is asked."""
+"""Which test rows an expensive opponent is asked; what the manifest asks of the installer."""
 
+import importlib.metadata
+from types import SimpleNamespace
+
+import torch
+
+import finesmith
+from finesmith import measure
 from finesmith.measure import spread
 from finesmith.types import Example, Origin
 
@@ -18,3 +25,17 @@ def test_a_part_of_the_rows_covers_a_file_that_is_sorted_by_label():
 def test_all_rows_are_taken_where_they_fit():
     assert spread(rows(7), 20) == rows(7)
     assert len(spread(rows(7), 6)) == 6
+
+
+def test_a_checkout_on_the_path_is_enough_for_the_manifest(monkeypatch):
+    asked = importlib.metadata.version
+
+    def version(name):
+        assert name != "finesmith", "it may not be installed"
+        return asked(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    model = SimpleNamespace(name="embedded")
+    recipe = SimpleNamespace(seed=0, model=model, method="full", task="text")
+    ready = SimpleNamespace(recipe=recipe, loaded=SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32))
+    assert measure.manifest(ready, SimpleNamespace(steps=3))["finesmith"] == finesmith.__version__

@@ -134,6 +134,24 @@ def test_all_problems_at_once(problems):
             "method: head\nmodel: {from_scratch: true}",
             "3: model.from_scratch with method 'head' leaves most weights random. Use method: full.",
         ),
+        (
+            "model: {quantize: nf4}\nmethod: full",
+            "2: model.quantize needs adapters: method 'full' moves weights of the base. Use method: lora.",
+        ),
+        (
+            "train: {optimizer: muon}",
+            "2: train.optimizer: muon is for whole hidden matrices, and method 'lora' moves none. "
+            "Use method: full or last_layers.",
+        ),
+        (
+            "model: {attention: eager}\nspeed: {block_attention: 64}",
+            "3: speed.block_attention has no effect: model.attention is 'eager', and that is what computes it.",
+        ),
+        (
+            "model: {attention: flash_attention_2}\ntrain: {packing: true}",
+            "3: train.packing masks the rows of a packed sequence from one another, which flash_attention_2 cannot do. "
+            "Leave out one of the two.",
+        ),
         ("method: lara", "2: unknown method 'lara'. Did you mean 'lora'? Known: full, head, last_layers, lora."),
     ],
 )
@@ -144,6 +162,8 @@ def test_what_contradicts_or_has_no_effect(problems, text, wrong):
 def test_what_may_stand_together(read):
     assert read("data: a.csv\nmethod: full\nlora: {}\n").method == "full"
     assert read("data: a.csv\nmodel: {from_scratch: true}\nmethod: full\n").model.from_scratch
+    assert read("data: a.csv\nmodel: {attention: eager}\nspeed: {block_attention: 0, packing: true}\n").speed.packing
+    assert read("data: a.csv\nmodel: {attention: sdpa}\ntrain: {packing: true}\n").train.packing
     assert read("data: a.csv\ntrain: {epochs: auto, max_steps: 5}\n").train.max_steps == 5
     assert read("data: a.csv\nclassification: {head_first: false}\n").task == "auto"  # until the data has been seen
 
@@ -213,6 +233,8 @@ def test_assignments():
         "model": "8",
     }
     assert parse_assignments(["seed=1", "seed=2"]) == {"seed": 2}
+    dotted = parse_assignments(["data=a.csv", "data.columns.text=subject", "data.columns.label=queue"])
+    assert make(dotted).data.columns == {"text": "subject", "label": "queue"}
     assert parse_assignments(["model=a", "model.dtype=float32"]) == {"model": {"name": "a", "dtype": "float32"}}
 
 
@@ -299,7 +321,18 @@ def test_sections_read_back_equal(read, values):
 
 def test_the_complete_recipe_has_what_has_an_effect():
     complete = make({"data": "a.csv", "method": "full", "task": "text"}).complete()
-    assert set(complete) == {"data", "task", "model", "method", "train", "out", "seed", "track", "full", "text"}
+    assert set(complete) == {
+        "data",
+        "task",
+        "model",
+        "method",
+        "train",
+        "speed",
+        "out",
+        "seed",
+        "track",
+        *("full", "text"),
+    }
     assert set(complete["train"]) == set(recipe_class().model_fields["train"].annotation.model_fields)
 
 

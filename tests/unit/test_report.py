@@ -34,6 +34,7 @@ EVIDENCE = Evidence(
         "trainable_parameters": 204_800,
         "total_parameters": 22_713_216,
         "saved_bytes": 4.3e6,
+        "steps": 1200,
         "kilowatt_hours": 0.25,
     },
     details={
@@ -65,7 +66,6 @@ ABOUT: card.About = {
     "base_model": "org/base",
     "method": "lora",
     "adapter": True,
-    "labels": ["a", "b"],
     "path": "runs/tickets/model",
     "data": "tickets.csv",
     "rows": {"train": 8622, "validation": 1381, "test": 3080},
@@ -79,9 +79,10 @@ ABOUT: card.About = {
 
 
 @pytest.mark.parametrize("evidence", [EVIDENCE, GENERATION])
-def test_the_table_fits_80_columns_and_leaves_nothing_out(evidence):
-    text = table.plain(evidence)
-    assert max(map(len, text.splitlines())) <= 80
+@pytest.mark.parametrize("width", [30, 36, 48, *range(58, 90), 120])
+def test_the_table_fits_any_width_and_leaves_nothing_out(evidence, width):
+    text = table.plain(evidence, width=width)
+    assert max(map(len, text.splitlines())) <= width
     assert text.startswith(evidence.verdict[:20])
     assert "\x1b" not in text and "…" not in text
     flat = " ".join(text.split())
@@ -93,11 +94,18 @@ def test_the_table_fits_80_columns_and_leaves_nothing_out(evidence):
         assert words.signed_interval(words.metric_named(evidence.metric), gain) in flat
 
 
+def test_a_narrow_terminal_gets_a_list_and_a_wide_one_a_table():
+    assert "In brackets" not in table.plain(EVIDENCE, width=80) and "95 % interval" in table.plain(EVIDENCE, width=80)
+    narrow = table.plain(EVIDENCE, width=60).splitlines()
+    assert "  macro-F1: 0.850 (0.800 to 0.900), n = 3080" in narrow
+    assert "  tuned gains, accuracy: +0.221 (+0.171 to +0.271)" in narrow
+
+
 def test_the_table_says_costs_and_what_is_missing_word_for_word():
     flat = " ".join(table.plain(EVIDENCE).split())
     assert (
-        "Cost: 3 min 20 s, peak memory 1.2 GB, 204,800 of 22,713,216 (0.90%) parameters trained, 4.3 MB saved, "
-        "kilowatt hours 0.25."
+        "Training cost: 3 min 20 s, 1,200 steps, peak memory 1.2 GB, 204,800 of 22,713,216 (0.90%) parameters trained, "
+        "4.3 MB saved, kilowatt hours 0.25."
     ) in flat
     assert "Not measured: training from scratch [bold]: it was not asked for" in flat
     assert "n = 300" in flat

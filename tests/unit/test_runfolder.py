@@ -165,7 +165,7 @@ def test_what_is_required(tmp_path):
     with pytest.raises(RunError, match="There is no run folder") as error:
         RunFolder(tmp_path / "nothing").require("recipe.yaml")
     assert error.value.hint == "`finesmith tune` makes one."
-    with pytest.raises(RunError, match=r"is not a run: it has no recipe.yaml"):
+    with pytest.raises(RunError, match=r"is not a run: it has no recipe.yaml\.\nGive a folder that"):
         RunFolder(tmp_path).require("recipe.yaml")
     (tmp_path / "recipe.yaml").write_text("")
     with pytest.raises(RunError, match=r"has not finished: it has no evidence.json") as error:

@@ -12,7 +12,8 @@ from typing import Any, NoReturn, Protocol
 from finesmith import __version__, registry
 from finesmith.errors import RecipeError, nearest
 
-EPILOG = "Help on one command: finesmith COMMAND --help.  Errors that you can mend end with exit code 2."
+EPILOG = """Help on one command: finesmith COMMAND --help.  The version: finesmith --version.
+Errors that you can mend end with exit code 2."""
 
 
 class Command(Protocol):
@@ -59,11 +60,24 @@ def parse(arguments: Sequence[str]) -> tuple[Any, argparse.Namespace]:
     command.options(parser)
     options, unknown = parser.parse_known_intermixed_args(list(arguments[1:]))
     if unknown:
-        raise RecipeError(
-            f"Unknown option '{unknown[0]}' of finesmith {arguments[0]}. "
-            f"{nearest(unknown[0].partition('=')[0], parser.known_options())}"
-        )
+        raise _unknown(unknown[0], arguments, parser, takes_settings="settings" in options)
     return command, options
+
+
+def _unknown(given: str, arguments: Sequence[str], parser: Parser, *, takes_settings: bool) -> RecipeError:
+    """The error for an option that does not exist; one that is called like a setting is written `key=value`."""
+    start, flag = f"Unknown option '{given}' of finesmith {arguments[0]}.", given.partition("=")[0]
+    if takes_settings:
+        from finesmith.recipe import settings_called
+
+        after = arguments[list(arguments).index(given) + 1 :]
+        value = given.partition("=")[2] or next((text for text in after[:1] if not text.startswith("-")), "...")
+        keys = settings_called(flag.lstrip("-"))
+        if keys:
+            return RecipeError(
+                start, hint=f"Settings are written without dashes: {' or '.join(f'{k}={value}' for k in keys)}"
+            )
+    return RecipeError(f"{start} {nearest(flag, parser.known_options())}")
 
 
 def _overview(names: Sequence[str]) -> argparse.ArgumentParser:
@@ -84,7 +98,9 @@ def _overview(names: Sequence[str]) -> argparse.ArgumentParser:
 def recipe_options(parser: argparse.ArgumentParser) -> None:
     """The arguments that make a recipe: a source, `key=value` settings, and flags for the commonest of them."""
     parser.add_argument("source", help="examples (file, folder or hub id) or a recipe (.yaml)")
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="any setting, e.g. train.epochs=3 lora.rank=8")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="any setting, e.g. train.epochs=3 data.columns.text=body"
+    )
     parser.add_argument("--model", help="embedded (default), a folder, or a hub id (owner/name)")
     parser.add_argument("--method", help="which weights move: lora (default), full, last_layers, head")
     parser.add_argument("--task", help="classification, generation or text; detected by default")

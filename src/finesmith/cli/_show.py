@@ -12,19 +12,24 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
+from finesmith.errors import counted
 from finesmith.types import Step
-from finesmith.watch import Watcher
+from finesmith.watch import Interrupted, Watcher
 
 ERRORS = Console(stderr=True, highlight=False)
 
 
 class Terminal(Watcher):
-    """Draws notes and bars on stderr; the first Ctrl-C ends the run after the step at hand, the second at once."""
+    """Draws notes and bars on stderr.
+
+    Ctrl-C ends a training after the step at hand, so that its state can be saved, and everything else at once.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self._stop = False
+        self._stop = self._between_steps = False
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -49,47 +54,56 @@ class Terminal(Watcher):
     def note(self, text: str) -> None:
         """One line."""
         if not self.quiet:
-            ERRORS.print(f"[dim]·[/dim] {text}", soft_wrap=True, markup=True)
+            ERRORS.print(Text.assemble(("· ", "dim"), text), soft_wrap=True)
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
         """A bar, or a line where stderr is not a terminal."""
         if not ERRORS.is_terminal:
-            self.note(f"{title} ({total} rows)")
+            self.note(f"{title} ({counted(total, 'row')})")
         bar = self._bar.add_task(title, total=total, info="")
         try:
-            yield lambda done: self._advance(bar, done)
+            yield lambda done: self._bar.advance(bar, done)
         finally:
             self._bar.remove_task(bar)
 
+    @contextmanager
+    def training(self, total: int) -> Iterator[None]:
+        """The bar of the steps, and the time in which Ctrl-C waits for the step at hand."""
+        self._training = self._bar.add_task("training", total=total, info="")
+        self._between_steps = True
+        try:
+            yield
+        finally:
+            self._between_steps = False
+            self._bar.remove_task(self._training)
+        if self._stop:  # pressed after the last step
+            raise KeyboardInterrupt
+
     def step(self, step: Step, total: int, scores: dict[str, float], best: bool) -> None:
         """Moves the training bar; an evaluation also leaves a line."""
-        if self._training is None:
-            self._training = self._bar.add_task("training", total=total, info="")
         self._bar.update(self._training, completed=step.index, info=f"loss {step.loss:.3f}")
         if scores:
             shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items())
             self.note(
                 f"step {step.index} of {total}: loss {step.loss:.4f}; validation {shown}{' (best)' if best else ''}"
             )
-        if step.index == total:
-            self._bar.remove_task(self._training)
-            self._training = None
 
     def should_stop(self) -> bool:
         """Whether Ctrl-C was pressed."""
         return self._stop
 
-    def _advance(self, bar: Any, done: int) -> None:
-        if self._stop:  # between training steps `should_stop` saves first; elsewhere there is nothing to save
-            raise KeyboardInterrupt
-        self._bar.advance(bar, done)
-
     def _interrupted(self, _signal: int, _frame: FrameType | None) -> None:
-        if self._stop:
+        if self._stop or not self._between_steps:
             raise KeyboardInterrupt
         self._stop = True
-        ERRORS.print("stopping; once more stops at once")
+        ERRORS.print("stopping after this step; once more stops at once")
+
+
+def say_stopped(stopped: Interrupted) -> int:
+    """How to go on with a run that was stopped; the exit code."""
+    ERRORS.print(Text(f"stopped; nothing is lost. Go on with: finesmith resume {stopped.args[0]}"), soft_wrap=True)
+    return 130
 
 
 def print_json(value: Any) -> None:

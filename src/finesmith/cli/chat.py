@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from finesmith.errors import RunError
@@ -14,40 +15,53 @@ class Chat:
     def options(self, parser: argparse.ArgumentParser) -> None:
         """The run."""
         parser.add_argument("run", help="the run folder")
+        parser.add_argument("--system", metavar="TEXT", help="a system prompt that begins every conversation")
         parser.add_argument("--tuned-only", action="store_true", help="do not load and ask the base model")
         parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
 
     def main(self, options: argparse.Namespace) -> None:
         """Reads a line, shows both answers; an empty line starts a new conversation, Ctrl-D ends."""
-        from rich.console import Console
-
         from finesmith import measure, predictor
 
+        if not hasattr(predictor.answering(options.run).task, "prompt"):
+            raise RunError(
+                f"'{options.run}' is a classifier, which holds no conversation.",
+                hint=f"Ask it with: finesmith predict {options.run} -",
+            )
         models = {"tuned": predictor.load(options.run, device=options.device)}
-        if not hasattr(models["tuned"].task, "prompt"):
-            raise RunError(f"'{options.run}' is no generation run; ask it with: finesmith predict {options.run} -")
         if not options.tuned_only:
             models = {"base": measure.base_of(options.run, models["tuned"], options.device), **models}
-        console = Console(highlight=False)
+        _talk(models, [{"role": "system", "content": options.system}] if options.system else [])
+
+
+def _talk(models: dict[str, Any], start: list[dict[str, Any]]) -> None:
+    """One line in, one answer of each model out; only people get prompts, a pipe gets answers."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    people = sys.stdin.isatty() and sys.stdout.isatty()
+    if people:
         console.print("[dim]Empty line: new conversation. Ctrl-D: end.[/dim]")
-        _talk(console, models)
-
-
-def _talk(console: Any, models: dict[str, Any]) -> None:
-    histories: dict[str, list[dict[str, Any]]] = {name: [] for name in models}
-    while True:
-        try:
-            line = console.input("[bold]you[/bold]   ")
-        except (EOFError, KeyboardInterrupt):
-            return
+    histories = {name: [*start] for name in models}
+    while (line := _line(console, people)) is not None:
         if not line.strip():
-            histories = {name: [] for name in models}
+            histories = {name: [*start] for name in models}
             continue
         for name, model in models.items():
             histories[name].append({"role": "user", "content": line})
             answer = model.predict([histories[name]])[0].output
             histories[name].append({"role": "assistant", "content": answer})
-            console.print(f"[bold]{name:<6}[/bold]{answer}", soft_wrap=True)
+            title = (f"{name:<6}", "bold") if people or len(models) > 1 else ""
+            console.print(Text.assemble(title, answer), soft_wrap=True)
+
+
+def _line(console: Any, people: bool) -> str | None:
+    """The next line, or None at the end."""
+    try:
+        return console.input("[bold]you[/bold]   ") if people else next(sys.stdin).rstrip("\r\n")
+    except (EOFError, StopIteration, KeyboardInterrupt):
+        return None
 
 
 PLUGIN = Chat()

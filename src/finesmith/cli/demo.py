@@ -17,7 +17,7 @@ class Demo:
     def main(self, options: argparse.Namespace) -> int:
         """Tunes on the support tickets, then on the contract clauses."""
         from finesmith import run
-        from finesmith.cli._show import ERRORS, Terminal, print_json
+        from finesmith.cli._show import Terminal, print_json, say_stopped
         from finesmith.cli.show import show
         from finesmith.recipe import load
         from finesmith.runfolder import RunFolder, free_name
@@ -27,15 +27,17 @@ class Demo:
         for name in ("support-tickets", "contract-clauses"):
             folder = examples() / name
             data = next(path for path in sorted(folder.iterdir()) if path.suffix in (".csv", ".jsonl"))
-            out = free_name(Path(options.out) / f"demo-{name}")
+            usual = Path(options.out) / f"demo-{name}"
+            out = free_name(usual)
             recipe = load(folder / "recipe.yaml", {"data": {"path": str(data)}, "out": str(out)})
             try:
                 with Terminal(quiet=options.json) as watcher:
-                    watcher.note(f"[bold]{name}[/bold]")
+                    watcher.note(
+                        name if out == usual else f"{name}: '{usual}' exists already; this run goes to '{out}'"
+                    )
                     result = run.tune(recipe, watcher=watcher)
             except Interrupted as stopped:
-                ERRORS.print(f"stopped; nothing is lost. Go on with: finesmith resume {stopped.args[0]}")
-                return 130
+                return say_stopped(stopped)
             results[name] = {"run": str(result.path), **RunFolder(result.path).read_json("evidence.json")}
             if not options.json:
                 show(result.path, as_json=False)

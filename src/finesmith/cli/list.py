@@ -1,4 +1,4 @@
-"""List what exists: tasks, methods, formats, metrics, baselines, models."""
+"""List what exists: tasks, methods, formats, metrics, baselines, checks, models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from finesmith import registry
 from finesmith.errors import RecipeError, nearest
 
-KINDS = ("tasks", "methods", "formats", "metrics", "baselines", "models")
+KINDS = ("tasks", "methods", "formats", "metrics", "baselines", "checks", "models")
 
 
 class List:
@@ -40,9 +40,9 @@ class List:
 def lines(kind: str) -> Iterator[tuple[str, str]]:
     """Name and one line of everything of a kind."""
     if kind == "models":
-        yield "embedded", "the small English decoder that ships with Finesmith (Llama architecture); needs no hub"
-        yield "FOLDER", "a local folder with config.json, model.safetensors and tokenizer.json"
-        yield "owner/name", "any encoder or decoder on the hub that transformers knows, e.g. Qwen/Qwen3-0.6B"
+        from finesmith.models import embedded
+
+        yield from embedded.lines()
         return
     for name in registry.available(kind):
         yield name, registry.summary(kind, name)

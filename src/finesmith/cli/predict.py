@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import io
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from finesmith.errors import DataError
+from finesmith.errors import RecipeError, RunError, nearest
+
+Lines = Sequence[dict[str, Any]]
 
 
 class Predict:
-    """`finesmith predict RUN [INPUT] [--out FILE]`."""
+    """`finesmith predict RUN INPUT [--out FILE]`."""
 
     def options(self, parser: argparse.ArgumentParser) -> None:
         """The run, the rows, the output."""
@@ -19,49 +25,86 @@ class Predict:
         parser.add_argument(
             "input", help="rows to answer (JSONL, CSV, ...; labels are not needed), or - for lines on stdin"
         )
-        parser.add_argument("--out", help="JSONL file for the answers (default: stdout)")
-        parser.add_argument("--column", help="the column with the text, where it cannot be detected")
+        parser.add_argument("--out", help=".jsonl or .csv file for the answers (default: JSONL on stdout)")
+        parser.add_argument("--force", action="store_true", help="write over the file that --out names")
+        parser.add_argument("--column", help="the column with the input (default: as in training)")
         parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
         parser.add_argument("--json", action="store_true", help="one JSON object with all answers on stdout")
 
     def main(self, options: argparse.Namespace) -> None:
         """Answers every row, in order."""
+        write = _writer(options.out, force=options.force) if options.out else None
         from finesmith import predictor
         from finesmith.cli._show import Terminal, print_json
 
-        rows = _rows(options)
+        asked = _asked(options, predictor.answering(options.run).columns)
         loaded = predictor.load(options.run, device=options.device)
-        if loaded.task.kind == "causal-lm" and not hasattr(loaded.task, "prompt"):
-            raise DataError("This run trained on plain documents; it has no answers to give.")
-        with Terminal(quiet=options.json) as watcher, watcher.progress("answering", len(rows)) as progress:
-            answers = loaded.predict([value for _, value in rows], progress=progress)
+        with Terminal(quiet=options.json) as watcher:
+            if asked.note:
+                watcher.note(asked.note)
+            with watcher.progress("answering", len(asked.inputs)) as progress:
+                answers = loaded.predict(asked.inputs, progress=progress)
         lines = [
             {"id": name, "output": answer.output, **({"scores": dict(answer.scores)} if answer.scores else {})}
-            for (name, _), answer in zip(rows, answers, strict=True)
+            for name, answer in zip(asked.ids, answers, strict=True)
         ]
-        _write(lines, options, print_json)
+        if options.json:
+            print_json({"answers": lines})
+        if write:
+            write(lines)
+        elif not options.json:
+            sys.stdout.write(_jsonl(lines))
 
 
-def _rows(options: argparse.Namespace) -> Sequence[tuple[str, Any]]:
-    if options.input == "-":
-        return [(str(number), line.rstrip("\n")) for number, line in enumerate(sys.stdin, 1) if line.strip()]
+def _asked(options: argparse.Namespace, columns: Mapping[str, str]) -> Any:
     from finesmith.data import inputs
 
-    return inputs.read(options.input, column=options.column)
+    if options.input != "-":
+        return inputs.read(options.input, columns=columns, column=options.column)
+    if options.column:
+        raise RecipeError("--column has no effect: stdin is read as one text a line, without columns.")
+    rows = [(str(number), line.rstrip("\r\n")) for number, line in enumerate(sys.stdin, 1) if line.strip()]
+    return inputs.Asked(tuple(name for name, _ in rows), tuple(text for _, text in rows))
 
 
-def _write(lines: Sequence[dict[str, Any]], options: argparse.Namespace, print_json: Any) -> None:
-    import json
+def _writer(out: str, *, force: bool) -> Callable[[Lines], None]:
+    """What writes the answers to `out`, in the format of its ending; everything that can be wrong is said now.
 
-    if options.json:
-        print_json({"answers": list(lines)})
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    if options.out:
+    Raises:
+        RecipeError: another ending.
+        RunError: the file is there already, or its folder is not.
+    """
+    path = Path(out)
+    if path.suffix.lower() not in WRITERS:
+        raise RecipeError(f"Answers cannot be written as '{path.suffix}' ({out}). {nearest(path.suffix, WRITERS)}")
+    if not path.parent.is_dir():
+        raise RunError(f"Cannot write {out}: there is no folder '{path.parent}'.", hint="Make it, or name another.")
+    if path.exists() and not force:
+        raise RunError(f"'{out}' exists already.", hint="Name another file, or add --force to write over it.")
+
+    def write(lines: Lines) -> None:
         from finesmith.runfolder import write_file
 
-        write_file(options.out, text)
-    elif not options.json:
-        sys.stdout.write(text)
+        write_file(path, WRITERS[path.suffix.lower()](lines))
+
+    return write
 
 
+def _jsonl(lines: Lines) -> str:
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def _csv(lines: Lines) -> str:
+    """One column for each label's score; several labels in one cell as a JSON list."""
+    labels = list(dict.fromkeys(label for line in lines for label in line.get("scores", {})))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "output", *(f"score {label}" for label in labels)])
+    for line in lines:
+        output = line["output"] if isinstance(line["output"], str) else json.dumps(line["output"], ensure_ascii=False)
+        writer.writerow([line["id"], output, *(line.get("scores", {}).get(label, "") for label in labels)])
+    return text.getvalue()
+
+
+WRITERS: dict[str, Callable[[Lines], str]] = {".jsonl": _jsonl, ".csv": _csv}
 PLUGIN = Predict()

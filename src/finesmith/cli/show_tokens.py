@@ -1,12 +1,18 @@
-"""Show the tokens of a row in colour: what is context, what is learnt, what ends the answer."""
+"""Show the tokens of a row: what is context, what is learnt, what ends the answer."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from finesmith.cli import _parser
-from finesmith.errors import DataError
+from finesmith.errors import DataError, counted
+
+SEPARATORS = ("|", "¦", "⁞", "⦙")
+BRACKETS = ("⟦⟧", "⟪⟫", "⦃⦄")
+LONGEST = 8
+"""Tokens that one character may be split over."""
 
 
 class ShowTokens:
@@ -15,7 +21,9 @@ class ShowTokens:
     def options(self, parser: argparse.ArgumentParser) -> None:
         """A recipe's arguments and the row."""
         _parser.recipe_options(parser)
-        parser.add_argument("--row", type=int, default=1, help="which row of the data, from 1 (default 1)")
+        parser.add_argument(
+            "--row", type=int, default=1, help="which row, from 1 (default 1); of a folder the training rows come first"
+        )
         parser.add_argument("--json", action="store_true", help="tokens and weights as one JSON object")
 
     def main(self, options: argparse.Namespace) -> None:
@@ -25,43 +33,91 @@ class ShowTokens:
         from finesmith.recipe import from_source
 
         prepared = run.prepare(from_source(options.source, _parser.recipe_values(options)))
-        parts = (prepared.splits.train, prepared.splits.validation, prepared.splits.test)
-        rows = sorted(
-            (example for part in parts for example in part), key=lambda row: (row.origin.file, row.origin.line)
-        )
-        if not 1 <= options.row <= len(rows):
-            raise DataError(f"There is no row {options.row}: the data has {len(rows)} rows.")
-        example = rows[options.row - 1]
+        example = _row(prepared, options.row)
         tokenizer, pieces = stages.encode_one(prepared.recipe, prepared.splits.train, example)
-        shown = [
-            {
-                "tokens": tokenizer.convert_ids_to_tokens(piece.tokens.tolist()),
-                "ids": piece.tokens.tolist(),
-                "weights": None if piece.weights is None else piece.weights.tolist(),
-            }
-            for piece in pieces
-        ]
+        label = {"label": example.target} if prepared.recipe.task == "classification" else {}
         if options.json:
-            print_json({"row": str(example.origin), "sequences": shown})
+            shown = [
+                {
+                    "tokens": tokenizer.convert_ids_to_tokens(piece.tokens.tolist()),
+                    "ids": piece.tokens.tolist(),
+                    "weights": None if piece.weights is None else piece.weights.tolist(),
+                }
+                for piece in pieces
+            ]
+            print_json({"row": str(example.origin), **label, "sequences": shown})
             return
-        _print(str(example.origin), tokenizer, pieces)
+        for piece in pieces:
+            weights = [0.0] * len(piece.tokens) if piece.weights is None else piece.weights.tolist()
+            _print(f"{example.origin}: ", list(readable(tokenizer, piece.tokens.tolist())), weights, **label)
 
 
-def _print(origin: str, tokenizer: Any, pieces: Any) -> None:
+def _row(prepared: Any, number: int) -> Any:
+    """A row by its number: the files in the order train, validation, test, and their lines."""
+    parts = (prepared.splits.train, prepared.splits.validation, prepared.splits.test)
+    order = {name: place for place, name in enumerate(prepared.sources)}
+    rows = sorted(
+        (example for part in parts for example in part), key=lambda row: (order[row.origin.file], row.origin.line)
+    )
+    if not 1 <= number <= len(rows):
+        raise DataError(f"There is no row {number}: the data has {counted(len(rows), 'row')}.")
+    return rows[number - 1]
+
+
+def readable(tokenizer: Any, tokens: Sequence[int]) -> Iterator[str]:
+    """The text of each token; a character that is split over several is shown in each, with its place: `é(1/2)`."""
+    place = 0
+    while place < len(tokens):
+        groups = (tokens[place : place + size] for size in range(1, LONGEST + 1))
+        whole = next((group for group in groups if "\ufffd" not in tokenizer.decode(group)), None)
+        if whole is None:  # no text is made of it: as it stands in the vocabulary
+            whole = tokens[place : place + 1]
+            text = tokenizer.convert_ids_to_tokens(whole)[0]
+        else:
+            text = tokenizer.decode(whole)
+        split = len(whole)
+        yield from (f"{text}({part}/{split})" if split > 1 else text for part in range(1, split + 1))
+        place += split
+
+
+def _print(start: str, texts: Sequence[str], weights: Sequence[float], *, label: Any = None) -> None:
+    """A line that says how to read it, then the tokens; brackets around what is learnt where there is no colour."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False)
-    for piece in pieces:
-        weights = piece.weights if piece.weights is not None else [0.0] * len(piece.tokens)
-        line = Text()
-        for token, weight in zip(piece.tokens.tolist(), weights, strict=True):
-            text = tokenizer.decode([token]).replace("\n", "⏎\n")
-            line.append(text, style="black on green" if weight > 0 else "dim")
-            line.append("|", style="blue")
-        learnt = sum(1 for weight in weights if weight > 0)
-        console.print(f"{origin}: {len(piece.tokens)} tokens, {learnt} learnt (green), the rest is context (dim)")
-        console.print(line, soft_wrap=True)
+    coloured = console.is_terminal and console.color_system is not None and not console.no_color
+    between = _unused(SEPARATORS, texts)
+    brackets = "" if coloured else _unused(BRACKETS, texts)
+    opened, closed = brackets[:1], brackets[1:]
+    line = Text()
+    before = 0.0
+    for text, weight in zip(texts, weights, strict=True):
+        line.append(_bracket(before, weight, opened, closed))
+        line.append(text.replace("\n", "⏎"), style="black on green" if weight > 0 else "dim")
+        line.append(between + "\n" * ("\n" in text), style="blue")
+        before = weight
+    line.append(_bracket(before, 0.0, opened, closed))
+    learnt = sum(1 for weight in weights if weight > 0)
+    how = "green" if coloured else f"in {opened}{closed}"
+    told = f"{learnt} learnt ({how}), the rest is context"
+    if label is not None:
+        told = f"the label is learnt: {label if isinstance(label, str) else ', '.join(label) or '(none)'}"
+    console.print(Text(f"{start}{counted(len(texts), 'token')}, {told}; {between} ends each token"), soft_wrap=True)
+    console.print(line, soft_wrap=True)
+
+
+def _bracket(before: float, weight: float, opened: str, closed: str) -> str:
+    """What stands between two tokens where context turns into what is learnt, or back."""
+    if (before > 0) == (weight > 0):
+        return ""
+    return opened if weight > 0 else closed
+
+
+def _unused(marks: Sequence[str], texts: Sequence[str]) -> str:
+    """The first mark of which no token holds a part."""
+    taken = set("".join(texts))
+    return next((mark for mark in marks if taken.isdisjoint(mark)), marks[-1])
 
 
 PLUGIN = ShowTokens()

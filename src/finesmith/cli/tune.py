@@ -30,7 +30,7 @@ class Tune:
 def run_and_show(start: object, *, as_json: bool) -> int:
     """Runs `start(run_module, watcher)` with progress on stderr and shows the evidence on stdout."""
     from finesmith import run
-    from finesmith.cli._show import ERRORS, Terminal
+    from finesmith.cli._show import Terminal, say_stopped
     from finesmith.cli.show import show
     from finesmith.watch import Interrupted
 
@@ -39,8 +39,7 @@ def run_and_show(start: object, *, as_json: bool) -> int:
         with Terminal(quiet=as_json) as watcher:
             result = start(run, watcher)
     except Interrupted as stopped:
-        ERRORS.print(f"stopped; nothing is lost. Go on with: finesmith resume {stopped.args[0]}")
-        return 130
+        return say_stopped(stopped)
     show(result.path, as_json=as_json)
     return 0
 

@@ -61,7 +61,7 @@ def _lacking(row: Row, plan: Plan, lacking: list[str]) -> str:
     return f"the column {' and '.join(repr(column) for column in lacking)} is missing (columns here: {found})"
 
 
-def _written(row: Row, plan: Plan, word: str) -> str:
+def written(row: Row, plan: Plan, word: str) -> str:
     """A cell that must hold some text."""
     value = row[plan.columns[word]]
     if absent(value):
@@ -74,7 +74,7 @@ def _written(row: Row, plan: Plan, word: str) -> str:
 
 
 def _labels(row: Row, plan: Plan) -> tuple[Input, Target]:
-    text, value, column = _written(row, plan, "text"), row[plan.columns["label"]], plan.columns["label"]
+    text, value, column = written(row, plan, "text"), row[plan.columns["label"]], plan.columns["label"]
     if absent(value):
         raise Fault(f"the label is missing (column '{column}')")
     if isinstance(value, list) != plan.several:
@@ -94,28 +94,33 @@ def _label(value: Any, column: str) -> str:
 
 
 def _text(row: Row, plan: Plan) -> tuple[Input, Target]:
-    return _written(row, plan, "text"), None
+    return written(row, plan, "text"), None
 
 
 def _prompt(row: Row, plan: Plan) -> tuple[Input, Target]:
-    prompt, completion = _written(row, plan, "prompt"), _written(row, plan, "completion")
-    return _asked(row, plan, prompt), Message("assistant", completion)
+    return asked(row, plan), Message("assistant", written(row, plan, "completion"))
 
 
 def _alpaca(row: Row, plan: Plan) -> tuple[Input, Target]:
-    instruction, output = _written(row, plan, "instruction"), _written(row, plan, "output")
-    given = optional(row, plan, "input")
+    return asked(row, plan), Message("assistant", written(row, plan, "output"))
+
+
+def asked(row: Row, plan: Plan) -> Conversation:
+    """The question of a row with prompt and completion, or with instruction, input and output."""
+    prompt = _instruction(row, plan) if plan.shape == "alpaca" else written(row, plan, "prompt")
+    return Conversation((*system(row, plan), Message("user", prompt, weight=0.0)))
+
+
+def _instruction(row: Row, plan: Plan) -> str:
+    instruction, given = written(row, plan, "instruction"), optional(row, plan, "input")
     if not absent(given) and not isinstance(given, str):
         raise Fault(f"the input must be text, found {kind(given)}")
     blank = absent(given) or not given.strip()
-    return _asked(row, plan, instruction if blank else f"{instruction}\n\n{given}"), Message("assistant", output)
+    return instruction if blank else f"{instruction}\n\n{given}"
 
 
-def _asked(row: Row, plan: Plan, prompt: str) -> Conversation:
-    return Conversation((*_system(row, plan), Message("user", prompt, weight=0.0)))
-
-
-def _system(row: Row, plan: Plan) -> tuple[Message, ...]:
+def system(row: Row, plan: Plan) -> tuple[Message, ...]:
+    """The system prompt of a row as a message, where it has one."""
     value = optional(row, plan, "system")
     if absent(value) or value == "":
         return ()
@@ -127,10 +132,10 @@ def _system(row: Row, plan: Plan) -> tuple[Message, ...]:
 def _messages(row: Row, plan: Plan) -> tuple[Input, Target]:
     value, tools = row[plan.columns["messages"]], messages.tools(optional(row, plan, "tools"))
     before, target = messages.conversation(value)
-    system = _system(row, plan) if plan.shape == "sharegpt" else ()
-    if system and before and before[0].role == "system":
+    lead = system(row, plan) if plan.shape == "sharegpt" else ()
+    if lead and before and before[0].role == "system":
         raise Fault("has a system text in a column and another one in its messages")
-    return Conversation((*system, *before), tools), target
+    return Conversation((*lead, *before), tools), target
 
 
 CONVERTERS: dict[str, Callable[[Row, Plan], tuple[Input, Target]]] = {

@@ -2,65 +2,120 @@
 
 from __future__ import annotations
 
-from finesmith.data import messages, names, sources
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from finesmith.data import convert, messages, names, sources
 from finesmith.data.rows import Bad, Fault, Row
-from finesmith.errors import DataError, nearest
-from finesmith.types import Conversation, Input, Message
+from finesmith.data.shapes import Plan
+from finesmith.errors import DataError, counted, nearest
+from finesmith.types import Conversation, Input, Message, Origin
 
 WRITTEN = {"role": "assistant", "content": "(to be written)"}
+ASKED = {"messages": "messages", "instruction": "alpaca", "text": "labels", "prompt": "prompt"}
+"""Our words for a column that holds the input, in the order in which they count, and the shape that each belongs to."""
 
 
-def read(path: str, *, column: str | None = None) -> list[tuple[str, Input]]:
-    """Ids and inputs of every row of a file or folder, in order.
+@dataclass(frozen=True)
+class Asked:
+    """Ids and inputs of every row, in order; `note` says which column was taken where it had to be chosen."""
+
+    ids: tuple[str, ...]
+    inputs: tuple[Input, ...]
+    note: str = ""
+
+
+def read(path: str, *, columns: Mapping[str, str] | None = None, column: str | None = None) -> Asked:
+    """The rows of a file or folder. An id is the row's own, else `file:line`.
 
     Args:
         path: what `data.read` reads; a final assistant turn is left out, it is for the model to write.
-        column: the column with the input, where its name does not say so.
+        columns: what the columns of the training data meant, our words to names; they count where the file has them.
+        column: the column with the input, whatever the others are called.
 
     Raises:
-        DataError: rows that cannot be answered, all of them with file:line and reason.
+        DataError: no column for the input, or rows that cannot be answered, all of them with file:line and reason.
     """
+    records = [(Origin(source.name, line), row) for source in sources.locate(path)[0] for line, row in source.rows()]
+    keys = list(dict.fromkeys(key for _, row in records if not isinstance(row, Bad) for key in row))
+    plan, note = _choose(path, keys, columns or {}, column) if keys else (Plan("text", {}), "")
     found: list[tuple[str, Input]] = []
     problems: list[str] = []
-    for source in sources.locate(path)[0]:
-        for line, row in source.rows():
-            try:
-                found.append((_identity(row, line), _input(row, column)))
-            except Fault as fault:
-                problems.append(f"{source.name}:{line}: {fault}")
+    for origin, row in records:
+        try:
+            found.append(_answerable(origin, row, plan))
+        except Fault as fault:
+            problems.append(f"{origin}: {fault}")
     if problems:
-        raise DataError(f"{len(problems)} rows of {path} cannot be answered:", problems=problems)
-    return found
+        raise DataError(f"{counted(len(problems), 'row')} of {path} cannot be answered:", problems=problems)
+    return Asked(tuple(name for name, _ in found), tuple(value for _, value in found), note)
 
 
-def _identity(row: Row | Bad, line: int) -> str:
-    return str(line if isinstance(row, Bad) else row.get("id", line))
+def _choose(path: str, keys: Sequence[str], columns: Mapping[str, str], column: str | None) -> tuple[Plan, str]:
+    """How the input is read: from the column that was named, else as in training, else by the columns' names."""
+    if column is not None:
+        if column not in keys:
+            raise DataError(f"{path} has no column '{column}'. {nearest(column, keys)}")
+        return _plan("text" if "text" in columns else "prompt", column, keys, columns), ""
+    trained = {word: columns[word] for word in ASKED if word in columns}
+    for word, name in trained.items():
+        if name in keys:
+            return _plan(word, name, keys, columns), ""
+    found = {word: names.find(word, keys, columns={}) for word in ASKED}
+    exact = [word for word in ASKED if word in {key.strip().lower() for key in keys}]
+    words = [*exact, *(word for word in ASKED if found[word])]
+    lacks = f" '{next(iter(trained.values()))}', as the training data had" if trained else " that is known as the input"
+    if not words:
+        raise DataError(
+            f"{path} has no column{lacks}. Columns found: {', '.join(map(str, keys))}.",
+            hint="Name the column with the input: --column NAME.",
+        )
+    chosen = found[words[0]][0]
+    beside = names.find("input", keys, columns={}) if words[0] == "instruction" else []
+    others = sorted({name for each in found.values() for name in each} - {chosen, *beside})
+    why = f"{path} has no column{lacks}; " if trained else ""
+    also = f" (not {', '.join(others)})" if others else ""
+    note = f"{why}the input is the column '{chosen}'{also}; --column says otherwise" if why or others else ""
+    return _plan(words[0], chosen, keys, columns), note
 
 
-def _input(row: Row | Bad, column: str | None) -> Input:
-    """The text or conversation of a row."""
+def _plan(word: str, name: str, keys: Sequence[str], columns: Mapping[str, str]) -> Plan:
+    """The plan that reads the input from a column, and what stands beside it from those of the training data."""
+    if word in ("text", "prompt"):
+        word = "text" if "text" in columns else "prompt"  # a classifier takes the text alone, without a system prompt
+    beside = {key: value for key, value in columns.items() if value in keys and key not in ASKED and value != name}
+    return Plan(ASKED[word], {**beside, word: name})
+
+
+def _answerable(origin: Origin, row: Row | Bad, plan: Plan) -> tuple[str, Input]:
+    """The id and the input of a row."""
     if isinstance(row, Bad):
         raise Fault(row.reason)
-    said = {"text": column} if column else {}
-    if not column and (turns := names.find("messages", list(row), columns={})):
-        return _conversation(row[turns[0]], row)
-    name = next((found[0] for word in ("text", "prompt") if (found := names.find(word, list(row), columns=said))), None)
-    if name is None or name not in row:
-        raise Fault(f"no column '{column or 'text'}'. {nearest(column or 'text', row)}")
-    if not isinstance(row[name], str) or not row[name].strip():
-        raise Fault(f"'{name}' holds no text")
-    extra = row.get("input") if name == "instruction" else None
-    text = f"{row[name]}\n\n{extra}" if extra else row[name]
-    system = row.get("system")
-    return Conversation((Message("system", system, 0.0), Message("user", text, 0.0))) if system else text
+    word = next(word for word, shape in ASKED.items() if shape == plan.shape)
+    if plan.columns[word] not in row:
+        raise Fault(
+            f"the column '{plan.columns[word]}' is missing (columns here: {', '.join(map(str, row)) or 'none'})"
+        )
+    return convert.own_id(row, plan) or str(origin), _input(row, plan, word)
 
 
-def _conversation(value: object, row: Row) -> Conversation:
+def _input(row: Row, plan: Plan, word: str) -> Input:
+    if word == "text":
+        return convert.written(row, plan, "text")
+    value = row[plan.columns[word]]
+    if word == "messages" or isinstance(value, list):
+        return _conversation(value, row, plan)
+    asked = convert.asked(row, plan)
+    return asked.messages[0].content if len(asked.messages) == 1 else asked
+
+
+def _conversation(value: object, row: Row, plan: Plan) -> Conversation:
     turns = [*value] if isinstance(value, list) else value
     if isinstance(turns, list) and turns and not _is_answer(turns[-1]):
         turns.append(WRITTEN)
     before, _ = messages.conversation(turns)
-    return Conversation(before, messages.tools(row.get("tools")))
+    lead: tuple[Message, ...] = convert.system(row, plan) if "system" in plan.columns else ()
+    return Conversation((*lead, *before), messages.tools(convert.optional(row, plan, "tools")))
 
 
 def _is_answer(turn: object) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -55,6 +57,17 @@ def find(word: str, keys: Sequence[str], *, columns: Mapping[str, str]) -> list[
     strong = [key for key, name in free.items() if name in NAMES[word].strong]
     weak = [key for key, name in free.items() if name in NAMES[word].weak]
     return exact[:1] or strong or weak
+
+
+def settings(columns: Mapping[str, str]) -> str:
+    """How `columns` is written on a command line: `data.columns.text=body data.columns.label=queue`."""
+    return " ".join(shlex.quote(f"data.columns.{word}={_as_yaml(column)}") for word, column in columns.items())
+
+
+def _as_yaml(column: str) -> str:
+    """The name itself where YAML reads it as it is, else in quotes."""
+    plain = column.isidentifier() and column.lower() not in ("true", "false", "null")
+    return column if plain else json.dumps(column, ensure_ascii=False)
 
 
 def check_words(columns: Mapping[str, str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from finesmith.data.rows import Bad, Fault, Rejected, Row
 from finesmith.data.shapes import Plan, detect
 from finesmith.data.sources import ORDER, Source, locate, looks_like_hub_id
 from finesmith.data.store import IN_MEMORY, Examples, Writer
-from finesmith.errors import DataError
+from finesmith.errors import DataError, counted
 from finesmith.types import Example, Origin
 
 SAMPLE = 200
@@ -27,7 +27,8 @@ Record = tuple[Source, int, Row | Bad]
 class Dataset:
     """What was read. `parts` has the key `all`, or `train` and perhaps `validation` and `test`.
 
-    `notes` says in sentences what was detected, `sources` maps each file to the SHA-256 (hex) of its bytes.
+    `notes` says in sentences what was detected, `sources` maps each file to the SHA-256 (hex) of its bytes,
+    `columns` our words to the columns that were read as them.
     """
 
     parts: Mapping[str, Examples]
@@ -35,6 +36,7 @@ class Dataset:
     notes: tuple[str, ...]
     rejected: tuple[Rejected, ...]
     sources: Mapping[str, str]
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(
@@ -70,6 +72,7 @@ def read(
         (_counted(intake, sources), plan.note(), *notes, *intake.notes(max_bad_rows)),
         tuple(intake.rejected),
         {each.name: each.digest() for each in sources},
+        plan.columns,
     )
 
 
@@ -125,9 +128,9 @@ class _Intake:
     def notes(self, max_bad_rows: int) -> Iterable[str]:
         """What happened to ids and to unusable rows, in sentences."""
         if self._renamed:
-            yield f"{self._renamed:,} ids stand in more than one part; the later ones are written as file/id."
+            yield f"Ids that stand in more than one part: {self._renamed:,}; the later ones are written as file/id."
         if self.rejected:
-            yield f"{len(self.rejected):,} unusable rows were left out (accepted: {max_bad_rows:,})."
+            yield f"Left out: {counted(len(self.rejected), 'unusable row')} (accepted: {max_bad_rows:,})."
 
     def _example(self, source: Source, origin: Origin, row: Row, plan: Plan) -> Example:
         given, wanted = convert(row, plan)
@@ -144,7 +147,7 @@ class _Intake:
         if own in here:
             raise Fault(
                 f"the id '{own}' stands already at {here[own]} (if the rows of one id belong together, "
-                "write data.columns: {group: <that column>})"
+                "write data.columns.group=COLUMN)"
             )
         here[own] = origin
         elsewhere = any(own in seen for part, seen in self._seen.items() if part != source.part)
@@ -166,7 +169,7 @@ def _check(intake: _Intake, sources: Sequence[Source], max_bad_rows: int) -> Non
     if bad > max_bad_rows:
         accepted = f", more than the {max_bad_rows:,} accepted" if max_bad_rows else ""
         raise DataError(
-            f"{names}: {bad:,} of {intake.num_rows:,} rows cannot be used{accepted}.",
+            f"{names}: {bad:,} of {counted(intake.num_rows, 'row')} cannot be used{accepted}.",
             problems=problems,
             hint=f"Mend them, or accept them with --max-bad-rows {bad} (setting data.max_bad_rows): "
             "each is then written to rejected.jsonl with its reason.",
@@ -177,5 +180,4 @@ def _check(intake: _Intake, sources: Sequence[Source], max_bad_rows: int) -> Non
 
 
 def _counted(intake: _Intake, sources: Sequence[Source]) -> str:
-    num_files = "1 file" if len(sources) == 1 else f"{len(sources):,} files"
-    return f"Read {intake.num_rows:,} rows from {num_files}."
+    return f"Read {counted(intake.num_rows, 'row')} from {counted(len(sources), 'file')}."

@@ -15,13 +15,16 @@ class DataSettings(Settings):
     path: str
     """A file, a folder with train / validation / test files, or a hub data set (`owner/name`)."""
     columns: dict[str, str] = Field(default={})
-    """What the columns mean, where it cannot be detected: `{text: body, label: queue}`."""
+    """What the columns mean, where it cannot be detected: `{text: body, label: queue}`; on the command line
+    `data.columns.text=body data.columns.label=queue`."""
     format: str = "auto"
     """File format; auto goes by the file's ending."""
     max_bad_rows: int = Field(default=0, ge=0)
     """How many unusable rows are acceptable; each is then written to rejected.jsonl."""
     over_length: Literal["error", "drop", "truncate"] = "error"
     """What happens to a row longer than `train.max_length`: stop, leave it out, or cut it. Counted either way."""
+    checks: Literal["stop", "warn", "off"] = "stop"
+    """What `tune` does about blocking findings of the fast checks: stop, say so and go on, or not look at all."""
     validation: Annotated[float, Field(gt=0, lt=1)] | None = 0.1
     """Share of rows that choose the best step; null where the data comes with its own."""
     test: Annotated[float, Field(gt=0, lt=1)] | None = 0.2

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from finesmith.data.names import check_columns, check_words, find
+from finesmith.data.names import check_columns, check_words, find, settings
 from finesmith.data.rows import Row
 from finesmith.errors import DataError, nearest
 
@@ -23,12 +23,16 @@ class Shape:
 
 
 SHAPES: dict[str, Shape] = {
-    "messages": Shape(("messages",), ("tools",), "generation", "messages: a list of {role, content}"),
-    "sharegpt": Shape(("messages",), ("tools", "system"), "generation", "conversations: a list of {from, value}"),
-    "alpaca": Shape(("instruction", "output"), ("input", "system"), "generation", "instruction, input and output"),
-    "prompt": Shape(("prompt", "completion"), ("system",), "generation", "prompt and completion"),
-    "labels": Shape(("text", "label"), (), "classification", "text and label"),
-    "text": Shape(("text",), (), "text", "text alone"),
+    "messages": Shape(("messages",), ("tools",), "generation", "a column messages, with lists of {role, content}"),
+    "sharegpt": Shape(
+        ("messages",), ("tools", "system"), "generation", "a column conversations, with lists of {from, value}"
+    ),
+    "alpaca": Shape(
+        ("instruction", "output"), ("input", "system"), "generation", "columns instruction, output and perhaps input"
+    ),
+    "prompt": Shape(("prompt", "completion"), ("system",), "generation", "columns prompt and completion"),
+    "labels": Shape(("text", "label"), (), "classification", "columns text and label"),
+    "text": Shape(("text",), (), "text", "a column text alone"),
 }
 
 COMMON = ("id", "group")
@@ -56,7 +60,11 @@ class Plan:
     def note(self) -> str:
         """What was detected, as a sentence."""
         told = ", ".join(f"{word} is the column '{column}'" for word, column in self.columns.items())
-        how = " (guessed from the values; write data.columns to say otherwise)" if self.guessed else ""
+        how = (
+            " (guessed from the values; data.columns.text=COLUMN and data.columns.label=COLUMN say otherwise)"
+            if self.guessed
+            else ""
+        )
         kind = ", several labels a row" if self.several else ""
         unused = f" Columns not used: {', '.join(self.unused)}." if self.unused else ""
         return f"Shape {self.shape}{kind}: {told}{how}.{unused}"
@@ -65,6 +73,11 @@ class Plan:
 def shape_task(shape: str) -> str:
     """The task that suits a shape: classification, generation or text."""
     return SHAPES[shape].task
+
+
+def task_shape(task: str) -> str | None:
+    """The shape that a task asks for; generation takes whichever of its shapes the data has."""
+    return {"classification": "labels", "text": "text"}.get(task)
 
 
 def label_variants(labels: Iterable[str]) -> list[tuple[str, ...]]:
@@ -214,24 +227,21 @@ def _text_like(rows: Sequence[Row], column: str, other: str) -> bool:
 
 
 def _how(word: str) -> str:
-    return f"Write data.columns: {{{word}: <column>}}."
+    return f"Say which it is: data.columns.{word}=COLUMN."
 
 
 def _two_columns(name: str, word: str, found: Sequence[str]) -> DataError:
-    ways = " or ".join(f"{{{word}: {column}}}" for column in found)
-    return DataError(
-        f"{name}: more than one column may be the {word}: {', '.join(found)}.", hint=f"Write data.columns: {ways}."
-    )
+    ways = " or ".join(settings({word: column}) for column in found)
+    return DataError(f"{name}: more than one column may be the {word}: {', '.join(found)}.", hint=f"Write {ways}.")
 
 
 def _two_readings(name: str, shapes: Sequence[str], keys: Sequence[str], columns: Mapping[str, str]) -> DataError:
     def way(shape: str) -> str:
-        parts = (f"{word}: {candidates(shape, word, keys, columns)[0]}" for word in SHAPES[shape].required)
-        return "{" + ", ".join(parts) + "}"
+        return settings({word: candidates(shape, word, keys, columns)[0] for word in SHAPES[shape].required})
 
     return DataError(
         f"{name} can be read in more than one way: {' or '.join(shapes)}.",
-        hint=f"Write data.columns: {' or '.join(way(shape) for shape in shapes)}.",
+        hint=f"Write {' or '.join(way(shape) for shape in shapes)}.",
     )
 
 
@@ -239,6 +249,6 @@ def _unrecognised(name: str, keys: Sequence[Any]) -> DataError:
     return DataError(
         f"{name}: cannot tell what its columns mean. Columns found: {', '.join(map(str, keys))}.",
         problems=[f"{shape}: {needs.meaning}" for shape, needs in SHAPES.items()],
-        hint="Those shapes are known. Say which column is what, for example data.columns: "
-        "{text: <column>, label: <column>} or {prompt: <column>, completion: <column>}.",
+        hint="Those shapes are known. Say which column is what, for example data.columns.text=COLUMN "
+        "data.columns.label=COLUMN, or data.columns.prompt=COLUMN data.columns.completion=COLUMN.",
     )

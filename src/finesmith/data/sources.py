@@ -107,7 +107,9 @@ def _unknown_ending(path: Path) -> str:
     hint = "Set data.format to " + ", ".join(registry.available("formats")) + ", or rename the file."
     if ending in (".xlsx", ".xls", ".ods"):
         hint = "Save the sheet as CSV (UTF-8)."
-    raise DataError(f"Cannot tell the format of {path} from {what}. {nearest(ending, suffixes())}", hint=hint)
+    meant = nearest(ending, suffixes(), alike=0.7, title="Read are")
+    packed = f"each also with {' or '.join(archives.SUFFIXES)} behind it"
+    raise DataError(f"Cannot tell the format of {path} from {what}. {meant[:-1]}; {packed}.", hint=hint)
 
 
 def _folder(folder: Path, format: str | None) -> tuple[list[Source], tuple[str, ...]]:

@@ -11,7 +11,7 @@ from itertools import combinations
 from finesmith.data.read import Dataset
 from finesmith.data.store import Examples
 from finesmith.data.units import Row, Unit, gather, row_of
-from finesmith.errors import DataError, RecipeError
+from finesmith.errors import DataError, RecipeError, counted
 from finesmith.types import Splits
 
 MIN_UNITS = 10
@@ -61,7 +61,7 @@ def _check_classes(rows: Sequence[Row]) -> None:
         only = " + ".join(rows[0].labels) or "no label"
         raise DataError(
             f"There is one class only: all {len(rows):,} training rows have the label '{only}'.",
-            hint="Add rows of the other classes, or say which column is the label with data.columns.",
+            hint="Add rows of the other classes, or say which column is the label: data.columns.label=COLUMN.",
         )
 
 
@@ -82,7 +82,8 @@ def _cut(
     empty = [name for name, part in placed.items() if not part]
     if empty:
         raise DataError(
-            f"The {empty[0]} part would be empty: {len(rows):,} rows form only {len(units)} units that may be parted.",
+            f"The {empty[0]} part would be empty: {len(rows):,} rows form only "
+            f"{counted(len(units), 'unit')} that may be parted.",
             hint="Add rows, or use a coarser share.",
         )
     cut = {name: sorted(index for unit in part for index in unit.rows) for name, part in placed.items()}
@@ -141,7 +142,8 @@ def _notes(
     how = "stratified by label, " if stratified else ""
     yield f"Split {len(rows):,} rows into {sizes} ({how}seed {seed})."
     if len(units) < len(rows):
-        yield f"Equal inputs and rows of one group were kept in one part: {len(rows):,} rows form {len(units):,} units."
+        form = counted(len(units), "unit")
+        yield f"Equal inputs and rows of one group were kept in one part: {len(rows):,} rows form {form}."
     counts = Counter(label for row in rows for label in row.labels or ())
     single = sorted(label for label, count in counts.items() if count == 1)
     if single:
@@ -195,9 +197,10 @@ def _shared(
         ("the same group", [ids[index] for index, row in enumerate(second) if row.group in groups]),
     ):
         if leaked:
+            verb = "has" if len(leaked) == 1 else "have"
             shown = ", ".join(leaked[:SHOWN]) + (", ..." if len(leaked) > SHOWN else "")
             yield (
-                f"{len(leaked):,} of {len(second):,} {second_name} rows have {what} as a {first_name} row "
+                f"{len(leaked):,} of {counted(len(second), f'{second_name} row')} {verb} {what} as a {first_name} row "
                 f"(left as they are): {shown}."
             )
 

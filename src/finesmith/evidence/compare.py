@@ -12,7 +12,7 @@ from finesmith.evidence import stats, verdict
 from finesmith.metrics.base import Metric, Statistics
 from finesmith.types import Estimate, Evidence, Prediction, Target
 
-TUNED, BASE = "tuned", "base"
+TUNED, BASE, LOSS = "tuned", "base", "held_out_loss"
 
 
 def compare(
@@ -26,6 +26,7 @@ def compare(
     not_measured: Mapping[str, str] | None = None,
     costs: Mapping[str, float] | None = None,
     details: Mapping[str, Any] | None = None,
+    ways: Mapping[str, str] | None = None,
     minimum_gain: float = 0.0,
     seed: int,
 ) -> Evidence:
@@ -39,7 +40,9 @@ def compare(
         predictions: of each system, by name, "tuned" among them; ids as in `targets`, possibly only some of them.
         opponents: the systems that "tuned" is compared with; those without predictions have no gain.
         not_measured: what is missing, and why, by system or measurement; what is found missing here is added.
-        costs, details: passed on; for shares McNemar's p-values are added as `details["mcnemar"]`.
+        costs, details: passed on; for shares McNemar's p-values are added as `details["mcnemar"]`, and where the loss
+            is known beside the primary metric, what it gained over the base as `details["held_out_loss_gain"]`.
+        ways: how to get a cheap opponent, for the verdict's advice.
         minimum_gain: the smallest gain on the primary metric that is of use, in its units.
         seed: of the bootstrap.
     """
@@ -54,6 +57,7 @@ def compare(
     present = [name for name in opponents if name in rows and TUNED in rows]
     pairs = {name: _paired(rows[TUNED], rows[name]) for name in present}
     gains = {name: _gain(metrics[primary], *pair, seed) for name, pair in pairs.items() if len(pair[0].ids)}
+    loss = _loss(ordered, measured, systems, seed) if primary != LOSS else None
     return Evidence(
         task=task,
         metric=primary,
@@ -64,12 +68,39 @@ def compare(
             {system: scores[primary] for system, scores in systems.items() if primary in scores},
             gains,
             titles=_titles(gains),
+            ways=ways,
+            loss=loss,
             minimum_gain=minimum_gain,
         ),
         not_measured={**_missing(measured, opponents, len(targets)), **(not_measured or {})},
         costs=dict(costs or {}),
-        details={**(details or {}), **_tests(metrics[primary], {name: pairs[name] for name in gains})},
+        details={
+            **(details or {}),
+            **_tests(metrics[primary], {name: pairs[name] for name in gains}),
+            **({f"{LOSS}_gain": loss.gain} if loss else {}),
+        },
     )
+
+
+def without(
+    leaked: Sequence[str],
+    metric: Metric,
+    targets: Mapping[str, Target],
+    predictions: Mapping[str, Sequence[Prediction]],
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """`without_leaks`: how many test rows training has seen too, and every system's score on the others; or nothing."""
+    gone = set(leaked) & targets.keys()
+    kept = {name: target for name, target in targets.items() if name not in gone}
+    if not gone or not kept:
+        return {}
+    rows = {
+        system: _measure(metric, kept, [answer for answer in answers if answer.id in kept])
+        for system, answers in predictions.items()
+    }
+    scores = {system: _estimate(metric, of.statistics, seed) for system, of in rows.items() if of.ids}
+    return {"without_leaks": {"leaked": len(gone), "rows": len(kept), "systems": scores}}
 
 
 @dataclass(frozen=True)
@@ -119,6 +150,22 @@ def _gain(metric: Metric, ours: _Rows, theirs: _Rows, seed: int) -> Estimate:
             return gain
         return Estimate(-gain.value, -gain.high, -gain.low, gain.n)
     return stats.paired_bootstrap(metric, ours.statistics, theirs.statistics, seed=seed)
+
+
+def _loss(
+    metrics: Mapping[str, Metric],
+    measured: Mapping[str, Mapping[str, _Rows]],
+    systems: Mapping[str, Mapping[str, Estimate]],
+    seed: int,
+) -> verdict.Loss | None:
+    """The held-out loss of tuned and base with its paired gain, where both have one on common rows."""
+    if any(LOSS not in systems.get(name, {}) for name in (TUNED, BASE)):
+        return None
+    ours, theirs = _paired(measured[TUNED][LOSS], measured[BASE][LOSS])
+    if not len(ours.ids):
+        return None
+    gain = _gain(metrics[LOSS], ours, theirs, seed)
+    return verdict.Loss(metrics[LOSS], systems[TUNED][LOSS], systems[BASE][LOSS], gain)
 
 
 def _tests(metric: Metric, pairs: Mapping[str, tuple[_Rows, _Rows]]) -> dict[str, dict[str, float]]:

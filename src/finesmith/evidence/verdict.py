@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+from finesmith.errors import counted
 from finesmith.metrics.base import Metric
 from finesmith.types import Estimate
 
@@ -19,12 +21,24 @@ TITLES = {"frozen": "a linear head on the base's frozen features"}
 """Opponents that are no plug-in: what they are called."""
 
 
+@dataclass(frozen=True)
+class Loss:
+    """The held-out loss of tuned and base, and the paired gain: what to look at where the primary metric is blind."""
+
+    metric: Metric
+    tuned: Estimate
+    base: Estimate
+    gain: Estimate
+
+
 def sentence(
     metric: Metric,
     systems: Mapping[str, Estimate],
     gains: Mapping[str, Estimate],
     *,
     titles: Mapping[str, str],
+    ways: Mapping[str, str] | None = None,
+    loss: Loss | None = None,
     minimum_gain: float = 0.0,
 ) -> str:
     """The verdict: tuned against base, then against the strongest other opponent; without a base, against that one.
@@ -34,17 +48,20 @@ def sentence(
         systems: every system's value on it.
         gains: tuned minus each opponent, positive is better.
         titles: what the cheap opponents (baselines) are called; other opponents go by their names.
+        ways: how to get a cheap opponent, in a few words; "no GPU needed" where it does not say; "" gives no advice.
+        loss: of tuned and base, where it is known and not itself the primary metric.
         minimum_gain: the smallest gain that is of use.
     """
+    ways = {name: "no GPU needed" for name in titles} | {**(ways or {})}
     if TUNED not in systems:
         return f"Not measured: there is no {metric.title} of the tuned model."
     rival = min(gains.keys() - {BASE}, key=lambda name: (gains[name].value, name), default=None)
     if BASE in gains:
-        start = f"{_against(metric, systems, gains, BASE, 'the base', minimum_gain)}."
-        return f"{start} {_rival(metric, systems, gains, rival, titles)}" if rival else start
+        start = f"{_against(metric, systems, gains, BASE, 'the base', minimum_gain)}.{_unseen(metric, gains, loss)}"
+        return f"{start} {_rival(metric, systems, gains, rival, titles, ways)}" if rival else start
     if rival:
         start = _against(metric, systems, gains, rival, titles.get(rival, rival), minimum_gain)
-        return f"{start}{_advice(gains[rival], rival in titles)}. The base was not measured."
+        return f"{start}{_advice(gains[rival], ways.get(rival))}. The base was not measured."
     tuned = systems[TUNED]
     interval = f"95 % interval {number(metric, tuned.low)} to {number(metric, tuned.high)}, n = {tuned.n}"
     return f"Nothing to compare with: {_phrase(metric, tuned)} ({interval}); whether that is a gain is not known."
@@ -64,22 +81,39 @@ def _against(
     return f"{headline(metric, gains[name], minimum_gain)}: {values} ({difference(metric, gains[name], tuned, other)})"
 
 
+def _unseen(metric: Metric, gains: Mapping[str, Estimate], loss: Loss | None) -> str:
+    """` But the held-out loss clearly fell: ...`, where the primary metric shows no difference and the loss does."""
+    if loss is None or not gains[BASE].low <= 0 <= gains[BASE].high or loss.gain.low <= 0:
+        return ""
+    before, after = number(loss.metric, loss.base.value), number(loss.metric, loss.tuned.value)
+    numbers = difference(loss.metric, loss.gain, loss.tuned, loss.base)
+    return (
+        f" But the {loss.metric.title} clearly fell, from {before} to {after}{_unit_after(loss.metric)} ({numbers}): "
+        f"it learnt something that {metric.title} does not show."
+    )
+
+
 def _rival(
-    metric: Metric, systems: Mapping[str, Estimate], gains: Mapping[str, Estimate], name: str, titles: Mapping[str, str]
+    metric: Metric,
+    systems: Mapping[str, Estimate],
+    gains: Mapping[str, Estimate],
+    name: str,
+    titles: Mapping[str, str],
+    ways: Mapping[str, str],
 ) -> str:
     """`TF-IDF + linear SVM reaches 0.861: no clear difference (...); consider shipping that instead.`"""
     gain, title = gains[name], titles.get(name, name)
     outcome = "clearly beaten" if gain.low > 0 else "clearly better" if gain.high < 0 else "no clear difference"
     numbers = difference(metric, gain, systems[TUNED], systems[name])
     reaches = f"{title[0].upper()}{title[1:]} reaches {number(metric, systems[name].value)}"
-    return f"{reaches}: {outcome} ({numbers}){_advice(gain, name in titles)}."
+    return f"{reaches}: {outcome} ({numbers}){_advice(gain, ways.get(name))}."
 
 
-def _advice(gain: Estimate, cheap: bool) -> str:
-    """What to do about an opponent that is not clearly beaten; that a baseline needs no GPU is a reason to take it."""
-    if gain.low > 0 or not cheap:
+def _advice(gain: Estimate, way: str | None) -> str:
+    """What to do about a cheap opponent that is not clearly beaten, and how to get it."""
+    if gain.low > 0 or not way:
         return ""
-    return f"; {'ship' if gain.high < 0 else 'consider shipping'} that instead (no GPU needed)"
+    return f"; {'ship' if gain.high < 0 else 'consider shipping'} that instead ({way})"
 
 
 def headline(metric: Metric, gain: Estimate, minimum_gain: float) -> str:
@@ -95,7 +129,7 @@ def headline(metric: Metric, gain: Estimate, minimum_gain: float) -> str:
 
 def difference(metric: Metric, gain: Estimate, ours: Estimate, theirs: Estimate) -> str:
     """`+0.221, 95 % interval +0.140 to +0.300, n = 128`; says so where the two were not measured on the same rows."""
-    rows = f"n = {gain.n}" if gain.n == ours.n == theirs.n else f"on the {gain.n} rows that both answered"
+    rows = f"n = {gain.n}" if gain.n == ours.n == theirs.n else f"on the {counted(gain.n, 'row')} that both answered"
     interval = f"95 % interval {signed(metric, gain.low)} to {signed(metric, gain.high)}"
     return f"{'' if metric.higher_is_better else 'gain '}{signed(metric, gain.value)}, {interval}, {rows}"
 

@@ -46,6 +46,8 @@ class Lora:
         from peft import LoraConfig, TaskType, get_peft_model
         from transformers.pytorch_utils import Conv1D
 
+        from finesmith.models.load import quiet
+
         torch.manual_seed(seed)  # PEFT draws A from the global generator
         config = LoraConfig(
             task_type=TaskType.SEQ_CLS if head else TaskType.CAUSAL_LM,
@@ -56,7 +58,10 @@ class Lora:
             modules_to_save=list(head) or None,
             fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),  # GPT-2's are transposed
         )
-        return get_peft_model(model, config)
+        with quiet():
+            wrapped = get_peft_model(model, config)
+        config.modules_to_save = list(head) or None  # for a classifier PEFT adds the names that heads usually have
+        return wrapped
 
     def learning_rate(self, parameters: int) -> float:
         """About ten times the rate of full fine-tuning (fitted 9.8x over 14 models), 3e-4 from 400 M parameters on."""

@@ -5,10 +5,10 @@ Safetensors only; remote code only when it was asked for. What can go wrong with
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,13 +18,12 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from finesmith.errors import MissingExtraError, ModelError, nearest
-from finesmith.models import quantize
+from finesmith.errors import ModelError, counted, nearest
+from finesmith.models import attention, quantize
 from finesmith.models.device import choose_device, choose_dtype
-from finesmith.models.settings import ModelSettings
+from finesmith.models.settings import EMBEDDED, ModelSettings
 
 Kind = Literal["causal-lm", "sequence-classification"]
-EMBEDDED = Path(__file__).parent / "base"
 _AUTO = {
     "causal-lm": transformers.AutoModelForCausalLM,
     "sequence-classification": transformers.AutoModelForSequenceClassification,
@@ -132,7 +131,10 @@ def load(
     torch.manual_seed(seed)  # transformers draws new weights from the global generator
     if settings.from_scratch:
         model = _AUTO[kind].from_config(
-            config, dtype=torch.float32, trust_remote_code=settings.trust_remote_code, **_attention(settings, device)
+            config,
+            dtype=torch.float32,
+            trust_remote_code=settings.trust_remote_code,
+            **attention.argument(settings, device),
         )
         fresh = tuple[str, ...]()
     else:
@@ -140,11 +142,10 @@ def load(
     known = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > known:
         raise ModelError(f"The tokenizer of '{settings.name}' has {len(tokenizer)} tokens, its model only {known}.")
-    fresh_note = (f"new weights: {', '.join(sorted({name.rpartition('.')[0] for name in fresh}))}",) if fresh else ()
     if settings.quantize != "none":
         notes += (f"the frozen base is quantised to {settings.quantize} ({quantize.WORDS[settings.quantize]})",)
     _generation_defaults(model, tokenizer)
-    return Loaded(model.to(device), tokenizer, device, dtype, stored, notes + fresh_note)
+    return Loaded(model.to(device), tokenizer, device, dtype, stored, notes + _new(fresh))
 
 
 def check_kind(config: Any, kind: Kind, name: str) -> None:
@@ -190,28 +191,22 @@ def parameter_counts(model: nn.Module) -> tuple[int, int]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps transformers from printing while it loads or saves: what matters comes back as notes and errors."""
+    """Keeps transformers from printing while it loads or saves: what matters comes back as notes and errors.
+
+    FutureWarnings too: PEFT asks models for an attribute by a name that transformers 5 has replaced.
+    """
     talk = transformers.utils.logging
     level, bars = talk.get_verbosity(), talk.is_progress_bar_enabled()
     talk.set_verbosity_error()
     talk.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         talk.set_verbosity(level)
         if bars:
             talk.enable_progress_bar()
-
-
-def _attention(settings: ModelSettings, device: torch.device) -> dict[str, str]:
-    """The argument for transformers. It would fetch flash attention from a hub where the library is missing."""
-    if settings.attention == "auto":
-        return {}
-    if settings.attention == "flash_attention_2" and device.type != "cuda":
-        raise ModelError(f"model.attention: flash_attention_2 needs a CUDA device; this run is on '{device.type}'.")
-    if settings.attention == "flash_attention_2" and find_spec("flash_attn") is None:
-        raise MissingExtraError("flash_attn", "flash", "model.attention: flash_attention_2")
-    return {"attn_implementation": settings.attention}
 
 
 def _pretrained(
@@ -230,7 +225,7 @@ def _pretrained(
                 trust_remote_code=settings.trust_remote_code,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
-                **_attention(settings, device),
+                **attention.argument(settings, device),
                 **more,
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -262,7 +257,14 @@ def _set_labels(config: Any, labels: tuple[str, ...], multi_label: bool) -> tupl
     default = [f"LABEL_{index}" for index in range(len(before))]
     if before in (default, list(labels)):
         return ()
-    return (f"the model's head knew {len(before)} other labels; it is replaced",)
+    return (f"the model's head knew {counted(len(before), 'other label')}; it is replaced",)
+
+
+def _new(fresh: tuple[str, ...]) -> tuple[str, ...]:
+    """Which layers begin at random because the checkpoint has none: only those of a classifier may."""
+    layers = sorted({name.rpartition(".")[0] for name in fresh})
+    several = "s" if len(layers) > 1 else ""
+    return (f"new, not in the base: the classification layer{several} ({', '.join(layers)})",) if layers else ()
 
 
 def _generation_defaults(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:

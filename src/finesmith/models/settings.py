@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import model_validator
 
 from finesmith.settings import Settings
+
+EMBEDDED = Path(__file__).parent / "base"
+"""The folder of the embedded model: config, weights and tokenizer as transformers reads them."""
 
 
 class ModelSettings(Settings):
@@ -24,8 +28,8 @@ class ModelSettings(Settings):
     """Hold the frozen base in fewer bits (method lora): nf4 is QLoRA's 4 bits, int8 is LLM.int8(). Needs the extra
     `bitsandbytes`."""
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
-    """Implementation of attention; auto: what transformers chooses. flash_attention_2 needs CUDA and the extra
-    `flash`."""
+    """Implementation of attention, in training too; auto: Finesmith's for packed sequences where it is proved on the
+    model, else what transformers chooses. flash_attention_2 needs CUDA and the extra `flash`."""
     from_scratch: bool = False
     """Random initial weights of the same architecture, instead of the pretrained ones."""
     trust_remote_code: bool = False

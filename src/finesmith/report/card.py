@@ -25,7 +25,8 @@ class About(TypedDict, total=False):
     quantize: str  # nf4, int8: how the base is held
     quantization: Mapping[str, Any]  # the arguments for BitsAndBytesConfig that load it so
     adapter: bool  # whether the files are an adapter for `model`
-    labels: Sequence[str]  # of a classifier
+    revision: str  # of a model on a hub, where one was asked for
+    multi_label: bool  # of a classifier: whether several labels may hold
     path: str  # where the model's files lie; "path/to/run" where unknown
     license: str  # SPDX id
     data: str  # the file or data set
@@ -46,7 +47,7 @@ def render(evidence: Evidence, about: About) -> str:
         _results(evidence),
         _classes(evidence),
         _bullets("Not measured", [f"{what}: {why}" for what, why in evidence.not_measured.items()]),
-        "## How to use\n\n" + usage.snippets(evidence.task, about),
+        "## How to use\n\n" + usage.section(evidence.task, about),
         _bullets("Training data", _data(about)),
         _settings(evidence, about),
         _bullets("Limits", _limits(evidence)),
@@ -86,7 +87,8 @@ def _results(evidence: Evidence) -> str:
         "paired difference of shares, a bootstrap over rows for other metrics. They cover the choice of test rows, "
         "not of the training seed."
     )
-    return "\n\n".join(["## Results", *tables, note])
+    leaks = words.without_leaks(evidence)
+    return "\n\n".join(["## Results", *tables, *([leaks] if leaks else []), note])
 
 
 def _primary(evidence: Evidence) -> str:
@@ -141,7 +143,7 @@ def _data(about: About) -> list[str]:
 def _settings(evidence: Evidence, about: About) -> str:
     """Seed, costs, machine, versions, and the complete recipe."""
     lines = [f"Seed: {about['seed']}"] if "seed" in about else []
-    lines += [f"Cost: {', '.join(words.costs(evidence.costs))}"] if evidence.costs else []
+    lines += [f"Training cost: {', '.join(words.costs(evidence.costs))}"] if evidence.costs else []
     lines += [f"Machine: {about['machine']}"] if "machine" in about else []
     versions = ", ".join(f"{library} {version}" for library, version in about.get("versions", {}).items())
     lines += [f"Versions: {versions}"] if versions else []

@@ -9,44 +9,106 @@ PIPELINES = {"classification": "text-classification", "generation": "text-genera
 """The pipeline of transformers, and the tag on the hub, of each task."""
 
 
-def snippets(task: str, about: Mapping[str, Any]) -> str:
-    """Finesmith where the task gives answers, then transformers (a full model) or PEFT (an adapter)."""
-    path = about.get("path", "path/to/run")
-    blocks = [_finesmith(task, path)] if task != "text" else []
+def section(task: str, about: Mapping[str, Any]) -> str:
+    """Finesmith where the task gives answers, then transformers alone (a full model) or with PEFT (an adapter)."""
+    parts = [f"With Finesmith:\n\n{_fenced(_finesmith(task, about))}"] if task != "text" else []
     if task in PIPELINES:
-        blocks.append(_peft(task, path, about) if about.get("adapter") else _transformers(task, path))
-    return "\n\n".join(f"```python\n{block}\n```" for block in blocks)
+        adapter = about.get("adapter")
+        told = _needs(about) if adapter else "With transformers alone; `model/` is complete:"
+        parts.append(f"{told}\n\n{_fenced(_peft(task, about) if adapter else _transformers(task, about))}")
+    return "\n\n".join(parts)
 
 
-def _finesmith(task: str, path: str) -> str:
-    item = '[{"role": "user", "content": "..."}]' if task == "generation" else '"..."'
-    return f"import finesmith\n\nmodel = finesmith.load({path!r})\nprint(model.predict([{item}])[0].output)"
+def _needs(about: Mapping[str, Any]) -> str:
+    """What an adapter needs beside itself, and where that is."""
+    if about.get("model") == "embedded":
+        where = (
+            "the embedded model, an ordinary transformers folder inside the Finesmith package (`finesmith list models` "
+            "says where). Where Finesmith is not installed, put a copy of that folder in the place of EMBEDDED"
+        )
+    else:
+        where = f"`{about.get('model', 'path/to/base')}`"
+    return f"With transformers and PEFT. `model/` holds an adapter, which needs the base it was trained on: {where}:"
 
 
-def _transformers(task: str, path: str) -> str:
-    item = '[{"role": "user", "content": "..."}]' if task == "generation" else '"..."'
-    start = f"from transformers import pipeline\n\nmodel = pipeline({PIPELINES[task]!r}, model={path + '/model'!r})"
-    return f"{start}\nprint(model({item}))"
+def _finesmith(task: str, about: Mapping[str, Any]) -> str:
+    ask = f"print(model.predict([{_item(task)}])[0].output)"
+    return f"import finesmith\n\nmodel = finesmith.load({_path(about)!r})\n{ask}"
 
 
-def _peft(task: str, path: str, about: Mapping[str, Any]) -> str:
+def _transformers(task: str, about: Mapping[str, Any]) -> str:
+    pipeline = f"model = pipeline({PIPELINES[task]!r}, model={_path(about) + '/model'!r})"
+    return f"from transformers import pipeline\n\n{pipeline}\n{_ask(task, about)}"
+
+
+def _peft(task: str, about: Mapping[str, Any]) -> str:
     """The base is named here, not looked up in the adapter's files: it may be the embedded one or a relative folder."""
-    head = "AutoModelForSequenceClassification" if task == "classification" else "AutoModelForCausalLM"
-    labels = f", num_labels={len(about['labels'])}" if task == "classification" and "labels" in about else ""
-    embedded = about.get("model") == "embedded"
-    lines = ["from finesmith.models.load import EMBEDDED"] if embedded else []
+    embedded, revision = about.get("model") == "embedded", about.get("revision")
     base = "EMBEDDED" if embedded else repr(about.get("model", "path/to/base"))
+    base += f", revision={revision!r}" if revision else ""
+    labelled = task == "classification"
+    head = "AutoModelForSequenceClassification" if labelled else "AutoModelForCausalLM"
     given = ", ".join(f"{key}={value!r}" for key, value in about.get("quantization", {}).items())
-    quantised = [f"quantization = BitsAndBytesConfig({given})"] if given else []
+    more = [*(["BitsAndBytesConfig"] if given else []), *([] if labelled else ["GenerationConfig"])]
+    imports = [
+        *(["import json", "from pathlib import Path\n"] if labelled else []),
+        *(["from finesmith.models.settings import EMBEDDED"] if embedded else []),
+        "from peft import PeftModel",
+        f"from transformers import {', '.join([head, 'AutoTokenizer', *more, 'pipeline'])}",
+    ]
+    base += ", quantization_config=quantization" if given else ""
+    load = _labelled(head, base, about) if labelled else _speaking(head, base)
+    tuned = "get_base_model()  # with the adapter in it" if given else "merge_and_unload()"  # merged: rounded again
     return "\n".join(
         [
-            *lines,
-            "from peft import PeftModel",
-            f"from transformers import {head}, AutoTokenizer{', BitsAndBytesConfig' if given else ''}",
+            *imports,
             "",
-            *quantised,
-            f"base = {head}.from_pretrained({base}{labels}{', quantization_config=quantization' if given else ''})",
-            f"model = PeftModel.from_pretrained(base, {path + '/model'!r})",
-            f"tokenizer = AutoTokenizer.from_pretrained({path + '/model'!r})",
+            f"path = {_path(about) + '/model'!r}",
+            *([f"quantization = BitsAndBytesConfig({given})"] if given else []),
+            *load,
+            "tokenizer = AutoTokenizer.from_pretrained(path)",
+            "base.config.pad_token_id = tokenizer.pad_token_id",
+            f"tuned = PeftModel.from_pretrained(base, path).{tuned}",
+            f"model = pipeline({PIPELINES[task]!r}, model=tuned, tokenizer=tokenizer)",
+            _ask(task, about),
         ]
     )
+
+
+def _labelled(head: str, base: str, about: Mapping[str, Any]) -> list[str]:
+    """The base with a head of as many outputs as there are labels, which the adapter's files do not name."""
+    several = ', problem_type="multi_label_classification"' if about.get("multi_label") else ""
+    return [
+        'labels = json.loads(Path(path, "finesmith.json").read_text(encoding="utf-8"))["state"]["labels"]',
+        f"named = dict(num_labels=len(labels), id2label=dict(enumerate(labels)){several})",
+        "# transformers says here that the classification layer is new: the adapter brings its weights",
+        f"base = {head}.from_pretrained({base}, **named)",
+    ]
+
+
+def _speaking(head: str, base: str) -> list[str]:
+    """The base with the tokens at which an answer ends."""
+    return [
+        f"base = {head}.from_pretrained({base})",
+        "base.generation_config = GenerationConfig.from_pretrained(path)",
+    ]
+
+
+def _ask(task: str, about: Mapping[str, Any]) -> str:
+    """One question to a pipeline; where several labels may hold, every label's probability."""
+    if task == "generation":
+        answer = f"answer = model({_item(task)}, do_sample=False)  # greedy, as it was measured; a pipeline samples"
+        return f'{answer}\nprint(answer[0]["generated_text"][-1]["content"])'
+    return f"print(model({_item(task)}{', top_k=None' if about.get('multi_label') else ''}))"
+
+
+def _item(task: str) -> str:
+    return '[{"role": "user", "content": "..."}]' if task == "generation" else '"..."'
+
+
+def _path(about: Mapping[str, Any]) -> str:
+    return str(about.get("path", "path/to/run"))
+
+
+def _fenced(code: str) -> str:
+    return f"```python\n{code}\n```"

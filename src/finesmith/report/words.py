@@ -64,12 +64,30 @@ def size(num_bytes: float) -> str:
     return f"{num_bytes:.1f} GB"
 
 
+def without_leaks(evidence: Evidence) -> str:
+    """The scores on the test rows that training has not seen, as a sentence; "" where none leaked."""
+    found = evidence.details.get("without_leaks")
+    if not found:
+        return ""
+    metric = metric_named(evidence.metric)
+    scores = (
+        f"{system_title(name)} {number(metric, score['value'] if isinstance(score, Mapping) else score.value)}"
+        for name, score in found["systems"].items()
+    )
+    return (
+        f"{found['leaked']:,} of {found['leaked'] + found['rows']:,} test rows are equal or nearly equal to rows "
+        f"that were trained on. Without them {metric.title} is: {', '.join(scores)} (n = {found['rows']:,})."
+    )
+
+
 def costs(values: Mapping[str, float]) -> list[str]:
     """What the run took, one phrase each; a cost that is unknown here keeps its own name."""
     left = dict(values)
     phrases = []
     if "seconds" in left:
         phrases.append(duration(left.pop("seconds")))
+    if "steps" in left:
+        phrases.append(f"{left.pop('steps'):,.0f} steps")
     if "peak_memory_bytes" in left:
         phrases.append(f"peak memory {size(left.pop('peak_memory_bytes'))}")
     if "trainable_parameters" in left:

@@ -53,7 +53,10 @@ def fit_head(
     strength, weight, bias = fits[int(np.argmin(losses))]
     weight = weight / scale
     _write(layer, weight, bias - weight @ middle)
-    return f"head fitted on frozen features first (logistic regression, C = {strength:g})"
+    return (
+        f"classification layer first fitted on frozen features: a logistic regression on {len(train):,} training rows, "
+        f"its C = {strength:g} chosen on {len(validation):,} validation rows"
+    )
 
 
 def last_linear(model: nn.Module, task: Classification) -> nn.Linear:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from finesmith.tasks.base import Batch, Encoded, Progress, collate, length_order, token_batches
+from finesmith.tasks.base import Batch, Encoded, Progress, batch_of, length_order, token_batches
 from finesmith.types import Example
 
 if TYPE_CHECKING:
@@ -19,24 +20,67 @@ EVALUATION_TOKENS = 8192
 
 
 def token_losses(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Negative log-probability in nats and weight of every supervised token, each `[N]`, in float32.
-
-    The logits at position t predict token t + 1, so both are shifted by one against the tokens.
-    """
+    """Negative log-probability in nats and weight of every supervised token, each `[N]`, in float32."""
     import torch.nn.functional as F
 
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits  # [B, T, V]
-    weights = batch["weights"][:, 1:]
-    chosen = weights > 0
-    targets = batch["input_ids"][:, 1:][chosen]
-    nats = F.cross_entropy(logits[:, :-1][chosen].float(), targets, reduction="none")
-    return nats, weights[chosen]
+    from finesmith.models import fast
+    from finesmith.tasks import _cross_entropy
+
+    targets, weights, before = _supervised(batch)
+    output = fast.of(model).output
+    if output is None:
+        logits = _forward(model, batch).logits.flatten(0, 1)[before]  # [N, V]
+        return F.cross_entropy(logits.float(), targets, reduction="none"), weights
+    hidden = _forward(output.trunk, batch).last_hidden_state.flatten(0, 1)[before]
+    return _cross_entropy.nats(hidden, output.layer.weight, output.layer.bias, output.scale, targets), weights
+
+
+def own_segment(segments: torch.Tensor) -> torch.Tensor:
+    """What is added to attention scores, [B, 1, T, T]: 0 in a token's own segment up to itself, else very low."""
+    import torch
+
+    kind, length = segments.device.type, segments.shape[1]
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+    before = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
+    allowed = (segments[:, None, :, None] == segments[:, None, None, :]) & before
+    return torch.where(allowed, 0.0, torch.finfo(dtype).min).to(dtype)
 
 
 def weighted_loss(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Sum of weight x nats, and the sum of the weights."""
-    nats, weights = token_losses(model, batch)
-    return (nats * weights).sum(), weights.sum()
+    from finesmith.models import fast
+    from finesmith.tasks import _cross_entropy
+
+    output = fast.of(model).output
+    if output is None:
+        nats, weights = token_losses(model, batch)
+        return (nats * weights).sum(), weights.sum()
+    targets, weights, before = _supervised(batch)
+    hidden = _forward(output.trunk, batch).last_hidden_state.flatten(0, 1)[before]
+    layer = output.layer
+    total = _cross_entropy.weighted_sum(hidden, layer.weight, layer.bias, output.scale, targets, weights)
+    return total, weights.sum()
+
+
+def _supervised(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Token, weight and place of the token before it, of all supervised tokens, each `[N]`.
+
+    What stands at place t is predicted by what the model says at t - 1; places count through the rows of the batch.
+    """
+    weights = batch["weights"].clone()
+    weights[:, 0] = 0
+    places = weights.flatten().nonzero().squeeze(1)
+    return batch["input_ids"].flatten()[places], weights.flatten()[places], places - 1
+
+
+def _forward(module: nn.Module, batch: Batch) -> Any:
+    from finesmith.models import attention
+
+    inputs = {name: value for name, value in batch.items() if name not in ("weights", "segments")}
+    if "segments" in batch:
+        inputs["attention_mask"] = own_segment(batch["segments"])
+    with attention.packed() if "documents" in batch else nullcontext():
+        return module(**inputs)
 
 
 def measure(
@@ -45,6 +89,7 @@ def measure(
     """Per example the summed `nats`, the number of `tokens` scored and the `bytes` they stand for."""
     import torch
 
+    from finesmith.models import fast
     from finesmith.models.device import autocast
 
     pieces = [
@@ -55,17 +100,19 @@ def measure(
     totals: list[dict[str, float]] = [{"nats": 0.0, "tokens": 0.0, "bytes": float(size)} for size in sizes]
     lengths = [len(piece.tokens) for piece in pieces]
     loaded.model.eval()
+    packed = fast.of(loaded.model).packed
+    batches = token_batches(length_order(lengths), lengths, EVALUATION_TOKENS, packed=packed)
     with torch.inference_mode(), autocast(loaded.device, loaded.dtype):
-        for positions in token_batches(length_order(lengths), lengths, EVALUATION_TOKENS):
-            batch = collate([pieces[p] for p in positions], loaded.tokenizer.pad_token_id, loaded.device)
-            _add(totals, [pieces[p] for p in positions], batch, loaded.model)
+        for positions in batches:
+            items = [pieces[p] for p in positions]
+            batch = batch_of(loaded.model, items, loaded.tokenizer.pad_token_id, loaded.device)
+            _add(totals, items, token_losses(loaded.model, batch)[0])
             progress(len({pieces[p].row for p in positions}))
     return totals
 
 
-def _add(totals: list[dict[str, float]], pieces: Sequence[Encoded], batch: Mapping[str, Any], model: nn.Module) -> None:
-    nats, _ = token_losses(model, batch)
-    counts = (batch["weights"][:, 1:] > 0).sum(dim=1).tolist()
+def _add(totals: list[dict[str, float]], pieces: Sequence[Encoded], nats: torch.Tensor) -> None:
+    counts = [int((piece.weights[1:] > 0).sum()) for piece in pieces if piece.weights is not None]
     for piece, part in zip(pieces, nats.split(counts), strict=True):
         totals[piece.row]["nats"] += float(part.double().sum())
         totals[piece.row]["tokens"] += len(part)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from finesmith.models.load import Loaded
 
 CONTENT_FREE = "N/A"
+PATTERN = "Text: {text}\nCategory:"
+"""What a plain language model continues with a label."""
 
 
 def score_labels(
@@ -82,9 +84,13 @@ def _prompt(loaded: Loaded, text: str, labels: Sequence[str]) -> list[int]:
         question = f"Which category does this text belong to?{choice}\n\n{text}"
         return _template.ids(tokenizer, _template.render(tokenizer, [Message("user", question)], (), ask=True))
     start = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
-    return start + _template.ids(tokenizer, f"Text: {text}\nCategory:")
+    return start + _template.ids(tokenizer, PATTERN.format(text=text))
 
 
 def _label_text(loaded: Loaded, label: str) -> str:
-    plain = label.replace("_", " ").replace("-", " ")
-    return label if loaded.tokenizer.chat_template else f" {plain}"
+    return label if loaded.tokenizer.chat_template else plain_label(label)
+
+
+def plain_label(label: str) -> str:
+    """A label as words behind `PATTERN`: `card_arrival` becomes ` card arrival`."""
+    return " " + label.replace("_", " ").replace("-", " ")

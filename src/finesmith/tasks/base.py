@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from finesmith.models.load import Kind, Loaded
 
-Batch = Mapping[str, "torch.Tensor"]
+Batch = Mapping[str, Any]
+"""Tensors by name, and for packed documents their layout."""
 Progress = Callable[[int], None]
 """Called with the number of rows done since the last call."""
 
@@ -30,13 +31,15 @@ class Encoded:
     """One training sequence. `row` is the position of its example in the split.
 
     `weights[t]` is the loss weight of `tokens[t]` (0: context only); None for a task that has a `target` vector
-    instead: one class index, or K zeros and ones. `supervised` is the number of units that the loss counts.
+    instead: one class index, or K zeros and ones. `supervised` is the number of units that the loss counts. `segments`
+    are the lengths of the sequences that were packed into this one; None for one alone.
     """
 
     row: int
     tokens: np.ndarray
     weights: np.ndarray | None = None
     target: np.ndarray | None = None
+    segments: np.ndarray | None = None
 
     @property
     def supervised(self) -> float:
@@ -74,6 +77,11 @@ class Task(Protocol):
     @property
     def spare(self) -> int:
         """1 where a row that is longer than the context would be cut; 0 where it becomes several windows."""
+        ...
+
+    @property
+    def proves(self) -> str:
+        """What `check` proves of the rows, as the words of a note."""
         ...
 
     def fit(self, train: Sequence[Example]) -> Task:
@@ -140,15 +148,20 @@ def length_order(lengths: Iterable[int]) -> list[int]:
     return sorted(range(len(sizes)), key=lambda position: -sizes[position])
 
 
-def token_batches(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Cuts `order` into batches whose padded size (rows x longest) stays within `budget` tokens, one row at least."""
+def token_batches(
+    order: Sequence[int], lengths: Sequence[int], budget: int, *, packed: bool = False
+) -> list[list[int]]:
+    """Cuts `order` into batches whose size stays within `budget` tokens, one row at least.
+
+    The size is rows x longest, or the sum of the lengths where rows are packed without padding.
+    """
     batches: list[list[int]] = []
-    longest = 0
+    longest = total = 0
     for position in order:
-        longest = max(longest, lengths[position])
-        if not batches or longest * (len(batches[-1]) + 1) > budget:
+        longest, total = max(longest, lengths[position]), total + lengths[position]
+        if not batches or (total if packed else longest * (len(batches[-1]) + 1)) > budget:
             batches.append([])
-            longest = lengths[position]
+            longest = total = lengths[position]
         batches[-1].append(position)
     return batches
 
@@ -164,7 +177,10 @@ def pad(rows: Sequence[np.ndarray], value: float, *, left: bool = False) -> np.n
 
 
 def collate(items: Sequence[Encoded], pad_id: int, device: Any) -> dict[str, torch.Tensor]:
-    """Padded tensors: `input_ids`, `attention_mask` [B, T], and `weights` [B, T] or `target` [B] / [B, K]."""
+    """Padded tensors: `input_ids`, `attention_mask` [B, T], and `weights` [B, T] or `target` [B] / [B, K].
+
+    Where sequences were packed also `segments`, the number of each token's sequence in its row, and `position_ids`.
+    """
     import torch
 
     tokens = pad([item.tokens for item in items], pad_id)
@@ -174,7 +190,61 @@ def collate(items: Sequence[Encoded], pad_id: int, device: Any) -> dict[str, tor
         batch["weights"] = torch.from_numpy(pad([item.weights for item in items if item.weights is not None], 0.0))
     if items[0].target is not None:
         batch["target"] = torch.from_numpy(np.stack([item.target for item in items if item.target is not None]))
-    return {name: tensor.to(device) for name, tensor in batch.items()}
+    if any(item.segments is not None for item in items):
+        batch |= _segments(items, tokens.shape[1])
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+
+def _segments(items: Sequence[Encoded], width: int) -> dict[str, torch.Tensor]:
+    """Segment number and position of every token [B, T]; padding is a segment of its own, so that it sees something."""
+    import torch
+
+    numbers, positions = np.empty((len(items), width), np.int64), np.empty((len(items), width), np.int64)
+    for place, item in enumerate(items):
+        lengths = [len(item.tokens)] if item.segments is None else item.segments.tolist()
+        lengths.append(width - len(item.tokens))
+        numbers[place] = np.repeat(np.arange(len(lengths)), lengths)
+        positions[place] = np.concatenate([np.arange(length) for length in lengths])
+    return {"segments": torch.from_numpy(numbers), "position_ids": torch.from_numpy(positions)}
+
+
+def batch_of(model: nn.Module, items: Sequence[Encoded], pad_id: int, device: Any) -> dict[str, Any]:
+    """The items as the model takes them: packed without padding where it can, padded else."""
+    from finesmith.models import fast
+
+    able = fast.of(model)
+    return pack(items, device, able.blocked) if able.packed else collate(items, pad_id, device)
+
+
+def pack(items: Sequence[Encoded], device: Any, blocked: int = 0) -> dict[str, Any]:
+    """The same without padding: `input_ids`, `position_ids`, `weights` [1, N] and the layout `documents`.
+
+    The items stand longest first. Sequences that share a row (`segments`) stand each for itself.
+    """
+    import torch
+
+    from finesmith.models import attention, fast
+
+    items = _apart(items)
+    sizes = [len(item.tokens) for item in items]
+    tokens = torch.from_numpy(np.concatenate([item.tokens for item in items]).astype(np.int64))[None].to(device)
+    layout = attention.documents(sizes, device, blocked=blocked)
+    weights = np.concatenate([np.append(np.float32(0), item.weights[1:]) for item in items if item.weights is not None])
+    return {**fast.packed_inputs(tokens, sizes, layout), "weights": torch.from_numpy(weights)[None].to(device)}
+
+
+def _apart(items: Sequence[Encoded]) -> Sequence[Encoded]:
+    """The sequences that share rows as items of their own, longest first; the items as they are where none do."""
+    if all(item.segments is None for item in items):
+        return items
+    found: list[Encoded] = []
+    for item in items:
+        ends = np.cumsum([len(item.tokens)] if item.segments is None else item.segments)[:-1]
+        weights = np.split(item.weights, ends) if item.weights is not None else [None] * (len(ends) + 1)
+        found += [
+            Encoded(item.row, tokens, part) for tokens, part in zip(np.split(item.tokens, ends), weights, strict=True)
+        ]
+    return sorted(found, key=lambda each: -len(each.tokens))
 
 
 def predict(

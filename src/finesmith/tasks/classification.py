@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from finesmith.errors import counted
 from finesmith.settings import Settings
 from finesmith.tasks.base import Batch, Encoded, Progress, collate, epochs_for, length_order, silent, token_batches
 from finesmith.types import Example, Input, Prediction
@@ -33,6 +34,7 @@ class Classification:
     Settings = ClassificationSettings
     kind: Kind = "sequence-classification"
     spare = 1
+    proves = "the tokens trained on are those that inference sends"
 
     def __init__(
         self,
@@ -107,7 +109,7 @@ class Classification:
         """The training tokens are those that `answer` sends."""
         sent = self._tokens(example.input, tokenizer, self.max_length)
         if pieces[0].tokens.tolist() != sent:
-            yield f"trained on {len(pieces[0].tokens)} tokens, inference would send {len(sent)}"
+            yield f"trained on {counted(len(pieces[0].tokens), 'token')}, inference would send {len(sent)}"
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross-entropy in nats summed over rows (binary, averaged over K labels, where several may hold); and B."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from finesmith.errors import DataError, ProofError
+from finesmith.errors import DataError, ProofError, counted
 from finesmith.settings import Settings
 from finesmith.tasks import _language, _template
 from finesmith.tasks._sequence import Piece, first_difference, joint_sequence, trailing
@@ -58,6 +58,7 @@ class Generation:
     Settings = GenerationSettings
     kind: Kind = "causal-lm"
     spare = 1
+    proves = "prompts as inference sends them, the end of every answer learnt"
 
     def __init__(self, settings: GenerationSettings, learnt: Learnt | None = None) -> None:
         self.settings = settings
@@ -231,7 +232,8 @@ class Generation:
         ]
         if long:
             raise DataError(
-                f"{len(long)} inputs leave no room for an answer in the context of {room} tokens:", problems=long
+                f"The context of {room} tokens leaves no room for an answer to {counted(len(long), 'input')}:",
+                problems=long,
             )
         return [min(self.learnt.new_tokens, room - len(prompt)) for prompt in prompts]
 

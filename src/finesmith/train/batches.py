@@ -31,6 +31,7 @@ class EncodedSet(Sequence[Encoded]):
         self.supervised: list[float] = []
         self.rows: list[int] = []
         self._targets: list[np.ndarray | None] = []
+        self._segments: list[np.ndarray | None] = []
         paths = [Path(self._folder.name) / name for name in ("tokens", "weights")]
         has_weights = False
         with paths[0].open("wb") as tokens, paths[1].open("wb") as weights:
@@ -43,6 +44,7 @@ class EncodedSet(Sequence[Encoded]):
                 self.supervised.append(item.supervised)
                 self.rows.append(item.row)
                 self._targets.append(item.target)
+                self._segments.append(item.segments)
         in_memory = sum(self.lengths) <= in_memory_tokens
         self._tokens = _array(paths[0], np.int32, in_memory)
         self._weights = _array(paths[1], np.float32, in_memory) if has_weights else None
@@ -61,7 +63,8 @@ class EncodedSet(Sequence[Encoded]):
         index = range(len(self))[index]  # counts from the end where negative, IndexError where there is none
         place = slice(self._starts[index], self._starts[index] + self.lengths[index])
         weights = None if self._weights is None else np.asarray(self._weights[place])
-        return Encoded(self.rows[index], np.asarray(self._tokens[place]), weights, self._targets[index])
+        tokens = np.asarray(self._tokens[place])
+        return Encoded(self.rows[index], tokens, weights, self._targets[index], self._segments[index])
 
 
 def _array(path: Path, dtype: type, in_memory: bool) -> np.ndarray:
@@ -93,7 +96,7 @@ class Plan:
             batches += [bucket[at : at + self.batch_size] for at in range(0, len(bucket), self.batch_size)]
         return [batches[place] for place in random.permutation(len(batches))]
 
-    def micro_batches(self, batch: Sequence[int], budget: int) -> list[list[int]]:
-        """A step's sequences in forward passes of at most `budget` tokens, longest first."""
+    def micro_batches(self, batch: Sequence[int], budget: int, *, packed: bool = False) -> list[list[int]]:
+        """A step's sequences in forward passes of at most `budget` tokens (padding included), longest first."""
         order = sorted(batch, key=lambda position: -self.lengths[position])
-        return token_batches(order, self.lengths, budget)
+        return token_batches(order, self.lengths, budget, packed=packed)

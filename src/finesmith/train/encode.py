@@ -3,59 +3,124 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from finesmith.errors import DataError
+from finesmith.data.store import Examples
+from finesmith.errors import DataError, counted
 from finesmith.tasks.base import Encoded, Task
 from finesmith.train.batches import EncodedSet
+from finesmith.train.packing import pack
 from finesmith.types import Example
 
 Policy = Literal["error", "drop", "truncate"]
+SHOWN = 5
+TOGETHER = 512
+"""Rows that are encoded at a time."""
+
+
+@dataclass(frozen=True)
+class Long:
+    """The origins of rows longer than `limit` tokens: those that are left out, and those that are cut at their end."""
+
+    limit: int
+    left_out: tuple[str, ...] = ()
+    cut: tuple[str, ...] = ()
+
+    def __add__(self, other: Long) -> Long:
+        return Long(self.limit, self.left_out + other.left_out, self.cut + other.cut)
+
+    def __len__(self) -> int:
+        return len(self.left_out) + len(self.cut)
+
+    def reasons(self) -> dict[str, str]:
+        """Origin to what happened to the row, as rejected.jsonl says it."""
+        fates = ((self.left_out, "left out"), (self.cut, "cut at its end"))
+        return {origin: f"longer than {self.limit} tokens: {fate}" for rows, fate in fates for origin in rows}
+
+    def notes(self) -> tuple[str, ...]:
+        """A sentence for each kind that there is, with the first rows."""
+        kinds = ((self.left_out, "left out"), (self.cut, "cut at the end"))
+        return tuple(
+            f"{counted(len(rows), 'row')} longer than {self.limit:,} tokens {fate}: {', '.join(rows[:SHOWN])}"
+            + (", ... (all in rejected.jsonl)" if len(rows) > SHOWN else "")
+            for rows, fate in kinds
+            if rows
+        )
 
 
 def training_set(
-    task: Task, tokenizer: Any, rows: Sequence[Example], *, limit: int, policy: Policy, progress: Callable[[int], None]
-) -> tuple[EncodedSet, list[str]]:
-    """All training sequences, and the origins of the rows that are longer than `limit` tokens.
+    task: Task,
+    tokenizer: Any,
+    rows: Sequence[Example],
+    *,
+    limit: int,
+    policy: Policy,
+    progress: Callable[[int], None],
+    packing: bool = False,
+) -> tuple[EncodedSet, Sequence[Example], Long]:
+    """All training sequences, the rows that they come from, and those that are longer than `limit` tokens.
 
-    Such a row is left out, or cut at its end where the policy is `truncate`.
+    Such a row is left out, or cut at its end where the policy is `truncate` and something to learn is left of it.
+    With `packing`, short ones share rows of the batch.
 
     Raises:
         DataError: no row is left.
     """
-    over: list[str] = []
+    kept: list[int] = []
+    left_out: list[str] = []
+    cut: list[str] = []
 
     def sequences() -> Iterator[Encoded]:
-        for place, example in enumerate(rows):
-            found = task.encode(example, place, tokenizer, limit + task.spare)
+        for place, example, found in _encoded(task, tokenizer, rows, limit + task.spare):
             progress(1)
             if too_long(found, limit):
-                over.append(str(example.origin))
-                found = task.encode(example, place, tokenizer, limit) if policy == "truncate" else []
-            yield from (piece for piece in found if piece.supervised)
+                short = task.encode(example, place, tokenizer, limit) if policy == "truncate" else []
+                found = short if any(piece.supervised for piece in short) else []
+                (cut if found else left_out).append(str(example.origin))
+                if not found:
+                    continue
+            row = len(kept)
+            kept.append(place)
+            yield from (replace(piece, row=row) for piece in found if piece.supervised)
 
-    encoded = EncodedSet(sequences())
+    encoded = EncodedSet(pack(sequences(), limit) if packing else sequences())
     if not len(encoded) and policy != "error":
         raise DataError(f"No training row is left: all are longer than {limit} tokens.")
-    return encoded, over
+    return encoded, _taken(rows, kept), Long(limit, tuple(left_out), tuple(cut))
+
+
+def _encoded(
+    task: Task, tokenizer: Any, rows: Sequence[Example], limit: int
+) -> Iterator[tuple[int, Example, list[Encoded]]]:
+    """Place, row and sequences of every row; many at a time where the task can, which uses all cores."""
+    many = getattr(task, "encode_many", None)
+    for start in range(0, len(rows), TOGETHER):
+        chunk = list(rows[start : start + TOGETHER])
+        if many is None:
+            found = [task.encode(example, start + place, tokenizer, limit) for place, example in enumerate(chunk)]
+        else:
+            found = many(chunk, start, tokenizer, limit)
+        yield from zip(range(start, start + len(chunk)), chunk, found, strict=True)
 
 
 def held_out(
     task: Task, tokenizer: Any, rows: Sequence[Example], *, limit: int, policy: Policy
-) -> tuple[Sequence[Example], list[str]]:
-    """The validation or test rows that can be measured, and the origins of those that are longer than `limit` tokens.
+) -> tuple[Sequence[Example], Long]:
+    """The validation or test rows that can be measured, and those that are longer than `limit` tokens.
 
     A classifier reads the beginning of a long row where the policy is `truncate`; a generator cannot be measured on a
     row whose answer does not fit, so that row is left out.
     """
     long = {
-        place
+        place: str(example.origin)
         for place, example in enumerate(rows)
         if too_long(task.encode(example, place, tokenizer, limit + task.spare, final_only=True), limit)
     }
-    cut = policy == "truncate" and task.kind == "sequence-classification"
-    kept = rows if cut or not long else [example for place, example in enumerate(rows) if place not in long]
-    return kept, [str(rows[place].origin) for place in sorted(long)]
+    if policy == "truncate" and task.kind == "sequence-classification":
+        return rows, Long(limit, cut=tuple(long.values()))
+    kept = [place for place in range(len(rows)) if place not in long]
+    return _taken(rows, kept), Long(limit, left_out=tuple(long.values()))
 
 
 def too_long(sequences: Sequence[Encoded], limit: int) -> bool:
@@ -63,15 +128,22 @@ def too_long(sequences: Sequence[Encoded], limit: int) -> bool:
     return any(len(piece.tokens) > limit for piece in sequences)
 
 
-def refuse(over: Sequence[str], limit: int) -> None:
+def refuse(long: Long) -> None:
     """Stops on rows that are too long.
 
     Raises:
         DataError: with every such row.
     """
-    if over:
+    if long:
         raise DataError(
-            f"{len(over)} rows are longer than {limit} tokens (the model's context, or train.max_length):",
-            problems=over,
+            f"{counted(len(long), 'row')} longer than {long.limit} tokens (the model's context, or train.max_length):",
+            problems=[*long.left_out, *long.cut],
             hint="Set data.over_length to drop or truncate; every such row is then counted.",
         )
+
+
+def _taken(rows: Sequence[Example], kept: Sequence[int]) -> Sequence[Example]:
+    """The rows at these places; a view where the rows may be larger than memory."""
+    if len(kept) == len(rows):
+        return rows
+    return rows.take(kept) if isinstance(rows, Examples) else [rows[place] for place in kept]

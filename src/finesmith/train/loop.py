@@ -16,8 +16,9 @@ from accelerate import Accelerator
 from torch import nn
 
 from finesmith.errors import TrainingError
+from finesmith.models import fast
 from finesmith.models.device import autocast
-from finesmith.tasks.base import Task, collate
+from finesmith.tasks.base import Task, batch_of
 from finesmith.train.batches import EncodedSet, Plan
 from finesmith.train.schedule import multiplier
 from finesmith.train.settings import TrainSettings
@@ -104,8 +105,9 @@ def _gradients(
     name_of: Callable[[int], str],
 ) -> tuple[float, int]:
     """Accumulates one step's gradients; returns its mean loss in nats and the token budget that fitted into memory."""
+    packed = fast.of(model).packed
     while True:
-        passes = plan.micro_batches(batch, budget)
+        passes = plan.micro_batches(batch, budget, packed=packed)
         try:
             return _accumulate(model, task, data, passes, accelerator, dtype, pad_id, name_of), budget
         except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -120,7 +122,7 @@ def _gradients(
         model.zero_grad(set_to_none=True)  # what a failed pass has left is thrown away: the step begins anew
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        budget = max(1, min(budget, max(len(p) * max(data.lengths[i] for i in p) for p in passes)) // 2)
+        budget = max(1, min(budget, max(_size([data.lengths[i] for i in p], packed) for p in passes)) // 2)
 
 
 def _accumulate(
@@ -136,7 +138,7 @@ def _accumulate(
     count = sum(data.supervised[position] for positions in passes for position in positions)
     total: Any = 0.0
     for positions in passes:
-        inputs = collate([data[position] for position in positions], pad_id, accelerator.device)
+        inputs = batch_of(model, [data[position] for position in positions], pad_id, accelerator.device)
         with autocast(accelerator.device, dtype):
             loss, _ = task.loss(model, inputs)
         if not torch.isfinite(loss):
@@ -148,6 +150,10 @@ def _accumulate(
         accelerator.backward(loss / count)
         total = total + loss.detach()
     return float(total) / count
+
+
+def _size(lengths: Sequence[int], packed: bool) -> int:
+    return sum(lengths) if packed else len(lengths) * max(lengths)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from finesmith.errors import ProofError
+from finesmith.errors import ProofError, counted
 from finesmith.tasks._template import adds_bos
 from finesmith.tasks.base import Encoded, Task
 from finesmith.types import Example
@@ -19,7 +19,7 @@ SAMPLE = 500
 
 
 def prove(task: Task, tokenizer: Any, examples: Sequence[Example], max_length: int) -> str:
-    """Checks up to 500 rows, spread evenly. Returns a sentence with the share of supervised tokens.
+    """Checks up to 500 rows, spread evenly. Returns a sentence: what was proved, and the share of supervised tokens.
 
     Raises:
         ProofError: with the first rows that fail, their reason and their text.
@@ -40,7 +40,7 @@ def prove(task: Task, tokenizer: Any, examples: Sequence[Example], max_length: i
             hint="See the tokens of a row with: finesmith show-tokens DATA --row N",
         )
     share = f"; {supervised / max(1, tokens):.0%} of the tokens are supervised" if supervised else ""
-    return f"proved on {len(places)} rows: tokens as inference sends them, each end learnt{share}"
+    return f"proved on {counted(len(places), 'row')}: {task.proves}{share}"
 
 
 def faults(task: Task, tokenizer: Any, example: Example, pieces: Sequence[Encoded]) -> list[str]:
@@ -57,5 +57,5 @@ def faults(task: Task, tokenizer: Any, example: Example, pieces: Sequence[Encode
         first = counts if task.spare else counts[:1]  # a later window of a document begins in the middle of it
         if max(counts) > 1 or min(first) < wanted:
             wrong = max(counts) if max(counts) > 1 else min(first)
-            found.append(f"{wrong} start tokens ({tokenizer.bos_token!r}) instead of one")
+            found.append(f"{counted(wrong, 'start token')} ({tokenizer.bos_token!r}) instead of one")
     return found

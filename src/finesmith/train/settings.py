@@ -30,6 +30,9 @@ class TrainSettings(Settings):
     optimizer: Literal["adamw", "adamw_8bit", "muon"] = "adamw"
     """adamw_8bit holds AdamW's moments in 8 bits (extra `bitsandbytes`); muon moves hidden matrices by their
     orthogonalised momentum and the rest by AdamW, at the same learning rate (methods full and last_layers)."""
+    packing: bool = False
+    """Put several short rows into one of `max_length` tokens, unseen by one another: less padding, and like numbers of
+    tokens in every step. `batch_size` then counts the filled rows. Not for classification."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls after warm-up: to 0 in a line or a half cosine, or not at all."""
     warmup: float = Field(default=0.06, ge=0, lt=1)

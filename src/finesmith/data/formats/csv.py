@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from finesmith.data.lines import Line, lines
 from finesmith.data.rows import Bad, Row
-from finesmith.errors import DataError
+from finesmith.errors import DataError, counted
 
 FIELD_LIMIT = 2**31 - 1
 """Characters in one field; the csv module's own limit of 131,072 is smaller than a long document."""
@@ -76,7 +76,8 @@ def _again(first: Line, rest: Iterator[Line]) -> Iterator[Line]:
 
 def _unreadable(error: str, num_lines: int) -> str:
     if error == "unexpected end of data":
-        return f"a quote that opens here is never closed (it takes in {num_lines} lines, to the end of the file)"
+        taken = counted(num_lines, "line")
+        return f"a quote that opens here is never closed (it takes in {taken}, to the end of the file)"
     return f"not readable as separated values: {error}"
 
 
@@ -93,4 +94,4 @@ def _header(record: list[str] | Bad, place: str) -> list[str]:
 def _row(header: list[str], fields: list[str]) -> Row | Bad:
     if len(fields) == len(header):
         return dict(zip(header, fields, strict=True))
-    return Bad(f"has {len(fields)} fields where the header has {len(header)}", ",".join(fields))
+    return Bad(f"has {counted(len(fields), 'field')} where the header has {len(header)}", ",".join(fields))

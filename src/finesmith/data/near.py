@@ -1,0 +1,216 @@
+"""Nearly equal texts: MinHash over character 4-grams finds candidates, the Jaccard similarity of the grams decides.
+
+Vectorised over all texts, because a Python object a row and band (as in datasketch) takes more than 1 GB for 100,000
+rows. Broder 1997 (MinHash); Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, ch. 3 (banding).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+GRAM = 4
+"""Characters in a gram; a shorter text is one gram."""
+THRESHOLD = 0.7
+BANDS, ROWS = 25, 5
+"""A pair at 0.7 becomes a candidate with probability 1 - (1 - 0.7^5)^25 = 0.99."""
+MOST_GRAMS = 4096
+"""Grams of a text that are kept, those with the smallest hashes; longer texts are compared by an estimate."""
+BUCKET = 64
+"""In a larger bucket of candidates each text meets only so many of the next ones; chains still join its clusters."""
+CHUNK = 1 << 20
+MOST_PAIRS = 1 << 23
+"""Candidates that are gathered, 64 MB, before repeated ones are taken out."""
+Progress = Callable[[int], None]
+Grams = tuple[np.ndarray, np.ndarray]
+"""Sorted distinct gram hashes (uint32) of all texts, one text behind another, and where each text starts: [N + 1]."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of positions (first < second), [P, 2], with their similarity [P]."""
+
+    places: np.ndarray
+    similarity: np.ndarray
+
+
+def near_pairs(
+    texts: Sequence[str],
+    *,
+    threshold: float = THRESHOLD,
+    bands: tuple[int, int] = (BANDS, ROWS),
+    seed: int = 0,
+    among: int = 0,
+    progress: Progress = lambda done: None,
+) -> Pairs:
+    """All pairs of texts whose character 4-grams have a Jaccard similarity of `threshold` or more.
+
+    Args:
+        texts: normalised texts, best without repetitions: n equal texts are n^2 / 2 pairs.
+        bands: number of bands and hashes in each.
+        seed: of the hash functions; a pair well above the threshold is found with any.
+        among: leave out pairs whose members are both among the first so many texts.
+        progress: called with numbers of texts done.
+    """
+    grams = shingle(texts)
+    signatures = _signatures(grams, bands[0] * bands[1], seed, progress)
+    places = _candidates(signatures, bands)
+    places = places[places[:, 1] >= among]
+    places = places[_agreement(signatures, places) >= threshold - 0.15]  # a standard error is 0.04
+    similarity = _jaccard(grams, places)
+    keep = similarity >= threshold - 1e-9
+    return Pairs(places[keep], similarity[keep])
+
+
+def clusters(places: np.ndarray, count: int) -> list[list[int]]:
+    """Positions joined by chains of pairs, two or more each; by their first member."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    if not len(places):
+        return []
+    links = coo_matrix((np.ones(len(places), bool), (places[:, 0], places[:, 1])), (count, count))
+    names = connected_components(links, directed=False)[1]
+    members = np.flatnonzero(np.bincount(names)[names] > 1)
+    found: dict[int, list[int]] = {}
+    for member in members.tolist():
+        found.setdefault(int(names[member]), []).append(member)
+    return list(found.values())
+
+
+def shingle(texts: Sequence[str]) -> Grams:
+    """The grams of every text."""
+    parts, sizes = [], []
+    for chunk in _chunks(texts):
+        values, counts = _hashed(chunk)
+        parts.append(values)
+        sizes.append(counts)
+    starts = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]) if sizes else np.zeros(1, np.int64)
+    return (np.concatenate(parts) if parts else np.zeros(0, np.uint32)), starts
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Runs of texts with about a million characters."""
+    chunk: list[str] = []
+    size = 0
+    for text in texts:
+        chunk.append(text)
+        size += len(text)
+        if size >= CHUNK:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _hashed(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct gram hashes of each text, sorted, one behind another; and how many each has."""
+    padded = [text + "\0" * max(0, GRAM - len(text)) for text in texts]
+    lengths = np.array([len(text) for text in padded])
+    codes = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
+    grams = codes[: len(codes) - GRAM + 1].copy()
+    for offset in range(1, GRAM):
+        grams = grams * np.uint64(0x100000001B3) + codes[offset : len(codes) - GRAM + 1 + offset]
+    owner = np.repeat(np.arange(len(texts), dtype=np.uint64), lengths)
+    inside = np.arange(len(grams)) + GRAM <= np.repeat(np.cumsum(lengths), lengths)[: len(grams)]
+    keys = np.unique((owner[: len(grams)][inside] << np.uint64(32)) | (_mixed(grams[inside]) >> np.uint64(32)))
+    row = (keys >> np.uint64(32)).astype(np.int64)
+    counts = np.bincount(row, minlength=len(texts))
+    if counts.max() > MOST_GRAMS:
+        rank = np.arange(len(keys)) - np.repeat(np.cumsum(counts) - counts, counts)
+        keys, counts = keys[rank < MOST_GRAMS], np.minimum(counts, MOST_GRAMS)
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.uint32), counts
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """Well-spread 64-bit hashes of 64-bit values (the finaliser of splitmix64)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _signatures(grams: Grams, count: int, seed: int, progress: Progress) -> np.ndarray:
+    """The smallest of `count` hashes over each text's grams: [N, count], uint32."""
+    values, starts = grams
+    factors = np.random.default_rng(seed).integers(0, 1 << 63, (count, 2), dtype=np.uint64) * np.uint64(2) + np.uint64(
+        1
+    )
+    out = np.empty((len(starts) - 1, count), np.uint32)
+    step = max(1, int((1 << 15) / max(1.0, len(values) / max(1, len(out)))))  # about 32,000 grams: they stay in cache
+    for begin in range(0, len(out), step):
+        end = min(begin + step, len(out))
+        chunk = values[starts[begin] : starts[end]].astype(np.uint64)
+        cuts = starts[begin:end] - starts[begin]
+        for place, (factor, shift) in enumerate(factors):
+            out[begin:end, place] = np.minimum.reduceat((chunk * factor + shift) >> np.uint64(32), cuts)
+        progress(end - begin)
+    return out
+
+
+def _candidates(signatures: np.ndarray, bands: tuple[int, int]) -> np.ndarray:
+    """Pairs that agree in all hashes of some band, each once: [C, 2]."""
+    total = len(signatures)
+    found = [np.zeros(0, np.int64)]
+    for band in range(bands[0]):
+        key = np.zeros(total, np.uint64)
+        for column in range(band * bands[1], (band + 1) * bands[1]):
+            key = _mixed(key ^ signatures[:, column].astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
+        order = np.argsort(key, kind="stable")
+        cuts = np.flatnonzero(np.diff(key[order])) + 1
+        sizes = np.diff(np.concatenate([[0], cuts, [total]]))
+        left = np.repeat(np.cumsum(sizes), sizes) - np.arange(total) - 1  # members of the bucket behind each place
+        for gap in range(1, min(int(sizes.max(initial=0)), BUCKET + 1)):
+            at = np.flatnonzero(left >= gap)
+            found.append(order[at] * total + order[at + gap])
+        if sum(map(len, found)) > MOST_PAIRS:
+            found = [np.unique(np.concatenate(found))]
+    pairs = np.unique(np.concatenate(found))
+    return np.stack([pairs // total, pairs % total], axis=1) if total else np.zeros((0, 2), np.int64)
+
+
+def _agreement(signatures: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The share of equal hashes, an estimate of the similarity: [P]."""
+    out = np.empty(len(places))
+    for begin in range(0, len(places), 100_000):
+        first, second = places[begin : begin + 100_000].T
+        out[begin : begin + len(first)] = (signatures[first] == signatures[second]).mean(axis=1)
+    return out
+
+
+def _jaccard(grams: Grams, places: np.ndarray) -> np.ndarray:
+    """The exact similarity of pairs; for texts with `MOST_GRAMS` grams the estimate from the hashes both have kept."""
+    values, starts = grams
+    sizes = np.diff(starts)
+    out = np.empty(len(places))
+    capped = (sizes[places] >= MOST_GRAMS).any(axis=1)
+    for index in np.flatnonzero(capped):
+        out[index] = _sketched(*(values[starts[row] : starts[row + 1]] for row in places[index]))
+    exact = np.flatnonzero(~capped)
+    matrix = _matrix(values, starts)
+    for begin in range(0, len(exact), 20_000):
+        chunk = exact[begin : begin + 20_000]
+        first, second = places[chunk].T
+        shared = np.asarray(matrix[first].multiply(matrix[second]).sum(axis=1)).ravel().astype(float)
+        out[chunk] = shared / (sizes[first] + sizes[second] - shared)
+    return out
+
+
+def _matrix(values: np.ndarray, starts: np.ndarray) -> Any:
+    """A sparse matrix with a one for every gram of every text; columns are hashes, narrowed to 31 bits."""
+    from scipy.sparse import csr_matrix
+
+    shape = (len(starts) - 1, (1 << 31) - 1)
+    columns = (values >> np.uint32(1)).astype(np.int32)
+    matrix = csr_matrix((np.ones(len(columns), np.int32), columns, starts.astype(np.int64)), shape)
+    matrix.has_canonical_format = True
+    return matrix
+
+
+def _sketched(first: np.ndarray, second: np.ndarray) -> float:
+    limit = min(first[-1], second[-1])
+    first, second = first[first <= limit], second[second <= limit]
+    shared = len(np.intersect1d(first, second, assume_unique=True))
+    return shared / (len(first) + len(second) - shared)

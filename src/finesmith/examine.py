@@ -1,0 +1,190 @@
+"""Every check over one data set: reads the rows, parts them as `tune` would, and asks each check what it finds."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from finesmith import registry
+from finesmith.checks.base import Check, Checked
+from finesmith.data import read, shapes, split
+from finesmith.data.read import Dataset
+from finesmith.data.settings import DataSettings
+from finesmith.errors import DataError, FinesmithError
+from finesmith.recipe import Recipe
+from finesmith.types import Examined, Example, Finding, Splits
+from finesmith.watch import Watcher
+
+ORDER = {"blocking": 0, "warning": 1, "note": 2}
+MOST_ROWS = 250_000
+"""More rows than this are looked at evenly spread, so that a corpus larger than memory can be checked."""
+
+
+def examine(
+    recipe: Recipe,
+    *,
+    glossary: Sequence[Mapping[str, Any]] = (),
+    names: bool = False,
+    watcher: Watcher | None = None,
+) -> tuple[Examined, Checked]:
+    """Runs every check on what the recipe names; the distance to the base only where the recipe names a model.
+
+    Args:
+        recipe: as `tune` takes it; unusable rows are reported here and do not stop.
+        glossary: entries with `preferred` and `forbidden` terms.
+        names: also look for names and places (extra `private`).
+        watcher: receives the progress.
+
+    Raises:
+        DataError: nothing can be read at all.
+    """
+    watcher = watcher or Watcher()
+    data, dataset, notes = _look(recipe, tuple(glossary), names)
+    chosen = {name: registry.resolve("checks", name) for name in registry.available("checks")}
+    findings, skipped, seconds = run(data, chosen, watcher, model="model" in recipe.model_fields_set)
+    counts = {part: int((data.parts == part).sum()) for part in ("train", "validation", "test")}
+    return Examined(recipe.data.path, data.task, counts, findings, skipped, seconds, (*dataset.notes, *notes)), data
+
+
+def before_training(
+    recipe: Recipe, splits: Splits, task: str, watcher: Watcher
+) -> tuple[tuple[Finding, ...], list[str]]:
+    """What the fast checks find in rows that are read and parted, and the ids of leaked test rows."""
+    from finesmith.checks import leakage
+
+    parts = {name: getattr(splits, name) for name in ("train", "validation", "test")}
+    came = [name for name in ("validation", "test") if getattr(recipe.data, name) is None]
+    given = dict.fromkeys(parts, "train" if came else "all") | {name: name for name in came}
+    data = _checked(recipe, task, [(row, given[name], name) for name, rows in parts.items() for row in _even(rows)])
+    chosen = {name: registry.resolve("checks", name) for name in registry.available("checks")}
+    fast = {name: check for name, check in chosen.items() if check.cost == "fast"}
+    findings, _, _ = run(data, fast, watcher)
+    return findings, leakage.leaked_ids(data)
+
+
+def run(
+    data: Checked, checks: Mapping[str, Check], watcher: Watcher, *, model: bool = False
+) -> tuple[tuple[Finding, ...], dict[str, str], dict[str, float]]:
+    """Findings, the gravest first; why checks were left out; how long each took."""
+    findings: list[Finding] = []
+    skipped: dict[str, str] = {}
+    seconds: dict[str, float] = {}
+    if not data.rows:
+        checks = {name: check for name, check in checks.items() if name == "unusable"}
+    fast = [name for name in checks if checks[name].cost == "fast"]
+    with watcher.progress("checking the data", len(data.rows)) as progress:
+        for name in fast:
+            _one(data, name, checks[name], lambda done: None, findings, skipped, seconds)
+            progress(len(data.rows) // len(fast))
+    for name in checks:
+        if checks[name].cost == "model" and not model:
+            skipped[name] = "no model was named (--model)"
+        elif name not in fast:
+            with watcher.progress(f"checking: {checks[name].title}", len(data.rows)) as progress:
+                _one(data, name, checks[name], progress, findings, skipped, seconds)
+    return tuple(sorted(findings, key=lambda finding: ORDER[finding.severity])), skipped, seconds
+
+
+def _one(
+    data: Checked,
+    name: str,
+    check: Check,
+    progress: Any,
+    findings: list[Finding],
+    skipped: dict[str, str],
+    seconds: Any,
+) -> None:
+    why = "" if data.task in check.tasks else f"it is for {' and '.join(check.tasks)}"
+    why = why or (check.skips(data) if hasattr(check, "skips") else "")
+    if why:
+        skipped[name] = why
+        return
+    began = time.perf_counter()
+    findings += check(data, progress)
+    seconds[name] = time.perf_counter() - began
+
+
+def refuse(findings: Sequence[Finding], path: str) -> None:
+    """Stops on blocking findings.
+
+    Raises:
+        DataError: with each of them and its first rows.
+    """
+    problems = [
+        f"{finding.what} {_where(finding)}{finding.advice}" for finding in findings if finding.severity == "blocking"
+    ]
+    if problems:
+        raise DataError(
+            f"The data at {path} would spoil the result:",
+            problems=problems,
+            hint=f"See all with: finesmith check {path}. To train anyway: data.checks=warn.",
+        )
+
+
+def _where(finding: Finding, most: int = 5) -> str:
+    shown = ", ".join(finding.rows[:most]) + (
+        f" and {len(finding.rows) - most:,} more" if len(finding.rows) > most else ""
+    )
+    return f"({shown}) " if shown else ""
+
+
+def _look(
+    recipe: Recipe, glossary: tuple[Mapping[str, Any], ...], names: bool
+) -> tuple[Checked, Dataset, tuple[str, ...]]:
+    settings = recipe.data
+    dataset = read.read(
+        settings.path,
+        columns=settings.columns or None,
+        max_bad_rows=sys.maxsize,
+        format=None if settings.format == "auto" else settings.format,
+        shape=shapes.task_shape(recipe.task),
+    )
+    task = recipe.task if recipe.task in registry.available("tasks") else shapes.shape_task(dataset.shape)
+    parts, fault, notes = _parts(recipe, dataset)
+    rows = [
+        (row, given, parts.get(row.id, given if given != "all" else "train"))
+        for given, examples in dataset.parts.items()
+        for row in _even(examples)
+    ]
+    total = sum(map(len, dataset.parts.values()))
+    if len(rows) < total:
+        notes = (*notes, f"{len(rows):,} of {total:,} rows were looked at, evenly spread.")
+    more: dict[str, Any] = {"rejected": dataset.rejected, "split_error": fault, "glossary": glossary, "names": names}
+    more["columns"] = dataset.columns
+    return _checked(recipe, task, rows, **more), dataset, notes
+
+
+def _parts(recipe: Recipe, dataset: Dataset) -> tuple[dict[str, str], str, tuple[str, ...]]:
+    """The part that `tune` would put each id in; or why it cannot."""
+    default = {part: DataSettings.model_fields[part].default for part in ("validation", "test")}
+    shares = {part: getattr(recipe.data, part) or default[part] for part in default}
+    try:
+        splits = split.split(dataset, validation=shares["validation"], test=shares["test"], seed=recipe.seed)
+    except FinesmithError as error:
+        return {}, str(error), ()
+    return (
+        {row: part for part in ("train", "validation", "test") for row in getattr(splits, part).ids()},
+        "",
+        splits.notes,
+    )
+
+
+def _even(rows: Sequence[Example]) -> Sequence[Example]:
+    if len(rows) <= MOST_ROWS:
+        return rows
+    return [rows[int(place)] for place in np.linspace(0, len(rows) - 1, MOST_ROWS)]
+
+
+def _checked(recipe: Recipe, task: str, rows: Sequence[tuple[Example, str, str]], **more: Any) -> Checked:
+    return Checked(
+        [row for row, _, _ in rows],
+        np.array([given for _, given, _ in rows], object),
+        np.array([part for _, _, part in rows], object),
+        recipe,
+        task,
+        **more,
+    )

@@ -1,0 +1,27 @@
+"""`check --fix`: what the checks would do about their findings, together, as one cleaned copy."""
+
+from __future__ import annotations
+
+from finesmith import registry
+from finesmith.checks.base import Checked, Mend
+from finesmith.data.clean import Changes, Cleaned, clean
+from finesmith.recipe import Recipe
+from finesmith.types import Examined
+
+
+def fix(recipe: Recipe, found: Examined, data: Checked) -> Cleaned:
+    """Writes the cleaned copy beside the data.
+
+    Raises:
+        DataError: the copy exists already, or cannot be written.
+    """
+    changes = Changes()
+    for finding in found.findings:
+        check = registry.resolve("checks", finding.check)
+        mend: Mend = check.mend(finding, data) if hasattr(check, "mend") else Mend()
+        for origin in mend.drop:
+            changes.drop.setdefault(origin, finding.check)
+        if mend.text and finding.check not in {name for name, _ in changes.text}:
+            changes.text.append((finding.check, mend.text))
+        changes.labels.update(mend.labels or {})
+    return clean(recipe.data.path, changes, format=recipe.data.format, columns=data.columns)

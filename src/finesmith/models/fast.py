@@ -1,0 +1,171 @@
+"""What is done to a model so that it trains fast: proved on the model itself, else left out and said.
+
+A model that was prepared is known here; `of` answers for every other that nothing was done to it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from finesmith.errors import RecipeError
+from finesmith.models import attention
+
+TOLERANCE = 1e-4
+"""Largest difference between two ways to the same logits in float32, relative to the largest of them."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """A language model cut in two: `trunk` gives hidden states, and logits are `scale` x `layer` of them."""
+
+    trunk: nn.Module
+    layer: nn.Linear
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Fast:
+    """What a model can do: `output`, if it can be cut before its output layer; `packed`, if documents can share a row,
+    with attention in blocks for documents of up to `blocked` tokens."""
+
+    output: Output | None = None
+    packed: bool = False
+    blocked: int = 0
+
+
+_KNOWN: WeakKeyDictionary[nn.Module, Fast] = WeakKeyDictionary()
+
+
+def of(model: nn.Module) -> Fast:
+    """What was prepared for a model; nothing for one that was not."""
+    return _KNOWN.get(model, Fast())
+
+
+def remember(model: nn.Module, fast: Fast) -> None:
+    """Says what a model can do from now on."""
+    _KNOWN[model] = fast
+
+
+def compile_blocks(model: nn.Module, blocks: nn.ModuleList) -> None:
+    """Compiles the model's blocks one by one, at their first forward pass, for inputs of any length.
+
+    Raises:
+        RecipeError: what the compiler needs is not installed.
+    """
+    device = next(model.parameters()).device.type
+    missing = {
+        "cpu": None if shutil.which(os.environ.get("CXX", "g++")) else "a C++ compiler (g++)",
+        "cuda": None if find_spec("triton") else "the package triton",
+    }.get(device, f"a backend for {device}")
+    if missing:
+        raise RecipeError(f"speed.compile is true, but {missing} is not installed.")
+    for block in blocks:
+        block.compile(dynamic=True)
+
+
+def release(model: nn.Module) -> None:
+    """Forgets a model, and gives it PyTorch's attention back."""
+    if _KNOWN.pop(model, Fast()).packed:
+        _plain(model).set_attn_implementation("sdpa")
+
+
+def cut(model: nn.Module) -> Output | None:
+    """The model cut before its output layer, if that gives the logits that the model gives; None otherwise.
+
+    A constant factor on the logits (Granite, Cohere) is found; a cap on them (Gemma 2) cannot be cut.
+    """
+    plain = _plain(model)
+    layer = plain.get_output_embeddings()
+    trunk = getattr(plain, plain.base_model_prefix, None)
+    capped = getattr(plain.config.get_text_config(), "final_logit_softcapping", None)
+    if type(layer) is not nn.Linear or trunk is None or trunk is plain or capped:
+        return None
+    tokens = _probe(plain)
+    with _asking(plain):
+        whole = plain(input_ids=tokens).logits.double()
+        part = layer(trunk(input_ids=tokens).last_hidden_state).double()
+    scale = float((whole * part).sum() / (part * part).sum())
+    scale = 1.0 if abs(scale - 1) < 1e-3 else scale
+    return Output(trunk, layer, scale) if _close(whole, scale * part) else None
+
+
+def can_pack(model: nn.Module) -> bool:
+    """Switches the model's attention to documents, if documents in one row then get the logits that each gets alone.
+
+    And if other tokens in the first document change nothing in the second, to the last bit.
+    """
+    plain = _plain(model)
+    before = plain.config._attn_implementation
+    if before != "sdpa" or "position_ids" not in inspect.signature(plain.forward).parameters:
+        return False
+    tokens, sizes = _probe(plain, 12), (7, 5)
+    other = torch.cat([tokens[:, 1:8], tokens[:, 7:]], dim=1)
+    try:
+        with _asking(plain):
+            alone = torch.cat([plain(input_ids=part).logits for part in tokens.split(sizes, dim=1)], dim=1)
+            plain.set_attn_implementation(attention.NAME)
+            layout = attention.documents(sizes, tokens.device)
+            with attention.packed():
+                together = plain(**packed_inputs(tokens, sizes, layout)).logits
+                beside = plain(**packed_inputs(other, sizes, layout)).logits
+        right = _close(alone, together) and torch.equal(together[:, 7:], beside[:, 7:])
+    except (NotImplementedError, TypeError, ValueError, RuntimeError, KeyError):
+        right = False
+    if not right:
+        plain.set_attn_implementation(before)
+    return right
+
+
+def packed_inputs(tokens: Tensor, sizes: Any, layout: attention.Documents) -> dict[str, Any]:
+    """The arguments of a forward pass over packed documents: tokens `[1, N]`, positions from 0 in each, the layout."""
+    positions = torch.cat([torch.arange(size) for size in sizes]).to(tokens.device)
+    return {"input_ids": tokens, "position_ids": positions[None], "documents": layout, "use_cache": False}
+
+
+def race(model: nn.Module, dtype: torch.dtype, device: torch.device) -> int:
+    """Up to which document length attention in blocks is faster on this machine; 0 elsewhere than on a CPU."""
+    if device.type != "cpu":
+        return 0
+    config = _plain(model).config.get_text_config()
+    heads = config.num_attention_heads
+    shared = heads // (getattr(config, "num_key_value_heads", None) or heads)
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return attention.blocked_up_to(heads, shared, size, dtype)
+
+
+def _plain(model: Any) -> Any:
+    """The transformers model inside an adapter's wrapper."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _probe(model: Any, length: int = 8) -> Tensor:
+    """A few tokens of the vocabulary, without special meaning for the result."""
+    device = next(model.parameters()).device
+    return (torch.arange(length, device=device)[None] * 31 + 7) % model.get_input_embeddings().num_embeddings
+
+
+@contextmanager
+def _asking(model: nn.Module) -> Iterator[None]:
+    """A question to the model that leaves no trace: no gradients, no dropout."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return bool((one - other).abs().max() <= TOLERANCE * one.abs().max())

@@ -1,0 +1,79 @@
+"""Plots as inline SVG (matplotlib) that read in light and dark: what is not data takes the colour of the text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from io import StringIO
+from typing import Any
+
+INK = "#010203"
+"""Stands for the colour of the text while drawing; replaced by `currentColor`."""
+FILL, MARK = "#4c8bd6", "#d9822b"
+WIDTH = 6.4
+"""Inches, at 72 points each."""
+
+
+def svg(plot: Mapping[str, Any]) -> str:
+    """One figure as an `<svg>` element. `kind` is bars, histogram or line; see `checks/base.py` for the values."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "finesmith",
+            "font.size": 9,
+            **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+        }
+    ):
+        rows = len(plot["labels"]) if plot["kind"] == "bars" else 0
+        figure = Figure(figsize=(WIDTH, max(1.4, 0.6 + 0.19 * rows) if rows else 2.6), layout="constrained")
+        axes = figure.add_subplot()
+        {"bars": _bars, "histogram": _histogram, "line": _line}[plot["kind"]](axes, plot)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlabel(plot["x"])
+        out = StringIO()
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return _inline(out.getvalue(), plot["title"])
+
+
+def _bars(axes: Any, plot: Mapping[str, Any]) -> None:
+    labels = [str(label) if len(str(label)) <= 34 else f"{str(label)[:31]}..." for label in plot["labels"]]
+    places = list(range(len(labels)))
+    axes.barh(places, plot["values"], color=FILL, height=0.7)
+    axes.set_yticks(places, labels)
+    axes.invert_yaxis()
+    for place, value in zip(places, plot["values"], strict=True):
+        axes.annotate(f" {value:,.4g}", (value, place), va="center", color=INK, fontsize=8)
+    axes.margins(x=0.12)
+
+
+def _histogram(axes: Any, plot: Mapping[str, Any]) -> None:
+    axes.stairs(plot["counts"], plot["edges"], fill=True, color=FILL)
+    axes.set_ylabel("rows")
+    if plot.get("mark"):
+        axes.axvline(plot["mark"], color=MARK, linestyle="--")
+
+
+def _line(axes: Any, plot: Mapping[str, Any]) -> None:
+    across, up = zip(*plot["values"], strict=True)
+    axes.plot(across, up, color=FILL, marker=".")
+    axes.set_xscale("log")
+    axes.set_xticks([50, 100, 200, 500, 1000, 2000], ["50", "100", "200", "500", "1,000", "2,000"], minor=False)
+    axes.minorticks_off()
+    axes.set_ylabel(plot.get("y", ""))
+    axes.set_ylim(bottom=0)
+    if plot.get("mark"):
+        axes.plot(*plot["mark"], marker="o", color=MARK)
+        axes.annotate(f"  yours: {plot['mark'][1]:.1f}", plot["mark"], color=INK, va="bottom")
+
+
+def _inline(drawn: str, title: str) -> str:
+    """The `<svg>` element alone, scaled by its box, named for readers of the page."""
+    drawn = drawn[drawn.index("<svg") :].replace(INK, "currentColor")
+    drawn = re.sub(
+        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawn, count=1), count=1
+    )
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
+    return drawn.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)

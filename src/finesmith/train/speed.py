@@ -1,0 +1,31 @@
+"""The settings of what makes training fast (no torch here). None of them changes what is computed, only how."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from finesmith.settings import Settings
+
+Auto = Literal["auto"]
+
+
+class SpeedSettings(Settings):
+    """Ways to the same result; each is proved on the model before step 1, and left out with a note if it fails."""
+
+    packing: bool = True
+    """No padding: the sequences of a forward pass stand in one row, and attention stays inside each of them."""
+    chunked_loss: bool = True
+    """The output layer runs on supervised tokens only, chunk by chunk, and tokens x vocabulary is never held."""
+    block_attention: Annotated[int, Field(ge=0)] | Auto = "auto"
+    """Packed sequences of up to so many tokens have their attention computed in cache-sized blocks instead of by
+    PyTorch's fused kernel; auto: a race between the two on this CPU decides; 0: none."""
+    adapter: Literal["float32", "compute", "peft"] = "float32"
+    """A linear layer and its LoRA adapter as one operation, with the adapter's branch in float32 or in the arithmetic's
+    precision; peft: as PEFT computes it."""
+    compile: bool = False
+    """Compile the model's blocks one by one (torch.compile). Takes about a minute; on the CPUs measured it did not
+    pay, on CUDA it may for long runs of small models."""
+    keep_memory: bool = True
+    """On Linux, freed memory is kept for the next tensor instead of being given back to the system each time."""

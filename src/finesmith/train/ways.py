@@ -1,0 +1,57 @@
+"""The ways of computing a step that the `speed` settings ask for: proved on the model, taken to train, left after."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from finesmith.methods import _fused
+from finesmith.methods.base import layer_list
+from finesmith.models import allocator, fast
+from finesmith.models.load import Kind, Loaded
+from finesmith.train.speed import SpeedSettings
+
+
+def prepare(speed: SpeedSettings, kind: Kind, loaded: Loaded, attention: str = "auto") -> tuple[int, tuple[str, ...]]:
+    """Finds out which ways this model can go, and remembers them.
+
+    Args:
+        attention: `model.attention`; any but auto stays as it is, and then sequences are padded.
+
+    Returns:
+        Up to how many tokens attention is computed in blocks (0: nowhere), and notes.
+    """
+    model, notes = loaded.model, []
+    if speed.keep_memory and loaded.device.type == "cpu":
+        allocator.keep_blocks()
+    if kind != "causal-lm":
+        return 0, ()
+    output = fast.cut(model) if speed.chunked_loss else None
+    asked = attention != "auto"
+    packed = speed.packing and not asked and fast.can_pack(model)
+    blocked = speed.block_attention
+    if blocked == "auto":
+        blocked = fast.race(model, loaded.dtype, loaded.device) if packed else 0
+    fast.remember(model, fast.Fast(output, packed, blocked))
+    if speed.chunked_loss and output is None:
+        notes.append("this model's output layer cannot be run apart: all logits are computed")
+    if speed.packing and not packed:
+        reason = "attention is computed as asked" if asked else "this model cannot take several sequences in one row"
+        notes.append(f"{reason}: sequences are padded")
+    if blocked:
+        notes.append(f"attention in blocks up to {blocked} tokens")
+    return blocked, tuple(notes)
+
+
+def take(speed: SpeedSettings, model: nn.Module, loaded: Loaded) -> None:
+    """The model that a method opened goes the ways of the loaded one; adapters are fused, blocks compiled."""
+    fast.remember(model, fast.of(loaded.model))
+    if speed.adapter != "peft":
+        _fused.fuse(model, speed.adapter)
+    if speed.compile:
+        fast.compile_blocks(model, layer_list(model))
+
+
+def leave(model: nn.Module) -> None:
+    """The model computes again as its library wrote it."""
+    fast.release(model)
+    _fused.unfuse(model)

@@ -1,0 +1,3 @@
+"""The version, without anything else being imported."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,117 @@
+"""What any check promises. A new file in `checks/` is tested here without an edit; it needs data in `planted.py`."""
+
+import dataclasses
+import json
+
+import pytest
+
+from finesmith import examine, registry
+from finesmith import recipe as recipes
+from finesmith.checks import leakage
+from finesmith.checks.base import Mend
+from finesmith.report import findings as plainly
+from finesmith.report import page
+from finesmith.types import Finding
+from tests.conftest import write_jsonl
+from tests.contracts.planted import ALWAYS_REPORT, CARD, IBAN, KEY, NEGATIVE, POSITIVE, Planted
+
+NAMES = registry.available("checks")
+RANK = {"note": 0, "warning": 1, "blocking": 2}
+
+
+@pytest.fixture
+def look(tmp_path, models):
+    """`look(planted)`: the rows as a check sees them."""
+
+    def get(planted: Planted):
+        place = tmp_path / "rows.jsonl"
+        if isinstance(planted.rows, dict):
+            place = tmp_path / "rows"
+            place.mkdir()
+            for part, rows in planted.rows.items():
+                write_jsonl(place / f"{part}.jsonl", rows)
+        else:
+            write_jsonl(place, planted.rows)
+        model = {"model": {"name": models("llama"), "dtype": "float32", "device": "cpu"}}
+        recipe = recipes.from_source(str(place), {**model, **planted.settings})
+        return examine._look(recipe, planted.glossary, False)[0]
+
+    return get
+
+
+def found(name, data):
+    check = registry.resolve("checks", name)
+    assert data.task in check.tasks or not data.rows
+    why = check.skips(data) if hasattr(check, "skips") else ""
+    return [] if why else list(check(data, lambda done: None))
+
+
+def cases(table):
+    return [pytest.param(name, case, id=f"{name}-{n}") for name in NAMES for n, case in enumerate(table.get(name, ()))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_check_has_a_planted_positive_and_a_clean_negative(name):
+    assert POSITIVE.get(name) and NEGATIVE.get(name), f"add data for '{name}' to tests/contracts/planted.py"
+
+
+def test_the_data_is_for_checks_that_exist():
+    assert POSITIVE.keys() == NEGATIVE.keys() == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_describes_itself(name):
+    check = registry.resolve("checks", name)
+    assert check.title and check.cost in ("fast", "slow", "model")
+    assert check.tasks and set(check.tasks) <= set(registry.available("tasks"))
+    assert registry.summary("checks", name)
+    assert dataclasses.is_dataclass(check) and dataclasses.fields(check)
+
+
+@pytest.mark.parametrize(("name", "case"), cases(POSITIVE))
+def test_finds_what_was_planted(name, case, look):
+    data = look(case)
+    hits = [
+        finding
+        for finding in found(name, data)
+        if RANK[finding.severity] >= RANK[case.severity]
+        and finding.count >= case.count
+        and case.says in finding.what
+        and all(any(row.endswith(end) for row in finding.rows) for end in case.at)
+    ]
+    assert hits, [(f.severity, f.count, f.what, f.rows[:5]) for f in found(name, data)]
+    for finding in hits:
+        holds(name, finding, data)
+
+
+@pytest.mark.parametrize(("name", "case"), cases(NEGATIVE))
+def test_finds_nothing_in_clean_rows(name, case, look):
+    told = found(name, look(case))
+    assert all(finding.severity == "note" for finding in told), [finding.what for finding in told]
+    assert name in ALWAYS_REPORT or not told, [finding.what for finding in told]
+
+
+def holds(name, finding, data):
+    """What every finding promises: plain values, sentences, rows that exist, private data masked."""
+    assert isinstance(finding, Finding) and finding.check == name
+    assert finding.what.endswith(".") and finding.why.endswith(".") and finding.advice.endswith(".")
+    assert finding.count >= 1
+    origins = {str(row.origin) for row in data.rows} | {str(row.origin) for row in data.rejected}
+    assert set(finding.rows) <= origins
+    assert len(set(finding.rows)) == len(finding.rows)
+    examined = dataclasses.replace(EMPTY, findings=(finding,), task=data.task)
+    for shown in (json.dumps(plainly.plain(examined), allow_nan=False), page.render(examined), plainly.text(examined)):
+        for private in (CARD, IBAN, KEY, "jo.doe@example.com", "219-09-9999", "7946 0958"):
+            assert private not in shown
+    check = registry.resolve("checks", name)
+    if hasattr(check, "mend"):
+        mend = check.mend(finding, data)
+        assert isinstance(mend, Mend) and set(mend.drop) <= origins
+
+
+EMPTY = examine.Examined("rows.jsonl", "classification", {"train": 1}, (), {}, {})
+
+
+def test_leaked_ids_are_those_of_the_test_part(look):
+    data = look(POSITIVE["leakage"][0])
+    assert [name.rpartition("/")[2] for name in leakage.leaked_ids(data)] == ["test:61"]

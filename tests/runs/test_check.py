@@ -1,0 +1,197 @@
+"""`finesmith check` from the command line and the library, `--fix`, and what `tune` makes of it."""
+
+import csv
+import dataclasses
+import hashlib
+import json
+
+import pytest
+
+import finesmith
+from finesmith import examine, run
+from finesmith import recipe as recipes
+from finesmith.__main__ import main
+from finesmith.errors import DataError, MissingExtraError
+from finesmith.types import Finding
+from finesmith.watch import Watcher
+from tests.conftest import ticket_rows, write_csv, write_jsonl
+
+KEY = "ghp_" + "a1B2c3D4e5" * 4
+SMALL = {"dtype": "float32", "device": "cpu"}
+
+
+def messy():
+    rows = [{"id": str(n), "text": row["text"], "queue": row["queue"]} for n, row in enumerate(ticket_rows(90))]
+    rows[3]["text"] += " cafÃ© <br> &amp; more"
+    rows[4]["text"] += f" my key is {KEY}"
+    rows[5]["queue"] = rows[5]["queue"].upper()
+    rows[6]["text"] += " ada@example.com"
+    return [*rows, {**rows[7], "id": "90"}, {**rows[8], "id": "91", "text": " "}]
+
+
+@pytest.fixture
+def command(capsys):
+    def get(*arguments):
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return get
+
+
+def test_a_summary_fits_one_screen_and_the_exit_code_says_blocking(command, tmp_path, models):
+    data = write_csv(tmp_path / "messy.csv", messy())
+    code, out, err = command("check", data, "--model", models("llama"))
+    assert code == 2 and "Traceback" not in err
+    assert len(out.splitlines()) <= 40 and "blocking" in out
+    assert "Blocking findings stop tune." in " ".join(out.split())
+    assert KEY not in out + err
+
+
+def test_json_is_one_object_with_every_row(command, tmp_path, models):
+    data = write_csv(tmp_path / "messy.csv", messy())
+    code, out, _ = command("check", data, "--model", models("llama"), "--json", "--html", tmp_path / "page.html")
+    found = json.loads(out)
+    assert code == 2 and found["blocking"] == 2
+    by_check = {finding["check"]: finding for finding in found["findings"]}
+    assert {
+        "unusable",
+        "encoding",
+        "markup",
+        "private_data",
+        "label_names",
+        "exact_duplicates",
+        "self_test",
+    } <= by_check.keys()
+    assert by_check["unusable"]["rows"] == [f"{data}:93"] and by_check["encoding"]["rows"] == [f"{data}:5"]
+    page = (tmp_path / "page.html").read_text()
+    assert KEY not in out + page and "ada@example.com" not in out + page
+    assert "<svg" in page and "src=" not in page and "http://" not in page.replace("http://www.w3.org", "")
+    assert "<script" not in page and 'href="http' not in page
+
+
+def test_clean_rows_end_with_0_and_the_library_gives_the_same(command, tickets, models):
+    found = finesmith.check(tickets, model={"name": models("llama"), **SMALL}, task="classification")
+    code, out, _ = command(
+        "check", tickets, "--model", models("llama"), "--json", "model.dtype=float32", "model.device=cpu"
+    )
+    assert code == 0 and not found.blocking
+    assert [finding.what for finding in found.findings if finding.check not in ("lengths", "distance")] == [
+        finding["what"] for finding in json.loads(out)["findings"] if finding["check"] not in ("lengths", "distance")
+    ]
+    assert found.rows == {"train": 63, "validation": 9, "test": 18}
+
+
+def test_fix_writes_a_copy_and_a_log_and_leaves_the_input(command, tmp_path, models):
+    data = write_csv(tmp_path / "messy.csv", messy())
+    before = hashlib.sha256(data.read_bytes()).hexdigest()
+    _, out, _ = command("check", data, "--model", models("llama"), "--fix", "--json")
+    assert hashlib.sha256(data.read_bytes()).hexdigest() == before
+    with (tmp_path / "messy.cleaned.csv").open(newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    assert len(rows) == 90 and not {"90", "91"} & rows.keys()
+    assert rows["3"]["text"].endswith("café \n & more") and rows["4"]["text"].endswith("my key is [key or token]")
+    assert rows["5"]["queue"] == messy()[4 if messy()[4]["queue"] == messy()[5]["queue"].lower() else 8]["queue"]
+    assert rows["6"]["text"].endswith("ada@example.com"), "addresses stay"
+    log = [json.loads(line) for line in (tmp_path / "messy.cleaned.log.jsonl").read_text().splitlines()]
+    touched = {(entry["row"].rpartition(":")[2], entry["action"], entry["check"]) for entry in log}
+    assert {
+        ("92", "left out", "exact_duplicates"),
+        ("93", "left out", "unusable"),
+        ("7", "changed", "label_names"),
+    } <= touched
+    assert json.loads(out)["fixed"]["left_out"] == 2 and KEY not in (tmp_path / "messy.cleaned.log.jsonl").read_text()
+    code, _, err = command("check", data, "--model", models("llama"), "--fix")
+    assert code == 2 and "exists already" in err
+    assert command("check", tmp_path / "messy.cleaned.csv", "--model", models("llama"))[0] == 0
+
+
+def leaking(folder, count):
+    folder.mkdir()
+    rows, test = ticket_rows(90), ticket_rows(30, seed=5)
+    write_jsonl(folder / "train.jsonl", rows)
+    write_jsonl(folder / "test.jsonl", [*test, *rows[:count]])
+    return folder
+
+
+def test_fix_takes_leaks_out_of_training_and_not_out_of_the_test(command, tmp_path, models):
+    data = leaking(tmp_path / "data", 10)
+    assert command("check", data, "--model", models("llama"), "--fix")[0] == 2
+    copy = tmp_path / "data.cleaned"
+    counts = {part: len((copy / f"{part}.jsonl").read_text().splitlines()) for part in ("train", "test")}
+    assert counts["test"] == 40 and counts["train"] <= 80
+    found = finesmith.check(copy, model={"name": models("llama"), **SMALL})
+    assert not [
+        finding for finding in found.findings if finding.check == "leakage" and finding.detail["part"] == "test"
+    ]
+
+
+def test_tune_stops_on_blocking_findings_and_leaves_nothing(command, tmp_path, models, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = leaking(tmp_path / "data", 10)
+    code, out, err = command("tune", data, "--model", models("llama"))
+    assert (code, out) == (2, "")
+    assert "would spoil the result" in err and "test.jsonl:31" in err and "data.checks=warn" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_run_gives_scores_with_and_without_leaked_rows(command, tmp_path, models):
+    data = leaking(tmp_path / "data", 3)
+    recipe = recipes.make({
+        "data": {"path": str(data)}, "model": {"name": models("llama"), **SMALL}, "method": "full",
+        "train": {"max_steps": 2}, "out": str(tmp_path / "run"),
+    })  # fmt: skip
+    evidence = run.tune(recipe).evidence
+    found = evidence.details["without_leaks"]
+    assert (found["leaked"], found["rows"]) == (3, 30)
+    assert evidence.systems["tuned"]["accuracy"].n == 33 and found["systems"]["tuned"]["n"] == 30
+    assert found["systems"].keys() == evidence.systems.keys()
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "3 of 33 test rows are equal or nearly equal to rows that were trained on" in card
+    assert "3 of 33 test rows" in " ".join(command("show", tmp_path / "run")[1].split())
+
+
+def test_names_need_their_extra(tickets, models, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "presidio_analyzer", None)
+    recipe = recipes.from_source(str(tickets), {"model": {"name": models("llama"), **SMALL}})
+    with pytest.raises(MissingExtraError, match="presidio-analyzer"):
+        examine.examine(recipe, names=True)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "nothing", '[{"preferred": "a"}]'])
+def test_a_file_that_is_no_glossary_is_named(command, tickets, tmp_path, text):
+    (tmp_path / "terms.json").write_text(text)
+    code, _, err = command("check", tickets, "--glossary", tmp_path / "terms.json")
+    assert code == 2 and "terms.json" in err and "glossary" in err and "Traceback" not in err
+
+
+def test_progress_is_shown_for_every_slow_check(tickets, models):
+    titles = []
+
+    class Eye(Watcher):
+        def progress(self, title, total):
+            titles.append(title)
+            return super().progress(title, total)
+
+    examine.examine(recipes.from_source(str(tickets), {"model": {"name": models("llama"), **SMALL}}), watcher=Eye())
+    assert {"checking the data", "checking: label errors", "checking: self test", "checking: lengths"} <= set(titles)
+
+
+def test_many_findings_still_fit_one_screen():
+    from finesmith.report import findings as plainly
+
+    one = Finding(
+        "markup", "note", "A sentence of the usual length about the rows that were found here.", 3, ("a:1",), "W.", "A."
+    )
+    many = examine.Examined("a.csv", "classification", {"train": 9}, (one,) * 60, {}, {"markup": 1.0})
+    worst = dataclasses.replace(one, severity="blocking", what="This one must be seen.")
+    text = plainly.text(dataclasses.replace(many, findings=(*many.findings, worst)))
+    assert len(text.splitlines()) <= plainly.SCREEN and "This one must be seen." in text and "more" in text
+
+
+def test_nothing_to_read_is_an_error(tmp_path):
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(DataError, match="empty"):
+        finesmith.check(tmp_path / "empty.csv")

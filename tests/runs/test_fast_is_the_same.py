@@ -1,0 +1,239 @@
+"""Every way to train fast gives the losses and gradients of the plain way: float32 within 1e-5, relative."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
+from finesmith.errors import RecipeError
+from finesmith.methods import _fused
+from finesmith.methods.base import linear_names
+from finesmith.models import attention, fast
+from finesmith.tasks import _cross_entropy, _language
+from finesmith.tasks.base import Encoded, batch_of, collate, pack
+
+SMALL = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
+GROUPED = {**SMALL, "num_key_value_heads": 2}
+MODELS = {
+    "llama": lambda: transformers.LlamaForCausalLM(transformers.LlamaConfig(**GROUPED, tie_word_embeddings=True)),
+    "qwen3": lambda: transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**GROUPED, head_dim=8)),
+    "mistral, sliding window": lambda: transformers.MistralForCausalLM(
+        transformers.MistralConfig(**GROUPED, sliding_window=5)
+    ),
+    "gpt2": lambda: transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(**SMALL, attn_pdrop=0.0, resid_pdrop=0.0, embd_pdrop=0.0)
+    ),
+    "gemma3": lambda: transformers.Gemma3ForCausalLM(
+        transformers.Gemma3TextConfig(**GROUPED, head_dim=8, sliding_window=5)
+    ),
+    "granite, scaled logits": lambda: transformers.GraniteForCausalLM(
+        transformers.GraniteConfig(**GROUPED, logits_scaling=4.0)
+    ),
+    "gpt-neox": lambda: transformers.GPTNeoXForCausalLM(
+        transformers.GPTNeoXConfig(**SMALL, hidden_dropout=0.0, attention_dropout=0.0)
+    ),
+}
+ATTENTION = {"packed": 0, "packed in blocks": 64}
+
+
+@pytest.fixture(params=sorted(MODELS))
+def model(request):
+    torch.manual_seed(0)
+    made = MODELS[request.param]()
+    with torch.no_grad():  # far from the near-constant outputs of fresh weights, so that a wrong path shows
+        for parameter in made.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(8)
+    return made
+
+
+def sequences(sizes=(21, 20, 13, 9, 9, 8, 3)) -> list[Encoded]:
+    random = np.random.default_rng(1)
+    out = []
+    for size in sizes:
+        weights = (random.random(size) < 0.5).astype(np.float32)
+        weights[-1], weights[0] = 0.5, 1.0  # the first token has nothing before it: its weight must not count
+        out.append(Encoded(0, random.integers(1, 97, size).astype(np.int32), weights=weights))
+    return out
+
+
+def loss_and_gradients(model: nn.Module, batch) -> tuple[float, dict[str, torch.Tensor]]:
+    model.train()
+    model.zero_grad()
+    total, count = _language.weighted_loss(model, batch)
+    (total / count).backward()
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return float(total.detach() / count), found
+
+
+def same(one, other) -> None:
+    assert math.isclose(one[0], other[0], rel_tol=1e-5)
+    assert one[1].keys() == other[1].keys()
+    size = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in one[1].values()))
+    assert size > 0
+    for name, gradient in one[1].items():
+        apart = float((gradient.double() - other[1][name].double()).norm())
+        assert apart <= 1e-5 * max(float(gradient.double().norm()), 1e-2 * size), name
+
+
+def adapted(model: nn.Module) -> nn.Module:
+    transposed = isinstance(model, transformers.GPT2LMHeadModel)
+    names = sorted({name.rpartition(".")[2] for name in linear_names(model, outside=())})
+    made = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=names, fan_in_fan_out=transposed))
+    for name, parameter in made.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.1)
+    return made
+
+
+def test_the_loss_on_supervised_tokens_in_chunks(model, monkeypatch):
+    monkeypatch.setattr(_cross_entropy, "BUDGET", 6 * 97 * 64)  # 64 rows a chunk
+    batch = collate(sequences((40, 40, 40, 38, 21)), 0, "cpu")
+    plain = loss_and_gradients(model, batch)
+    fast.remember(model, fast.Fast(fast.cut(model)))
+    assert fast.of(model).output is not None
+    same(plain, loss_and_gradients(model, batch))
+
+
+@pytest.mark.parametrize("blocked", ATTENTION.values(), ids=ATTENTION.keys())
+def test_sequences_without_padding(model, blocked):
+    plain = loss_and_gradients(model, collate(sequences(), 0, "cpu"))
+    assert fast.can_pack(model)
+    fast.remember(model, fast.Fast(fast.cut(model), True, blocked))
+    batch = batch_of(model, sequences(), 0, "cpu")
+    assert batch["input_ids"].shape == (1, sum(len(item.tokens) for item in sequences()))
+    same(plain, loss_and_gradients(model, batch))
+
+
+def test_blocks_that_are_compiled():
+    model = MODELS["llama"]()
+    fast.remember(model, fast.Fast(fast.cut(model), fast.can_pack(model), 64))
+    batch = batch_of(model, sequences(), 0, "cpu")
+    plain = loss_and_gradients(model, batch)
+    fast.compile_blocks(model, model.model.layers)
+    same(plain, loss_and_gradients(model, batch))
+
+
+def test_a_compiler_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    model = MODELS["llama"]()
+    with pytest.raises(RecipeError, match="C\\+\\+ compiler"):
+        fast.compile_blocks(model, model.model.layers)
+
+
+@pytest.mark.parametrize("precision", ["float32", "compute"])
+def test_a_linear_layer_and_its_adapter_as_one(model, precision):
+    model = adapted(model)
+    batch = collate(sequences(), 0, "cpu")
+    plain = loss_and_gradients(model, batch)
+    count = _fused.fuse(model, precision)
+    assert bool(count) != isinstance(model.get_base_model(), transformers.GPT2LMHeadModel)  # its layers are transposed
+    same(plain, loss_and_gradients(model, batch))
+    _fused.unfuse(model)
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_adapters_that_are_off_stay_off():
+    model = adapted(MODELS["llama"]())
+    tokens = torch.arange(1, 9)[None]
+    with model.disable_adapter():
+        base = model(input_ids=tokens).logits
+        _fused.fuse(model, "float32")
+        assert torch.equal(model(input_ids=tokens).logits, base)
+    assert not torch.equal(model(input_ids=tokens).logits, base)
+
+
+def test_layers_with_dropout_keep_their_own_way():
+    model = get_peft_model(MODELS["llama"](), LoraConfig(target_modules=["q_proj"], lora_dropout=0.1))
+    assert _fused.fuse(model, "float32") == 0
+
+
+def test_bfloat16_is_within_the_noise_of_two_orders(model):
+    """Beside the float32 result, the fast way in bfloat16 is at most 1.5 times as far as the plain way in bfloat16."""
+    items = sequences((60, 50, 44, 30, 30, 29, 12))
+    truth = loss_and_gradients(model, collate(items, 0, "cpu"))
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = loss_and_gradients(model, collate(items, 0, "cpu"))
+    fast.can_pack(model)
+    fast.remember(model, fast.Fast(fast.cut(model), True, 64))
+    with torch.autocast("cpu", torch.bfloat16):
+        quick = loss_and_gradients(model, batch_of(model, items, 0, "cpu"))
+
+    def error(found):
+        return sum(float((found[1][name] - gradient).norm()) for name, gradient in truth[1].items())
+
+    assert error(quick) <= 1.5 * error(plain)
+    assert abs(quick[0] - truth[0]) <= max(1.5 * abs(plain[0] - truth[0]), 0.01 * truth[0])
+
+
+def test_no_document_sees_another():
+    model = MODELS["llama"]()
+    assert fast.can_pack(model)
+    items = sequences((9, 7))
+    other = [Encoded(0, items[0].tokens[::-1].copy(), weights=items[0].weights), items[1]]
+    fast.remember(model, fast.Fast(fast.cut(model), True))
+    with torch.no_grad():
+        one, two = (_language.token_losses(model, pack(rows, "cpu"))[0] for rows in (items, other))
+    count = int((items[1].weights[1:] > 0).sum())
+    assert torch.equal(one[-count:], two[-count:])
+    assert not torch.equal(one[:-count], two[:-count])
+
+
+def test_what_cannot_be_done_is_left_out_and_the_model_stays_as_it_was():
+    gemma = transformers.Gemma2ForCausalLM(transformers.Gemma2Config(**GROUPED, head_dim=8))
+    bloom = transformers.BloomForCausalLM(transformers.BloomConfig(vocab_size=97, hidden_size=32, n_layer=2, n_head=4))
+    assert fast.cut(gemma) is None  # its logits are capped
+    for made in (gemma, bloom):
+        before = made.config._attn_implementation
+        assert not fast.can_pack(made)
+        assert made.config._attn_implementation == before
+
+
+def test_a_released_model_is_as_before(model):
+    tokens = torch.arange(1, 9)[None]
+    model.eval()
+    before = model(input_ids=tokens).logits
+    fast.remember(model, fast.Fast(None, fast.can_pack(model)))
+    assert model.config._attn_implementation == attention.NAME
+    assert torch.equal(model(input_ids=tokens).logits, before)  # without a layout it is PyTorch's attention
+    fast.release(model)
+    assert model.config._attn_implementation == "sdpa"
+    assert fast.of(model) == fast.Fast()
+
+
+def test_left_padding_is_masked_as_ever():
+    model = MODELS["llama"]().eval()
+    tokens = torch.tensor([[0, 0, 0, 5, 6, 7], [9, 8, 7, 5, 6, 7]])
+    mask = (tokens > 0).long()
+    before = model(input_ids=tokens, attention_mask=mask).logits
+    assert fast.can_pack(model)
+    assert torch.equal(model(input_ids=tokens, attention_mask=mask).logits, before)
+
+
+def test_the_layout_of_documents():
+    layout = attention.documents([9, 9, 8, 5, 2])
+    assert [(count, length) for count, length, _ in layout.groups] == [(3, 9), (1, 5), (1, 2)]
+    assert layout.groups[0][2].tolist()[-3:] == [24, 25, 25]  # the third has 8 tokens: its last one stands in
+    flat = torch.cat([places for _, _, places in layout.groups])
+    assert flat[layout.back].tolist() == list(range(33))
+
+
+def test_copies_do_not_share_what_was_prepared():
+    model = MODELS["llama"]()
+    fast.remember(model, fast.Fast(None, True))
+    assert fast.of(copy.deepcopy(model)) == fast.Fast()

@@ -1,0 +1,128 @@
+"""Answers from a finished run, by the library and by `finesmith predict`; what is refused before a model is loaded."""
+
+import csv
+import json
+
+import pytest
+
+import finesmith
+from finesmith import run as runs
+from finesmith.errors import DataError
+from tests import small
+from tests.conftest import ticket_rows, write_csv, write_jsonl
+from tests.runs.test_whole_runs import command
+
+
+@pytest.fixture(scope="module")
+def finished(models, tmp_path_factory):
+    """A run on columns whose names say nothing."""
+    folder = tmp_path_factory.mktemp("finished")
+    rows = [{"what they wrote": row["text"], "desk": row["queue"]} for row in ticket_rows(60)]
+    recipe = small.make_recipe(write_csv(folder / "tickets.csv", rows), models("bert"), train={"max_steps": 1})
+    return runs.tune(recipe.replace(out=str(folder / "run"))).path
+
+
+@pytest.fixture
+def new(tmp_path):
+    return write_csv(tmp_path / "new.csv", [{"what they wrote": "where is my parcel"}, {"what they wrote": "refund"}])
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ("a text", "predict takes a list of inputs, not one text.\nFor one answer write: [text]."),
+        ({"role": "user", "content": "a"}, "not one conversation.\nFor one answer write: [conversation]."),
+        ([{"role": "user", "content": "a"}], "Input 1 is one message or row, not a text or a list of messages."),
+        (["a", None], "Input 2 is neither a text nor a list of messages: NoneType."),
+        ([["a"]], "Input 1 is neither a text nor a list of messages: list."),
+    ],
+)
+def test_one_input_is_not_taken_for_many(finished, given, message):
+    with pytest.raises(DataError) as caught:
+        finesmith.load(finished).predict(given)
+    assert message in str(caught.value)
+
+
+def test_any_iterable_of_texts_is_answered(finished):
+    texts = ["a parcel", "a refund"]
+    run = finesmith.load(finished)
+    assert run.predict(text for text in texts) == run.predict(texts)
+
+
+def test_the_columns_of_the_run_are_known_and_ids_are_places(finished, new):
+    code, out, err = command("predict", finished, new)
+    assert code == 0 and [json.loads(line)["id"] for line in out.splitlines()] == [f"{new}:2", f"{new}:3"]
+    assert "answering (2 rows)" in err and "column" not in err
+    assert command("predict", finished / "model", new)[1] == out
+
+
+def test_the_column_that_was_chosen_stands_on_stderr(finished, tmp_path):
+    path = write_csv(tmp_path / "other.csv", [{"body": "refund", "review": "no"}])
+    code, out, err = command("predict", finished, path)
+    assert code == 0 and out.count("\n") == 1
+    assert "the input is the column 'body' (not review); --column says otherwise" in err
+    code, _, err = command("predict", finished, path, "--column", "review")
+    assert code == 0 and "says otherwise" not in err and "answering (1 row)" in err
+
+
+def test_the_ending_gives_the_format(finished, new, tmp_path):
+    for name in ("a.jsonl", "a.csv"):
+        assert command("predict", finished, new, "--out", tmp_path / name)[:2] == (0, "")
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    with (tmp_path / "a.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert list(table[0]) == ["id", "output", "score delivery", "score login", "score refund"]
+    for row, line in zip(table, lines, strict=True):
+        assert (row["id"], row["output"]) == (line["id"], line["output"])
+        assert {label: float(row[f"score {label}"]) for label in line["scores"]} == line["scores"]
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("a.json", "Answers cannot be written as '.json' ("),
+        ("a.json", "Did you mean '.jsonl'? Known: .csv, .jsonl."),
+        ("a", "Answers cannot be written as ''"),
+        ("nowhere/a.csv", "there is no folder '"),
+    ],
+)
+def test_a_place_where_nothing_can_be_written_is_said_first(finished, new, tmp_path, name, message):
+    code, out, err = command("predict", finished, new, "--out", tmp_path / name)
+    assert (code, out) == (2, "") and message in err and "answering" not in err
+    assert list(tmp_path.iterdir()) == [new]
+
+
+def test_a_file_is_written_over_only_when_asked(finished, new, tmp_path):
+    mine = tmp_path / "mine.csv"
+    mine.write_text("years of work")
+    code, _, err = command("predict", finished, new, "--out", mine)
+    assert code == 2 and f"'{mine}' exists already." in err and "--force" in err
+    assert mine.read_text() == "years of work"
+    assert command("predict", finished, new, "--out", mine, "--force")[0] == 0
+    assert mine.read_text().startswith("id,output,")
+
+
+def test_the_run_is_looked_for_before_the_rows(finished, tmp_path):
+    code, _, err = command("predict", finished.with_name("rum"), tmp_path / "nothing.csv")
+    assert code == 2 and err.startswith(f"error: There is no run folder '{finished.with_name('rum')}'.")
+    assert f"Did you mean '{finished}'?" in err and "nothing.csv" not in err
+    code, _, err = command("predict", tmp_path, tmp_path / "nothing.csv")
+    assert code == 2 and f"'{tmp_path}' holds no finished model." in err
+
+
+def test_stdin_has_no_columns(finished):
+    code, _, err = command("predict", finished, "-", "--column", "text")
+    assert code == 2 and "--column has no effect" in err
+
+
+def test_several_labels_in_a_table():
+    from finesmith.cli.predict import WRITERS
+
+    lines = [{"id": "1", "output": ("a", "b"), "scores": {"a": 0.9, "b": 0.8}}, {"id": "2", "output": "x, y"}]
+    assert WRITERS[".csv"](lines) == 'id,output,score a,score b\n1,"[""a"", ""b""]",0.9,0.8\n2,"x, y",,\n'
+
+
+def test_rows_in_jsonl_may_hold_conversations_that_a_classifier_refuses(finished, tmp_path):
+    path = write_jsonl(tmp_path / "new.jsonl", [{"messages": [{"role": "user", "content": "a"}]}])
+    code, _, err = command("predict", finished, path)
+    assert code == 2 and "This run classifies texts" in err

@@ -1,0 +1,165 @@
+"""The benchmark's pure parts: ratios, fitted exponents, work per token, the tables of cases and systems, the report."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bench import arithmetic, cases, plot, rows, show, systems
+from bench.jobs import Job
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_a_ratio_is_their_seconds_by_ours_pair_by_pair():
+    ratios = arithmetic.ratios([1.0, 2.0, 4.0], [3.0, 4.0, 4.0])
+    assert ratios == [3.0, 2.0, 1.0]
+    found = arithmetic.spread(ratios)
+    assert (found.low, found.middle, found.high, found.n) == (1.0, 2.0, 3.0, 3)
+    assert f"{found:.1f}" == "1.0 - **2.0** - 3.0"
+
+
+def test_unpaired_times_make_no_ratio():
+    with pytest.raises(ValueError, match="zip"):
+        arithmetic.ratios([1.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match="no pair"):
+        arithmetic.spread([])
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0, 1.37])
+def test_an_exact_power_is_found(exponent):
+    sizes = [128.0, 256.0, 512.0, 2048.0]
+    fit = arithmetic.fit_exponent(sizes, [0.25 * size**exponent for size in sizes])
+    assert fit.exponent == pytest.approx(exponent, abs=1e-12)
+    assert fit.factor == pytest.approx(0.25)
+    assert fit.error == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_exponents_error_is_that_of_a_regression():
+    sizes, costs = [1.0, 2.0, 4.0, 8.0, 16.0], [1.1, 1.9, 4.4, 7.6, 16.5]
+    fit = arithmetic.fit_exponent(sizes, costs)
+    from scipy.stats import linregress
+
+    known = linregress([math.log(size) for size in sizes], [math.log(cost) for cost in costs])
+    assert fit.exponent == pytest.approx(known.slope)
+    assert fit.error == pytest.approx(known.stderr)
+
+
+@pytest.mark.parametrize(("x", "y"), [([2.0], [1.0]), ([2.0, 2.0], [1.0, 2.0]), ([1.0, 2.0], [0.0, 1.0])])
+def test_no_exponent_without_two_sizes(x, y):
+    with pytest.raises(ValueError, match="two different sizes"):
+        arithmetic.fit_exponent(x, y)
+
+
+def test_work_per_token_of_a_known_model():
+    """135 M, all tokens learnt: 6 x (106.2 M + 28.3 M) and the attention, from the published geometry."""
+    full = arithmetic.work_per_token(cases.MODELS["135m-49k"], "full", rank=16, mean_length=512, supervised=1.0)
+    attention = 3 * 2 * 576 * 512 * 30
+    assert full == pytest.approx(6 * (106_168_320 + 28_311_552) + attention)
+    lora = arithmetic.work_per_token(cases.MODELS["135m-49k"], "lora", rank=16, mean_length=512, supervised=0.4)
+    assert 0.5 < lora / full < 0.72
+    with pytest.raises(ValueError, match="head"):
+        arithmetic.work_per_token(cases.MODELS["135m-49k"], "head", rank=16, mean_length=512, supervised=1.0)
+
+
+def test_the_distance_of_two_curves_is_the_greatest():
+    assert arithmetic.apart([1.0, 2.0], [1.5, 1.9]) == pytest.approx(0.5)
+
+
+def test_every_case_names_a_model_and_systems_that_exist():
+    assert len(cases.BY_NAME) == len(cases.ALL)
+    for case in cases.ALL:
+        assert case.model in cases.MODELS
+        assert case.rows in rows.SETS
+        assert set(case.peers) <= systems.BY_NAME.keys()
+        assert case.targets.keys() <= set(case.peers), "a target needs the peer that it is about"
+    assert all(name in cases.BY_NAME for names in cases.PROFILES.values() for name in names)
+    assert set(systems.SWEEP) <= systems.BY_NAME.keys()
+
+
+def test_the_cases_are_those_of_the_targets():
+    """4x and 2x (7x and 3.5x at 152k) for LoRA, 3x for the encoder, 2x full, 10x and 2x with a cached trunk."""
+    of = {case.name: dict(case.targets) for case in cases.ALL}
+    assert of["mixed-30m-32k-lora"] == {"trl-default": 4.0, "trl-best": 2.0}
+    assert of["mixed-135m-152k-lora"] == {"trl-default": 7.0, "trl-best": 3.5}
+    assert of["mixed-135m-49k-full"] == {"trl-default": 2.0, "trl-autocast": 2.0}
+    assert of["tickets-minilm-full"]["trainer"] == 3.0
+    assert of["cached-minilm-head"] == {"trainer": 10.0}
+    assert of["cached-135m-49k-last4"] == {"trainer-autocast": 2.0}
+
+
+def test_every_system_has_a_worker():
+    for system in systems.ALL:
+        assert (REPOSITORY / "bench" / "workers" / f"{system.worker}.py").exists()
+
+
+def test_useful_tokens_are_those_of_the_rows():
+    job = Job(Path(), cases.BY_NAME["dry-lora"], 0, "", [[0, 1], [2, 0]], [10, 20, 30], [5.0, 10.0, 15.0])
+    assert job.tokens(0, 1) == 30
+    assert job.tokens(0, 2) == 70
+    shape = job.shape()
+    assert shape["padding"] == pytest.approx(1 - 70 / 100)
+    assert shape["supervised"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("kind", rows.SETS)
+def test_without_real_sets_there_are_rows_that_ship(kind):
+    found, source = rows.load(kind, None)
+    assert len(found) >= 10
+    assert "ship" in source
+    assert rows.load(kind, None)[0] == found, "the order is fixed"
+
+
+def test_a_missing_set_is_named(tmp_path):
+    with pytest.raises(SystemExit, match="banking77"):
+        rows.load("tickets", tmp_path)
+
+
+def test_curves_that_coincide_are_one_mark():
+    drawn = plot.curves({"a": [3.0, 2.0, 1.0], "b": [3.0, 2.0, 1.0]}, height=3)
+    assert drawn.count("*") == 4, "three steps and the legend"
+    apart = plot.curves({"a": [3.0, 2.0, 1.0], "b": [3.0, 2.0, 2.9]}, height=3)
+    assert apart.count("*") == 3
+    assert "3.0000" in apart
+    assert "1.0000" in apart
+
+
+def _result():
+    system = {"note": "n", "facts": {"moving": "fp32"}, "seconds": [1.0, 2.0], "tokens_per_second": [100.0, 50.0],
+              "losses": [[2.0, 1.0]], "norms": [[0.5, 0.25]], "peak": 1 << 30, "memory_ratio": 1.0}  # fmt: skip
+    peer = {
+        **system,
+        "ratios": [4.0, 6.0],
+        "cpu_ratios": [3.0, 3.5],
+        "steady": [True, False],
+        "apart": [0.001],
+        "memory_ratio": 2.5,
+    }
+    case = {"name": "c", "task": "t", "method": "lora", "model": "m", "parameters": 1e6, "batch": 2, "epoch": 64,
+            "source": "s", "warm_up": 1, "rounds": 2, "steps": 1, "targets": {"peer": 4.0}, "failed": {"gone": "why"},
+            "shape": {"mean_length": 9.0, "longest": 12.0, "supervised": 0.5, "padding": 0.1},
+            "systems": {"finesmith": system, "peer": peer}}  # fmt: skip
+    fit = {"factor": 1.0, "exponent": 1.04, "error": 0.02}
+    cost = {"axis": "length", "case": "c", "sizes": [1, 2], "series": {"ours": [1.0, 2.0]}, "fits": {"ours": fit}}
+    machine = {"processor": "p", "cores": 2, "bf16": [], "accelerator": None, "load": 0.1, "versions": {"torch": "2"}}
+    return {"date": "d", "profile": "quick", "order": "grouped", "threads": 2, "machine": machine,
+            "peak": {"bfloat16": 1e11}, "peers": "trl 1", "cases": [case], "costs": [cost]}  # fmt: skip
+
+
+def test_the_report_shows_ratios_targets_memory_and_who_could_not_run():
+    text = show.markdown(_result())
+    assert "4.00 - **5.00** - 6.00" in text
+    assert "4.00 (1 of 2)" in text
+    assert "| 4 |" in text
+    assert "| 2.50 |" in text
+    assert "gone | could not run: why" in text
+    assert "length^1.04 (standard error 0.02)" in text
+    assert "0.25 to 0.5" in text
+
+
+def test_the_script_starts_without_a_peer():
+    words = [sys.executable, str(REPOSITORY / "bench" / "train.py"), "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "mixed-30m-32k-lora" in done.stdout
