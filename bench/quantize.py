@@ -1,6 +1,6 @@
 """What a quantised base costs and saves: LoRA on a random Llama of 31 M weights, each precision in its own process.
 
-    python bench/quantize.py TEXT [--rounds 2] [--steps 20] [--device cpu]
+    python bench/quantize.py TEXT [--rounds 2] [--steps 20] [--rows 2] [--device cpu]
 
 TEXT is JSONL with documents. Prints a Markdown table: time of a step (the fastest of the rounds for each step, then the
 median), peak memory of training (resident on a CPU, allocated on CUDA), and the losses, which start from the same
@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("text", type=Path)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rows", type=int, default=2, help="rows of 256 tokens in a step")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--one", nargs=2, metavar=("DTYPE", "QUANTIZE"), help=argparse.SUPPRESS)
     parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
@@ -35,13 +36,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make_model(Path(folder))
         found: dict[tuple[str, str], list[dict[str, Any]]] = {mode: [] for mode in MODES}
-        for _ in range(options.rounds):  # the modes take turns, so that other work on the machine does not decide
+        print("| arithmetic | base | step, s | peak memory, MB | loss, step 1 | loss, last step | largest difference |")
+        print("|---|---|---|---|---|---|---|", flush=True)
+        for number in range(options.rounds):  # the modes take turns, so that other work on the machine does not decide
             for mode in MODES:
                 found[mode].append(in_a_process(mode, folder))
-    print("| arithmetic | base | step, s | peak memory, MB | loss, step 1 | loss, last step | largest difference |")
-    print("|---|---|---|---|---|---|---|")
-    for mode, runs in found.items():
-        print(row(mode, runs, found[mode[0], "none"][0]["losses"]))
+                if number == options.rounds - 1:
+                    print(row(mode, found[mode], found[mode[0], "none"][0]["losses"]), flush=True)
 
 
 def row(mode: tuple[str, str], runs: list[dict[str, Any]], plain: list[float]) -> str:
@@ -56,7 +57,8 @@ def row(mode: tuple[str, str], runs: list[dict[str, Any]], plain: list[float]) -
 
 def in_a_process(mode: tuple[str, str], model: str) -> dict[str, Any]:
     command = [sys.executable, *sys.argv, "--one", *mode, "--model", model]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def make_model(folder: Path) -> None:
@@ -64,7 +66,8 @@ def make_model(folder: Path) -> None:
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    from finesmith.models.load import EMBEDDED
+    from finesmith.models.load import quiet
+    from finesmith.models.settings import EMBEDDED
 
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
     tokenizer.save_pretrained(folder)
@@ -80,7 +83,8 @@ def make_model(folder: Path) -> None:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    with quiet():
+        LlamaForCausalLM(config).save_pretrained(folder)
 
 
 def one(options: argparse.Namespace) -> dict[str, Any]:
@@ -91,7 +95,13 @@ def one(options: argparse.Namespace) -> dict[str, Any]:
 
     dtype, quantize = options.one
     model = {"name": str(options.model), "dtype": dtype, "quantize": quantize, "device": options.device}
-    train = {"max_steps": options.steps, "batch_size": 8, "max_length": 256, "learning_rate": 1e-3, "evaluations": 1}
+    train = {
+        "max_steps": options.steps,
+        "batch_size": options.rows,
+        "max_length": 256,
+        "learning_rate": 1e-3,
+        "evaluations": 1,
+    }
     with tempfile.TemporaryDirectory() as folder:
         asked = recipe.make(
             {

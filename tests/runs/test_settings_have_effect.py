@@ -145,6 +145,7 @@ CASES: dict[str, Case] = {
     "speed.adapter": case("float32", "compute", "peft", differs="weights", same="rates tokens",
                           under={"model.dtype": "bfloat16"}),
     "speed.compile": case(False, True, differs="compiled", same="losses"),
+    "speed.kernels": case("torch", "liger", errors={"liger": "needs a CUDA device; this run is on 'cpu'"}),
     "speed.keep_memory": case(True, False, same="losses weights"),  # its effect is on the process: see below
     "train.save_minutes": case(10.0, 1e-9, differs="saved_on_the_way", same="losses weights"),
     "out": case("<out>/first", "<out>/second", differs="out", same="losses weights"),

@@ -27,5 +27,8 @@ class SpeedSettings(Settings):
     compile: bool = False
     """Compile the model's blocks one by one (torch.compile). Takes about a minute; on the CPUs measured it did not
     pay, on CUDA it may for long runs of small models."""
+    kernels: Literal["torch", "liger"] = "torch"
+    """liger: RMS norms and SiLU-gated layers (Llama, Qwen, Mistral) by Liger's kernels, on CUDA with the extra `liger`.
+    Not measured."""
     keep_memory: bool = True
     """On Linux, freed memory is kept for the next tensor instead of being given back to the system each time."""

@@ -6,7 +6,7 @@ from torch import nn
 
 from finesmith.methods import _fused
 from finesmith.methods.base import layer_list
-from finesmith.models import allocator, fast
+from finesmith.models import allocator, fast, kernels
 from finesmith.models.load import Kind, Loaded
 from finesmith.train.speed import SpeedSettings
 
@@ -23,8 +23,13 @@ def prepare(speed: SpeedSettings, kind: Kind, loaded: Loaded, attention: str = "
     model, notes = loaded.model, []
     if speed.keep_memory and loaded.device.type == "cpu":
         allocator.keep_blocks()
+    if speed.kernels == "liger":
+        layers = kernels.use_liger(model, loaded.device)
+        notes.append(
+            f"Liger's kernels in {layers} layers" if layers else "Liger's kernels do not fit this model: left out"
+        )
     if kind != "causal-lm":
-        return 0, ()
+        return 0, tuple(notes)
     output = fast.cut(model) if speed.chunked_loss else None
     asked = attention != "auto"
     packed = speed.packing and not asked and fast.can_pack(model)
@@ -55,3 +60,4 @@ def leave(model: nn.Module) -> None:
     """The model computes again as its library wrote it."""
     fast.release(model)
     _fused.unfuse(model)
+    kernels.release(model)
