@@ -3,8 +3,8 @@
     python bench/quantize.py TEXT [--rounds 2] [--steps 20] [--rows 2] [--device cpu]
 
 TEXT is JSONL with documents. Prints a Markdown table: time of a step (the fastest of the rounds for each step, then the
-median), peak memory of training (resident on a CPU, allocated on CUDA), and the losses, which start from the same
-weights and see the same rows. Needs the extra `bitsandbytes`.
+median), what the frozen weights take, peak memory of training (resident on a CPU, allocated on CUDA), and the losses,
+which start from the same weights and see the same rows. Needs the extra `bitsandbytes`.
 """
 
 import argparse
@@ -18,6 +18,9 @@ from typing import Any
 
 MODES = [("float32", "none"), ("float32", "nf4"), ("float32", "int8")]
 MODES += [("bfloat16", "none"), ("bfloat16", "nf4"), ("bfloat16", "int8")]
+
+COLUMNS = ["arithmetic", "base", "its weights, MB", "step, s", "peak memory, MB"]
+COLUMNS += ["loss, step 1", "loss, last step", "largest difference"]
 
 
 def main() -> None:
@@ -36,8 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make_model(Path(folder))
         found: dict[tuple[str, str], list[dict[str, Any]]] = {mode: [] for mode in MODES}
-        print("| arithmetic | base | step, s | peak memory, MB | loss, step 1 | loss, last step | largest difference |")
-        print("|---|---|---|---|---|---|---|", flush=True)
+        print(f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", sep="\n", flush=True)
         for number in range(options.rounds):  # the modes take turns, so that other work on the machine does not decide
             for mode in MODES:
                 found[mode].append(in_a_process(mode, folder))
@@ -50,9 +52,9 @@ def row(mode: tuple[str, str], runs: list[dict[str, Any]], plain: list[float]) -
     apart = max(abs(a - b) for a, b in zip(losses, plain, strict=True))
     seconds = statistics.median(map(min, zip(*(run["seconds"] for run in runs), strict=True)))
     memory = min(run["memory"] for run in runs) / 1e6
-    return (
-        f"| {mode[0]} | {mode[1]} | {seconds:.2f} | {memory:.0f} | {losses[0]:.4f} | {losses[-1]:.4f} | {apart:.4f} |"
-    )
+    cells = [*mode, f"{runs[0]['weights'] / 1e6:.1f}", f"{seconds:.2f}", f"{memory:.0f}"]
+    cells += [f"{loss:.4f}" for loss in (losses[0], losses[-1], apart)]
+    return f"| {' | '.join(cells)} |"
 
 
 def in_a_process(mode: tuple[str, str], model: str) -> dict[str, Any]:
@@ -120,8 +122,18 @@ def one(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "seconds": [step["seconds"] for step in steps],
         "memory": trained.peak_memory,
+        "weights": sum(held(weight) for weight in ready.model.parameters() if not weight.requires_grad),
         "losses": [step["loss"] for step in steps],
     }
+
+
+def held(parameter: Any) -> int:
+    """Bytes of a weight, with the scales of a quantised one."""
+    states = [getattr(parameter, "quant_state", None)]
+    states.append(getattr(states[0], "state2", None))
+    scales = sum(state.absmax.nbytes for state in states if state is not None)
+    rows = getattr(parameter, "SCB", None)
+    return parameter.nbytes + scales + (rows.nbytes if rows is not None else 0)
 
 
 if __name__ == "__main__":
