@@ -68,8 +68,7 @@ def make_model(folder: Path) -> None:
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    from finesmith.models.load import quiet
-    from finesmith.models.settings import EMBEDDED
+    from finesmith.models.load import EMBEDDED, quiet
 
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
     tokenizer.save_pretrained(folder)
