@@ -22,7 +22,7 @@ import finesmith
 from finesmith import run as runs
 from finesmith.__main__ import main
 from finesmith.errors import RunError
-from finesmith.models.settings import EMBEDDED
+from finesmith.models.embedded import EMBEDDED
 from finesmith.watch import Watcher
 from tests import small
 from tests.conftest import chat_rows, clause_rows, sentence, ticket_rows, write_csv, write_jsonl

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from finesmith.models.settings import EMBEDDED
+EMBEDDED = Path(__file__).parent / "base"
+"""The folder of the embedded model: config, weights and tokenizer as transformers reads them."""
 
 ADVICE = (
     (

@@ -21,7 +21,8 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from finesmith.errors import ModelError, counted, nearest
 from finesmith.models import attention, quantize
 from finesmith.models.device import choose_device, choose_dtype
-from finesmith.models.settings import EMBEDDED, ModelSettings
+from finesmith.models.embedded import EMBEDDED
+from finesmith.models.settings import ModelSettings
 
 Kind = Literal["causal-lm", "sequence-classification"]
 _AUTO = {

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import model_validator
 
 from finesmith.settings import Settings
-
-EMBEDDED = Path(__file__).parent / "base"
-"""The folder of the embedded model: config, weights and tokenizer as transformers reads them."""
 
 
 class ModelSettings(Settings):

@@ -52,7 +52,7 @@ def _peft(task: str, about: Mapping[str, Any]) -> str:
     more = [*(["BitsAndBytesConfig"] if given else []), *([] if labelled else ["GenerationConfig"])]
     imports = [
         *(["import json", "from pathlib import Path\n"] if labelled else []),
-        *(["from finesmith.models.settings import EMBEDDED"] if embedded else []),
+        *(["from finesmith.models.embedded import EMBEDDED"] if embedded else []),
         "from peft import PeftModel",
         f"from transformers import {', '.join([head, 'AutoTokenizer', *more, 'pipeline'])}",
     ]
