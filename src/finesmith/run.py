@@ -207,7 +207,7 @@ def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watc
             "over_length": len(ready.long),
         },
         "seconds": {**trained.seconds, "all": time.time() - began},
-        "notes": [*prepared.notes, *checked.notes(), *ready.notes],
+        "notes": [*prepared.notes, *checked.notes(), *ready.notes, *trained.notes],
     }
     folder.write_json("manifest.json", facts)
     folder.write_text("README.md", measure.card(ready, evidence, facts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -24,6 +25,7 @@ from finesmith.tasks import _head_first
 from finesmith.tasks.base import Encoded, Task
 from finesmith.tasks.classification import Classification
 from finesmith.train import encode, ways
+from finesmith.train import fill as filling
 from finesmith.train import fit as fitting
 from finesmith.train.batches import EncodedSet
 from finesmith.train.encode import Long
@@ -55,6 +57,7 @@ class Trained:
     steps: int
     peak_memory: int
     seconds: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
@@ -111,6 +114,17 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
     devices.reset_peak_memory(ready.loaded.device)
     total = fitting.total_steps(recipe.train, len(ready.data))
     steps, began = (before[-1]["step"] if before else 0), time.time() - sum(row["seconds"] for row in before)
+    cache, notes = filling.fill(
+        ready.task,
+        replace(ready.loaded, model=ready.model),
+        ready.data,
+        recipe.train,
+        gigabytes=recipe.speed.cache_gigabytes,
+        folder=checkpoints.folder,
+        seed=recipe.seed,
+        total=total if steps < total else 0,
+        watcher=watcher,
+    )
     events = fitting.fit(
         ready.model,
         ready.task,
@@ -121,18 +135,19 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
         seed=recipe.seed,
         checkpoints=checkpoints,
         accelerator=accelerator,
+        cache=cache,
         resume=resume,
         track=lambda values, step: accelerator.log(values, step=step) if recipe.track else None,
         name_of=lambda row: str(splits.train[row].origin),
         should_stop=watcher.should_stop,
     )
-    with watcher.training(total):
+    with closing(cache), watcher.training(total):
         for event in events:
             steps = _record(event, total, folder, watcher)
     if recipe.track:
         accelerator.end_training()
     ways.leave(ready.model)
-    return Trained(steps, devices.peak_memory(ready.loaded.device), {"training": time.time() - began})
+    return Trained(steps, devices.peak_memory(ready.loaded.device), {"training": time.time() - began}, notes)
 
 
 def _record(event: fitting.Event, total: int, folder: RunFolder, watcher: Watcher) -> int:

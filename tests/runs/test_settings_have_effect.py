@@ -144,6 +144,10 @@ CASES: dict[str, Case] = {
     "speed.block_attention": case(0, 512, differs="weights", same="tokens rates", under={"model.dtype": "bfloat16"}),
     "speed.adapter": case("float32", "compute", "peft", differs="weights", same="rates tokens",
                           under={"model.dtype": "bfloat16"}),
+    "speed.cache_gigabytes": case(
+        0.0, 1e-5, 1.0, differs="layer_calls notes", same="losses tokens",
+        under={"method": "last_layers", "last_layers.count": 1, "train.max_steps": 15},
+    ),
     "speed.compile": case(False, True, differs="compiled", same="losses"),
     "speed.kernels": case("torch", "liger", errors={"liger": "needs a CUDA device; this run is on 'cpu'"}),
     "speed.keep_memory": case(True, False, same="losses weights"),  # its effect is on the process: see below
@@ -161,6 +165,7 @@ CASES: dict[str, Case] = {
     "lora.alpha": case(8.0, 64.0, differs="losses", same="rates first_loss trainable"),
     "lora.dropout": case(0.0, 0.5, differs="losses", same="rates trainable"),
     "lora.target_modules": case([], ["q_proj"], differs="trainable losses", same="rates first_loss"),
+    "lora.last_layers": case(1, None, differs="trainable losses", same="rates first_loss"),
     "last_layers.count": case(1, 2, differs="trainable losses", same="rates", under={"method": "last_layers"}),
 }  # fmt: skip
 
@@ -335,6 +340,7 @@ def _run(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         if module.training and isinstance(module, Embedding):
             calls["passes"] += 1
             calls["rows"] += len(inputs[0])
+        calls["layers"] += isinstance(module, Linear)
         if module.training and isinstance(module, Linear):
             calls["all logits"] += module.out_features > 60 and module.in_features == 32
             calls["adapters"] += module.out_features <= 16
@@ -346,6 +352,7 @@ def _run(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         return _outcome(run.tune(recipes.make(nested), watcher=eye)) | {
             "passes": calls["passes"],
             "rows": calls["rows"],
+            "layer_calls": calls["layers"],
             "compiled": counters["frames"]["total"] > compiled,
             "all_logits": calls["all logits"] > 0,
             "adapters": calls["adapters"] > 0,

@@ -77,7 +77,7 @@ def compile_blocks(model: nn.Module, blocks: nn.ModuleList) -> None:
 def release(model: nn.Module) -> None:
     """Forgets a model, and gives it PyTorch's attention back."""
     if _KNOWN.pop(model, Fast()).packed:
-        _plain(model).set_attn_implementation("sdpa")
+        inner(model).set_attn_implementation("sdpa")
 
 
 def cut(model: nn.Module) -> Output | None:
@@ -85,7 +85,7 @@ def cut(model: nn.Module) -> Output | None:
 
     A constant factor on the logits (Granite, Cohere) is found; a cap on them (Gemma 2) cannot be cut.
     """
-    plain = _plain(model)
+    plain = inner(model)
     layer = plain.get_output_embeddings()
     trunk = getattr(plain, plain.base_model_prefix, None)
     capped = getattr(plain.config.get_text_config(), "final_logit_softcapping", None)
@@ -105,7 +105,7 @@ def can_pack(model: nn.Module) -> bool:
 
     And if other tokens in the first document change nothing in the second, to the last bit.
     """
-    plain = _plain(model)
+    plain = inner(model)
     before = plain.config._attn_implementation
     if before != "sdpa" or "position_ids" not in inspect.signature(plain.forward).parameters:
         return False
@@ -137,14 +137,14 @@ def race(model: nn.Module, dtype: torch.dtype, device: torch.device) -> int:
     """Up to which document length attention in blocks is faster on this machine; 0 elsewhere than on a CPU."""
     if device.type != "cpu":
         return 0
-    config = _plain(model).config.get_text_config()
+    config = inner(model).config.get_text_config()
     heads = config.num_attention_heads
     shared = heads // (getattr(config, "num_key_value_heads", None) or heads)
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     return attention.blocked_up_to(heads, shared, size, dtype)
 
 
-def _plain(model: Any) -> Any:
+def inner(model: Any) -> Any:
     """The transformers model inside an adapter's wrapper."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 

@@ -6,7 +6,7 @@ Legend for shapes: B rows, T tokens, K labels, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -233,18 +233,30 @@ def pack(items: Sequence[Encoded], device: Any, blocked: int = 0) -> dict[str, A
     return {**fast.packed_inputs(tokens, sizes, layout), "weights": torch.from_numpy(weights)[None].to(device)}
 
 
-def _apart(items: Sequence[Encoded]) -> Sequence[Encoded]:
-    """The sequences that share rows as items of their own, longest first; the items as they are where none do."""
-    if all(item.segments is None for item in items):
-        return items
-    found: list[Encoded] = []
-    for item in items:
-        ends = np.cumsum([len(item.tokens)] if item.segments is None else item.segments)[:-1]
-        weights = np.split(item.weights, ends) if item.weights is not None else [None] * (len(ends) + 1)
-        found += [
-            Encoded(item.row, tokens, part) for tokens, part in zip(np.split(item.tokens, ends), weights, strict=True)
-        ]
-    return sorted(found, key=lambda each: -len(each.tokens))
+def packed_places(items: Sequence[Encoded]) -> list[tuple[int, int, int]]:
+    """What stands in a packed row, in order: the item of each sequence, and where in the item it begins and ends.
+
+    One sequence for each item; longest first where some items hold several (`segments`).
+    """
+    found = []
+    for number, item in enumerate(items):
+        ends = np.cumsum([len(item.tokens)] if item.segments is None else item.segments).tolist()
+        found += [(number, begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
+    alone = all(item.segments is None for item in items)
+    return found if alone else sorted(found, key=lambda place: place[1] - place[2])
+
+
+def _apart(items: Sequence[Encoded]) -> list[Encoded]:
+    """The sequences that share rows as items of their own."""
+    return [
+        replace(
+            items[number],
+            tokens=items[number].tokens[begin:end],
+            weights=None if (weights := items[number].weights) is None else weights[begin:end],
+            segments=None,
+        )
+        for number, begin, end in packed_places(items)
+    ]
 
 
 def predict(

@@ -17,6 +17,7 @@ from finesmith.models.load import Loaded
 from finesmith.tasks.base import Task
 from finesmith.train import loop, optim, state
 from finesmith.train.batches import EncodedSet
+from finesmith.train.cache import Cache
 from finesmith.train.settings import TrainSettings
 from finesmith.train.stop import History
 from finesmith.train.validate import validate
@@ -87,6 +88,7 @@ def fit(
     checkpoints: Checkpoints,
     track: Callable[[dict[str, float], int], None],
     accelerator: Accelerator,
+    cache: Cache | None = None,
     name_of: Callable[[int], str] = str,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
@@ -126,6 +128,7 @@ def fit(
         total=total,
         seed=seed,
         start=start,
+        cache=cache,
         name_of=name_of,
     )
     for step in () if history.should_stop else steps:
