@@ -92,7 +92,7 @@ def test_a_value_is_never_converted(problems, text, wrong):
 
 
 def test_an_unknown_key_names_the_nearest(problems):
-    known = "alpha, dropout, rank, target_modules"
+    known = "alpha, dropout, last_layers, rank, target_modules"
     assert problems("data: a.csv\nlora:\n  alpha: 8.0\n  rnk: 3\n") == [
         f"4: unknown setting 'lora.rnk'. Did you mean 'rank'? Known: {known}."
     ]
