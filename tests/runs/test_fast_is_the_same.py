@@ -227,9 +227,9 @@ def test_left_padding_is_masked_as_ever():
 
 def test_the_layout_of_documents():
     layout = attention.documents([9, 9, 8, 5, 2])
-    assert [(count, length) for count, length, _ in layout.groups] == [(3, 9), (1, 5), (1, 2)]
+    assert [(count, length) for count, length, *_ in layout.groups] == [(3, 9), (1, 5), (1, 2)]
     assert layout.groups[0][2].tolist()[-3:] == [24, 25, 25]  # the third has 8 tokens: its last one stands in
-    flat = torch.cat([places for _, _, places in layout.groups])
+    flat = torch.cat([places for _, _, places, _ in layout.groups])
     assert flat[layout.back].tolist() == list(range(33))
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from finesmith.models.fast import Fast
     from finesmith.models.load import Kind, Loaded
 
 Batch = Mapping[str, Any]
@@ -213,6 +214,8 @@ def batch_of(model: nn.Module, items: Sequence[Encoded], pad_id: int, device: An
     from finesmith.models import fast
 
     able = fast.of(model)
+    if able.reading is not None:
+        return pack_texts(items, pad_id, device, able)
     return pack(items, device, able.blocked) if able.packed else collate(items, pad_id, device)
 
 
@@ -223,14 +226,38 @@ def pack(items: Sequence[Encoded], device: Any, blocked: int = 0) -> dict[str, A
     """
     import torch
 
+    items = _apart(items)
+    weights = np.concatenate([np.append(np.float32(0), item.weights[1:]) for item in items if item.weights is not None])
+    return {**_in_a_row(items, device, blocked, 0), "weights": torch.from_numpy(weights)[None].to(device)}
+
+
+def pack_texts(items: Sequence[Encoded], pad_id: int, device: Any, able: Fast) -> dict[str, Any]:
+    """Texts to be classified without padding: as `pack`, with `target` [B] / [B, K] and `places` [B] that are read."""
+    import torch
+
+    assert able.reading is not None
+    starts = np.cumsum([0, *(len(item.tokens) for item in items[:-1])])
+    places = starts + [token_place(item.tokens, able.reading.token, pad_id) for item in items]
+    target = torch.from_numpy(np.stack([item.target for item in items if item.target is not None]))
+    row = _in_a_row(items, device, able.blocked, able.reading.first_position)
+    del row["use_cache"]
+    return {**row, "target": target.to(device), "places": torch.from_numpy(places).to(device)}
+
+
+def _in_a_row(items: Sequence[Encoded], device: Any, blocked: int, start: int) -> dict[str, Any]:
+    import torch
+
     from finesmith.models import attention, fast
 
-    items = _apart(items)
     sizes = [len(item.tokens) for item in items]
     tokens = torch.from_numpy(np.concatenate([item.tokens for item in items]).astype(np.int64))[None].to(device)
-    layout = attention.documents(sizes, device, blocked=blocked)
-    weights = np.concatenate([np.append(np.float32(0), item.weights[1:]) for item in items if item.weights is not None])
-    return {**fast.packed_inputs(tokens, sizes, layout), "weights": torch.from_numpy(weights)[None].to(device)}
+    return fast.packed_inputs(tokens, sizes, attention.documents(sizes, device, blocked=blocked), start)
+
+
+def token_place(tokens: np.ndarray, which: str, pad_id: int) -> int:
+    """Where the first token stands, or the last that is not padding, as transformers' classifiers count."""
+    real = np.flatnonzero(tokens != pad_id)
+    return int(real[-1]) if which == "last" and len(real) else 0
 
 
 def packed_places(items: Sequence[Encoded]) -> list[tuple[int, int, int]]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from finesmith.methods._frozen import Frozen
-from finesmith.tasks.base import Encoded, packed_places
+from finesmith.tasks.base import Encoded, packed_places, token_place
 
 Kept = Literal["all", "first", "last"]
 """Which tokens of a sequence have their states kept: a classifier's head reads only one."""
@@ -114,12 +114,6 @@ class Cache:
         """Gives the disk space back."""
         if self.file is not None:
             self.file.close()
-
-
-def token_place(tokens: np.ndarray, kept: Kept, pad_id: int) -> int:
-    """Where the first token stands, or the last that is not padding, as transformers' classifiers count."""
-    real = np.flatnonzero(tokens != pad_id)
-    return int(real[-1]) if kept == "last" and len(real) else 0
 
 
 def parts_of(states: Tensor, items: Sequence[Encoded], *, packed: bool) -> Iterator[tuple[int, int, Tensor]]:

@@ -21,9 +21,9 @@ from finesmith.methods.base import layer_list
 from finesmith.models import fast
 from finesmith.models.device import autocast
 from finesmith.models.load import Loaded
-from finesmith.tasks.base import Batch, Encoded, Task, batch_of, length_order, token_batches
+from finesmith.tasks.base import Batch, Encoded, Task, batch_of, length_order, token_batches, token_place
 from finesmith.train.batches import EncodedSet, Plan
-from finesmith.train.cache import Cache, Kept, rows_of, token_place, uncompiled
+from finesmith.train.cache import Cache, Kept, rows_of, uncompiled
 from finesmith.train.settings import TrainSettings
 from finesmith.watch import Watcher
 
@@ -204,6 +204,9 @@ def _token_read(run: _Passes) -> Kept:
     everything = len(run.frozen.blocks) == len(layer_list(run.loaded.model))
     if not everything or run.task.kind != "sequence-classification":
         return "all"
+    reading = fast.of(run.loaded.model).reading
+    if reading is not None:
+        return reading.token
     run.mode(dropout=False)
     slopes = run.gradient_of_states(run.first).abs().sum(-1)  # [B, T]
     tokens = [run.data[position].tokens for position in run.first]

@@ -28,16 +28,16 @@ def prepare(speed: SpeedSettings, kind: Kind, loaded: Loaded, attention: str = "
         notes.append(
             f"Liger's kernels in {layers} layers" if layers else "Liger's kernels do not fit this model: left out"
         )
-    if kind != "causal-lm":
-        return 0, tuple(notes)
-    output = fast.cut(model) if speed.chunked_loss else None
-    asked = attention != "auto"
-    packed = speed.packing and not asked and fast.can_pack(model)
+    asked, language = attention != "auto", kind == "causal-lm"
+    output = fast.cut(model) if speed.chunked_loss and language else None
+    may = speed.packing and not asked
+    reading = fast.can_read(model) if may and not language else None
+    packed = may and (fast.can_pack(model) if language else reading is not None)
     blocked = speed.block_attention
     if blocked == "auto":
         blocked = fast.race(model, loaded.dtype, loaded.device) if packed else 0
-    fast.remember(model, fast.Fast(output, packed, blocked))
-    if speed.chunked_loss and output is None:
+    fast.remember(model, fast.Fast(output, packed, blocked, reading))
+    if speed.chunked_loss and language and output is None:
         notes.append("this model's output layer cannot be run apart: all logits are computed")
     if speed.packing and not packed:
         reason = "attention is computed as asked" if asked else "this model cannot take several sequences in one row"
