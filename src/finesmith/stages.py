@@ -19,11 +19,12 @@ from finesmith.models import device as devices
 from finesmith.models import load as models
 from finesmith.models.load import Loaded
 from finesmith.recipe import Recipe
+from finesmith.report.words import size
 from finesmith.runfolder import RunFolder
 from finesmith.tasks import _head_first
 from finesmith.tasks.base import Encoded, Task
 from finesmith.tasks.classification import Classification
-from finesmith.train import encode, ways
+from finesmith.train import budget, encode, ways
 from finesmith.train import fit as fitting
 from finesmith.train.batches import EncodedSet
 from finesmith.train.encode import Long
@@ -88,6 +89,9 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     fresh = tuple(name for name in ("pooler",) if any("pooler" in note for note in loaded.notes))
     model = _precision(method.apply(loaded.model, head=(*head, *fresh), seed=recipe.seed), loaded, method)
     ways.take(recipe.speed, model, loaded)
+    recipe, fitted_to = _fit_memory(recipe, model, task, loaded, encoded)
+    notes += _say(watcher, *fitted_to)
+    ways.compile_blocks(recipe.speed, model)
     trainable, total = models.parameter_counts(model)
     notes += _say(watcher, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")
     return Ready(recipe, task, method, loaded, model, splits, encoded, long, notes)
@@ -200,8 +204,6 @@ def _resolve(recipe: Recipe, task: Task, method: Method, loaded: Loaded, config:
         values["learning_rate"] = method.learning_rate(models.parameter_counts(loaded.model)[1])
     if settings.epochs == "auto" and settings.max_steps is None:
         values["epochs"] = float(task.default_epochs(-(-rows // settings.batch_size)))
-    if settings.micro_batch_tokens == "auto":
-        values["micro_batch_tokens"] = 2048 if loaded.device.type == "cpu" else 16384
     context = models.context_length(config, loaded.tokenizer)
     if settings.max_length == "auto":
         values["max_length"] = min(context, 1 << 20)
@@ -209,6 +211,24 @@ def _resolve(recipe: Recipe, task: Task, method: Method, loaded: Loaded, config:
         raise RecipeError(f"train.max_length is {settings.max_length}, but the model's context is {context} tokens.")
     narrow = str(loaded.dtype).removeprefix("torch.")  # measured here: written down, so that a resumed run keeps it
     return recipe.replace(train=values, model={"dtype": narrow})
+
+
+def _fit_memory(
+    recipe: Recipe, model: Any, task: Task, loaded: Loaded, data: EncodedSet
+) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe with the passes that memory has room for, and a note where there was something to choose."""
+    choice = budget.choose(model, task, loaded, data, recipe.train, recipe.speed, seed=recipe.seed)
+    settled = recipe.replace(
+        train={"micro_batch_tokens": choice.tokens}, speed={"checkpointing": "on" if choice.checkpointing else "off"}
+    )
+    if choice.problem:
+        return settled, (f"memory cannot be predicted for this model: {choice.problem}",)
+    if choice.needed is None or choice.free is None:
+        return settled, ()
+    said = f"{choice.tokens:,} tokens in a forward pass take {size(choice.needed)} of memory; {size(choice.free)} is free"
+    if choice.checkpointing and recipe.speed.checkpointing == "auto":
+        said += "; blocks are computed again in the backward pass, because without that it would not fit"
+    return settled, (said if choice.fits else f"memory may be too small: {said}",)
 
 
 def _with_length(task: Task, max_length: int) -> Task:

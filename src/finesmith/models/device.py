@@ -78,9 +78,61 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
     if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
+        return _line(status, "VmHWM") * 1024
     return _ru_maxrss()
+
+
+def used_memory(device: torch.device) -> int:
+    """Bytes in use now: allocated on the CUDA device, else resident in this process (0 where that is not known)."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    status = Path("/proc/self/status")
+    return _line(status, "VmRSS") * 1024 if status.exists() else 0
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that this process can still take: on the CUDA device, or of the machine and of its control group.
+
+    None where the system does not say.
+    """
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    if not Path("/proc/meminfo").exists():
+        return None
+    return max(0, min(_line(Path("/proc/meminfo"), "MemAvailable") * 1024, *_group_room()))
+
+
+def _group_room(root: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """What the limits of the control groups of this process leave, in bytes; both versions of control groups."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines() if Path("/proc/self/cgroup").exists() else []
+    found = [1 << 62]
+    for line in lines:
+        _, kinds, path = line.split(":", 2)
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        top = root / "memory" if kinds else root
+        limit, usage, cached = (
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            if kinds
+            else ("memory.max", "memory.current", "inactive_file")
+        )
+        place = top / path.lstrip("/")
+        for folder in (place, *place.parents):
+            if (folder / limit).exists() and (folder / usage).exists():
+                most = (folder / limit).read_text().strip()
+                given_up = _line(folder / "memory.stat", f"{cached} ") if (folder / "memory.stat").exists() else 0
+                if most != "max":
+                    found.append(int(most) - int((folder / usage).read_text()) + given_up)
+            if folder == top:
+                break
+    return found
+
+
+def _line(path: Path, name: str) -> int:
+    """The number behind a name in a file of the kernel's."""
+    line = next((line for line in path.read_text().splitlines() if line.startswith(name)), "x 0")
+    return int(line.split()[1])
 
 
 def _ru_maxrss() -> int:

@@ -24,6 +24,9 @@ class SpeedSettings(Settings):
     adapter: Literal["float32", "compute", "peft"] = "float32"
     """A linear layer and its LoRA adapter as one operation, with the adapter's branch in float32 or in the arithmetic's
     precision; peft: as PEFT computes it."""
+    checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Blocks keep their input only and are computed again in the backward pass: less memory for about a third more
+    time. auto: where by the estimate even the smallest forward pass does not fit without."""
     compile: bool = False
     """Compile the model's blocks one by one (torch.compile). Takes about a minute; on the CPUs measured it did not
     pay, on CUDA it may for long runs of small models."""
