@@ -4,7 +4,7 @@
     python bench/memory.py llama-lora  # only configurations whose name holds this
 
 Models have random weights and real architectures; activations are made to outweigh the libraries. What is measured is
-`costs.peak_memory_bytes` of the finished run: the most that was resident (VmHWM) from step 1 to the kept weights.
+`costs.peak_memory_bytes` of a run: the most that was resident (VmHWM) from step 1 to the kept weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-WORDS = "my card was swallowed by the machine please help where is my parcel it never came i want money back".split()
+TEXT = "my card was swallowed by the machine please help where is my parcel it never came i want money back"
+WORDS = TEXT.split()
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {"hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 4, "vocab_size": 8000,
                         "num_attention_heads": 6, "num_key_value_heads": 2}),
@@ -97,24 +98,37 @@ def prepare(folder: Path) -> None:
 
 
 def compare(name: str, folder: Path) -> tuple[int, int]:
-    """Bytes at the peak of a configuration: as estimated, and as a run of it then measured."""
+    """Bytes at the peak of a configuration: as estimated, and as measured of a training in another process."""
     family, settings = GRID[name]
     classes = family == "bert"
     given = [str(folder / ("texts.jsonl" if classes else "pairs.jsonl")), f"model.name={folder / family}"]
-    given += [*COMMON.split(), *settings.split(), "data.checks=off", "--json"]
+    given += [*COMMON.split(), *settings.split(), f"out={folder / f'run-{name}'}"]
     given += [] if classes else ["generation.max_new_tokens=1"]
-    estimated = _run("estimate", *given, "--no-probe")["peak_memory_bytes"]
-    measured = _run("tune", *given, "--out", str(folder / f"run-{name}"))["costs"]["peak_memory_bytes"]
-    return estimated, measured
+    estimated = json.loads(_run("-m", "finesmith", "estimate", *given, "--no-probe", "--json"))["peak_memory_bytes"]
+    return estimated, int(_run("-c", TRAIN, *given))
 
 
-def _run(*arguments: str) -> Any:
-    done = subprocess.run(
-        [sys.executable, "-m", "finesmith", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=600
-    )
+TRAIN = """
+import os, sys
+for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    os.environ.setdefault(cache, "64")  # as the command line does
+from finesmith import measure, recipe, run, stages
+from finesmith.runfolder import RunFolder
+from finesmith.watch import Watcher
+asked = recipe.from_source(sys.argv[1], recipe.parse_assignments(sys.argv[2:]))
+prepared, _ = run.begin(asked, Watcher())
+folder = RunFolder.create(prepared.recipe.out)
+ready = stages.build(prepared.recipe, prepared.splits, Watcher())
+print(stages.train(ready, folder, Watcher(), resume=False).peak_memory)
+"""
+"""A run of `tune` up to the kept weights, without the test at the end."""
+
+
+def _run(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=600)
     if done.returncode:
         raise RuntimeError(done.stdout + done.stderr)
-    return json.loads(done.stdout)
+    return done.stdout
 
 
 def main() -> None:

@@ -225,7 +225,9 @@ def _fit_memory(
         return settled, (f"memory cannot be predicted for this model: {choice.problem}",)
     if choice.needed is None or choice.free is None:
         return settled, ()
-    said = f"{choice.tokens:,} tokens in a forward pass take {size(choice.needed)} of memory; {size(choice.free)} is free"
+    said = (
+        f"{choice.tokens:,} tokens in a forward pass take {size(choice.needed)} of memory; {size(choice.free)} is free"
+    )
     if choice.checkpointing and recipe.speed.checkpointing == "auto":
         said += "; blocks are computed again in the backward pass, because without that it would not fit"
     return settled, (said if choice.fits else f"memory may be too small: {said}",)

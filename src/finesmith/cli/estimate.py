@@ -42,6 +42,7 @@ PARTS = {
     "gradients": "gradients",
     "moments": "optimizer (AdamW's two moments)",
     "activations": "activations of the largest forward pass",
+    "kernels": "oneDNN's kernels, by shape (bfloat16 on a CPU)",
     "temporary": "temporary (a chunk of logits, casts, attention)",
     "holes": "holes that the allocator keeps",
     "read_back": "best weights, read back at the end",

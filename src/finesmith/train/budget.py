@@ -15,12 +15,15 @@ from finesmith.tasks._language import EVALUATION_TOKENS
 from finesmith.tasks.base import Encoded, Task, length_order, token_batches
 from finesmith.train import memory, optim
 from finesmith.train.batches import EncodedSet, Plan
+from finesmith.train.fit import total_steps
 from finesmith.train.settings import TrainSettings
 from finesmith.train.speed import SpeedSettings
 
 FASTEST = {"cpu": 2048, "cuda": 16384}
 """Tokens in a forward pass from which on more gain nothing (measured: docs/explanation/what-did-not-work.md)."""
 LEAST = 128
+LATER = 96
+"""Forward passes of a longer run that the allocator is asked for."""
 ROOM = 0.9
 """Share of the free memory that is planned with: the estimate is right within 15 %, and others need some too."""
 
@@ -29,9 +32,9 @@ ROOM = 0.9
 class Forecast:
     """Peak memory of a training in bytes, by what holds it at the moment at which most is held.
 
-    `base` is everything else in the process before the first step (libraries, data, what loading left).
-    `holes` is memory between blocks that the allocator keeps and no block fits into; `read_back` the file of the best
-    weights, which is read at the end.
+    `base` is everything else in the process before the first step (libraries, data, what loading left). `kernels` is
+    what oneDNN keeps for each shape that it met in bfloat16, `holes` memory between blocks that the allocator keeps
+    and no block fits into, `read_back` the file of the best weights, which is read at the end.
     """
 
     base: int
@@ -39,6 +42,7 @@ class Forecast:
     gradients: int
     moments: int
     activations: int
+    kernels: int
     temporary: int
     holes: int
     read_back: int
@@ -112,7 +116,8 @@ def forecast(
     held, holes = sum(parts.values()), 0
     on_cpu = loaded.device.type == "cpu"
     if on_cpu and keep_memory:
-        grown = allocator.growth(memory.replay(traces))
+        sizes = {weight.numel() * width for weight in model.parameters() for width in (2, 4)}
+        grown = allocator.growth(memory.replay(traces, _scales(data, settings, tokens, seed, packed), sizes))
         holes = (grown - held) if grown is not None else 0
     trained = sum(weight.nbytes for weight in optim.trainable(model).values())
     weights = weights_bytes(model)
@@ -193,6 +198,17 @@ def _steps(data: EncodedSet, settings: TrainSettings, tokens: int, seed: int, pa
     longest = max(steps, key=lambda passes: max(data.lengths[i] for items in passes for i in items))
     found = [order[0], longest, order[len(order) // 2]]
     return [step for place, step in enumerate(found) if step not in found[:place]]
+
+
+def _scales(data: EncodedSet, settings: TrainSettings, tokens: int, seed: int, packed: bool) -> list[float]:
+    """Sizes of the first forward passes of a run, as shares of the largest: holes come from their differences."""
+    plan = Plan(data.lengths, settings.batch_size, seed)
+    steps = total_steps(settings, len(data))
+    epochs = min(-(-steps // plan.steps_per_epoch), -(-LATER // plan.steps_per_epoch))
+    batches = [batch for epoch in range(epochs) for batch in plan.epoch(epoch)][: min(steps, LATER)]
+    passes = [items for batch in batches for items in plan.micro_batches(batch, tokens, packed=packed)]
+    areas = [_area(data, items, packed) for items in passes]
+    return [area / max(areas) for area in areas[:LATER]]
 
 
 def _area(data: EncodedSet, items: Sequence[int], packed: bool) -> int:

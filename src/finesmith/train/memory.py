@@ -8,7 +8,8 @@ loss, autocast's copies and the optimizer's moments are counted because the same
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,27 +27,27 @@ from finesmith.tasks.base import Encoded, Task, batch_of
 from finesmith.train import optim
 from finesmith.train.settings import TrainSettings
 
+PRODUCTS = {torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.aten.bmm.default}
+KERNEL, KERNELS = 300_000, 64
+"""Bytes that oneDNN keeps for each shape of a product in bfloat16 on a CPU (measured), and for how many shapes."""
 PASSES = 2
 """Forward passes of a step that are traced: the second one finds gradients that the first one left; others add none."""
-ROUNDS = 4
-"""How often the traced steps are asked of the allocator again: with every round fewer holes are new."""
 
 
 @dataclass(frozen=True)
 class Trace:
     """Blocks of memory in order: `(number, bytes)` when one is taken, `(number, 0)` when it is given back.
 
-    `kinds` says of some blocks what they hold: gradients, moments or activations; others are temporary.
+    `kinds` says of some blocks what they hold: gradients, moments, activations, kernels; others are temporary.
     """
 
     events: tuple[tuple[int, int], ...]
     kinds: dict[int, str]
 
-    def closed(self) -> Trace:
-        """The trace without blocks that are not both taken and given back: what a later run of it asks for."""
+    def closed(self) -> set[int]:
+        """The blocks that are both taken and given back: those that a later run of the same asks for again."""
         taken = {number for number, size in self.events if size}
-        both = taken & {number for number, size in self.events if not size}
-        return Trace(tuple(event for event in self.events if event[0] in both), self.kinds)
+        return taken & {number for number, size in self.events if not size}
 
     def parts(self) -> dict[str, int]:
         """Bytes by kind at the moment at which most are taken."""
@@ -56,7 +57,7 @@ class Trace:
             live += size if size else -sizes[number]
             sizes[number] = size or sizes[number]
             most, best = (live, place) if live > most else (most, best)
-        found = dict.fromkeys(("gradients", "moments", "activations", "temporary"), 0)
+        found = dict.fromkeys(("gradients", "moments", "activations", "kernels", "temporary"), 0)
         for number, size in self.events[:best]:
             found[self.kinds.get(number, "temporary")] += size or -sizes[number]
         return found
@@ -79,6 +80,7 @@ class Ledger(TorchDispatchMode):
         self.events: list[tuple[int, int]] = []
         self.live: dict[int, int] = {}
         self.supervised = 0
+        self.kernels: dict[Any, int] = {}
         self._count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -91,6 +93,8 @@ class Ledger(TorchDispatchMode):
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor):
                 self._note(tensor)
+        if func in PRODUCTS and out.device.type == "cpu" and out.dtype != torch.float32:
+            self._note_kernel((func, *(tuple(item.shape) for item in args if isinstance(item, Tensor))))
         return out
 
     def known(self, tensors: Sequence[Tensor]) -> None:
@@ -109,6 +113,12 @@ class Ledger(TorchDispatchMode):
         self._count += 1
         self.events.append((self._count, storage.nbytes()))
         self._remember(storage, self._count)
+
+    def _note_kernel(self, key: Any) -> None:
+        if key not in self.kernels:
+            self._count += 1
+            self.kernels[key] = self._count
+            self.events.append((self._count, KERNEL))
 
     def _remember(self, storage: Any, number: int) -> None:
         key = storage._cdata
@@ -158,7 +168,7 @@ class Rehearsal:
         optimizer.zero_grad(set_to_none=True)
         held = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
         kinds |= {ledger.number(value): "moments" for value in held}
-        return Trace(tuple(ledger.events[start:]), kinds)
+        return Trace(tuple(ledger.events[start:]), kinds | dict.fromkeys(ledger.kernels.values(), "kernels"))
 
     def _evaluation(self, ledger: Ledger, items: Sequence[Encoded]) -> Trace:
         start = len(ledger.events)
@@ -174,12 +184,28 @@ class Rehearsal:
             return self.task.loss(self.model, inputs)[0]
 
 
-def replay(traces: Sequence[Trace]) -> Iterator[tuple[int, int]]:
-    """The events of a run that goes through the steps again and again, with a number of its own for every block."""
-    yield from joined(traces).events
-    for turn in range(ROUNDS * len(traces)):
-        again = traces[turn % len(traces)].closed()
-        yield from ((-number, size) for number, size in again.events)  # all of the turn before are given back
+def replay(traces: Sequence[Trace], scales: Sequence[float], fixed: Collection[int]) -> Iterator[tuple[int, int]]:
+    """The events of a longer run: the traced steps, then as many again as there are scales, each of another size.
+
+    Args:
+        scales: sizes of the later forward passes, as shares of the traced ones.
+        fixed: sizes of blocks that do not go by the number of tokens: those of the weights.
+    """
+    first, count = joined(traces), 0
+    kernels = deque(number for number, kind in first.kinds.items() if kind == "kernels")
+    yield from first.events
+    for turn, scale in enumerate(scales):
+        again = traces[turn % len(traces)]
+        both = again.closed()
+        for number, size in again.events:
+            if again.kinds.get(number) == "kernels":  # of the new shape, in the place of the oldest
+                count += 1
+                yield -(1 << 40) - count, size
+                kernels.append(-(1 << 40) - count)
+                if len(kernels) > KERNELS:
+                    yield kernels.popleft(), 0
+            elif number in both:  # all of the turn before are given back
+                yield -number, size if size in fixed or not size else max(1, int(size * scale))
 
 
 @contextmanager
