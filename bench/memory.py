@@ -51,7 +51,8 @@ GRID: dict[str, tuple[str, str]] = {
         "llama", "train.micro_batch_tokens=2048 model.dtype=float32 method=full speed.keep_memory=false "
         "speed.packing=false speed.chunked_loss=false"),
 }  # fmt: skip
-COMMON = "model.device=cpu train.max_steps=6 train.evaluations=1 train.max_length=512 train.learning_rate=1e-4"
+COMMON = "model.device=cpu train.max_steps=3 train.evaluations=1 train.max_length=512 train.learning_rate=1e-4"
+COMMON += " speed.checkpointing=off"
 
 
 def make_model(folder: Path, family: str) -> None:

@@ -130,6 +130,7 @@ CASES: dict[str, Case] = {
     "speed.block_attention": case(0, 512, differs="weights", same="tokens rates", under={"model.dtype": "bfloat16"}),
     "speed.adapter": case("float32", "compute", "peft", differs="weights", same="rates tokens",
                           under={"model.dtype": "bfloat16"}),
+    "speed.checkpointing": case("off", "on", differs="blocks", same="losses tokens"),
     "speed.compile": case(False, True, differs="compiled", same="losses"),
     "speed.keep_memory": case(True, False, same="losses weights"),  # its effect is on the process: see below
     "train.save_minutes": case(10.0, 1e-9, differs="saved_on_the_way", same="losses weights"),
@@ -299,6 +300,7 @@ def _run(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         if module.training and isinstance(module, Linear):
             calls["all logits"] += module.out_features > 60 and module.in_features == 32
             calls["adapters"] += module.out_features <= 16
+        calls["blocks"] += module.training and type(module).__name__ == "LlamaMLP"
 
     handle = register_module_forward_pre_hook(count)
     eye = Eye(nested["out"])
@@ -310,6 +312,7 @@ def _run(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
             "compiled": counters["frames"]["total"] > compiled,
             "all_logits": calls["all logits"] > 0,
             "adapters": calls["adapters"] > 0,
+            "blocks": calls["blocks"],
             "saved_on_the_way": eye.saved,
         }
     except FinesmithError as error:

@@ -14,6 +14,8 @@ import torch
 
 from finesmith.errors import ModelError
 
+GROUP_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
+GROUP_2 = ("memory.max", "memory.current", "memory.stat")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -103,27 +105,25 @@ def free_memory(device: torch.device) -> int | None:
     return max(0, min(_line(Path("/proc/meminfo"), "MemAvailable") * 1024, *_group_room()))
 
 
-def _group_room(root: Path = Path("/sys/fs/cgroup")) -> list[int]:
-    """What the limits of the control groups of this process leave, in bytes; both versions of control groups."""
-    lines = Path("/proc/self/cgroup").read_text().splitlines() if Path("/proc/self/cgroup").exists() else []
-    found = [1 << 62]
-    for line in lines:
-        _, kinds, path = line.split(":", 2)
+def _group_room() -> list[int]:
+    """What the limits of the control groups of this process leave, in bytes."""
+    groups = Path("/proc/self/cgroup")
+    return _room(groups.read_text().splitlines(), Path("/sys/fs/cgroup")) if groups.exists() else []
+
+
+def _room(groups: list[str], root: Path) -> list[int]:
+    """The same for groups as the kernel lists them (`number:kinds:path`, no kinds in version 2), mounted at `root`."""
+    found = []
+    for _, kinds, path in (line.split(":", 2) for line in groups):
         if kinds and "memory" not in kinds.split(","):
             continue
-        top = root / "memory" if kinds else root
-        limit, usage, cached = (
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-            if kinds
-            else ("memory.max", "memory.current", "inactive_file")
-        )
+        top, names = (root / "memory", GROUP_1) if kinds else (root, GROUP_2)
         place = top / path.lstrip("/")
         for folder in (place, *place.parents):
-            if (folder / limit).exists() and (folder / usage).exists():
-                most = (folder / limit).read_text().strip()
-                given_up = _line(folder / "memory.stat", f"{cached} ") if (folder / "memory.stat").exists() else 0
-                if most != "max":
-                    found.append(int(most) - int((folder / usage).read_text()) + given_up)
+            limit, usage, stat = (folder / name for name in names)
+            if limit.exists() and usage.exists() and limit.read_text().strip() != "max":
+                given_up = _line(stat, "inactive_file") if stat.exists() else 0  # files that can be read again
+                found.append(int(limit.read_text()) - int(usage.read_text()) + given_up)
             if folder == top:
                 break
     return found
