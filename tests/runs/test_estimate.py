@@ -71,7 +71,7 @@ def test_checkpointing_takes_less(ready):
         ).activations
 
     plain = activations()
-    recompute.begin(budget.layer_list(ready.model))
+    recompute.begin(ready.model, budget.layer_list(ready.model))
     assert activations() < 0.6 * plain
 
 

@@ -132,7 +132,7 @@ def test_blocks_that_are_computed_again(model, way):
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda x: x):
         plain = loss_and_gradients(model, batch)
         before, kept[:] = sum(kept), []
-        recompute.begin(layer_list(model))
+        recompute.begin(model, layer_list(model))
         again = loss_and_gradients(model, batch)
     same(plain, again)
     assert sum(kept) < before
@@ -145,7 +145,7 @@ def test_dropout_is_the_same_when_a_block_is_computed_again():
     batch = collate(sequences(), 0, "cpu")
     torch.manual_seed(3)
     plain = loss_and_gradients(model, batch)
-    recompute.begin(layer_list(model))
+    recompute.begin(model, layer_list(model))
     torch.manual_seed(3)
     same(plain, loss_and_gradients(model, batch))
 

@@ -15,24 +15,38 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 
-def begin(blocks: Iterable[nn.Module]) -> None:
-    """From now on the blocks keep their inputs only."""
+def begin(model: nn.Module, blocks: Iterable[nn.Module]) -> None:
+    """From now on the model's blocks keep their inputs only.
+
+    The model makes no cache of keys any more unless it is told to: a second pass would add to it.
+    """
+    config = _config(model)
+    cached = getattr(config, "use_cache", None)
     for block in blocks:
-        block.forward = _Again(block)
+        block.forward = _Again(block, cached)
+    if cached:
+        config.use_cache = False
 
 
 def end(model: nn.Module) -> None:
     """Gives every block of a model its own forward pass back."""
     for module in model.modules():
-        if isinstance(vars(module).get("forward"), _Again):
+        found = vars(module).get("forward")
+        if isinstance(found, _Again):
             del module.forward
+            if found.cached is not None:
+                _config(model).use_cache = found.cached
+
+
+def _config(model: Any) -> Any:
+    return model.config.get_text_config() if hasattr(model, "config") else None
 
 
 class _Again:
     """The forward pass that stands in for a block's own in training."""
 
-    def __init__(self, block: nn.Module) -> None:
-        self.block = block
+    def __init__(self, block: nn.Module, cached: bool | None) -> None:
+        self.block, self.cached = block, cached
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         forward = functools.partial(type(self.block).forward, self.block)

@@ -175,7 +175,7 @@ def _touch(model: nn.Module) -> None:
 def _taken(model: nn.Module, choice: Choice) -> Choice:
     recompute.end(model)
     if choice.checkpointing:
-        recompute.begin(layer_list(model))
+        recompute.begin(model, layer_list(model))
     return choice
 
 
