@@ -1,6 +1,6 @@
 """How far `finesmith estimate` is from what a run then takes: each in a process of its own, over many configurations.
 
-    python bench/memory.py             # the table, about three minutes on two cores
+    python bench/memory.py             # the table, about half an hour on two busy cores
     python bench/memory.py llama-lora  # only configurations whose name holds this
 
 Models have random weights and real architectures; activations are made to outweigh the libraries. What is measured is
