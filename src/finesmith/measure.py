@@ -52,7 +52,7 @@ def measure(
                 missing[name] = found
             else:
                 predictions[name] = found
-    for name in _opponents(ready.recipe.task):
+    for name in opponents(ready.recipe.task):
         with watcher.progress(f"testing the baseline {name}", len(test)):
             inputs = [(example.id, as_text(example.input)) for example in test]
             predictions[name] = registry.resolve("baselines", name)(ready.splits.train, inputs, seed=ready.recipe.seed)
@@ -148,7 +148,7 @@ def spread(rows: Sequence[Example], most: int) -> list[Example]:
     return [rows[int(place * step)] for place in range(min(most, len(rows)))]
 
 
-def _opponents(task: str) -> list[str]:
+def opponents(task: str) -> list[str]:
     """The baselines that say they are for this task."""
     return [name for name in registry.available("baselines") if task in registry.resolve("baselines", name).tasks]
 

@@ -123,12 +123,21 @@ def tune(recipe: Recipe, *, watcher: Watcher | None = None) -> Run:
         FinesmithError: anything the user can mend; nothing half-written stays behind.
     """
     watcher = watcher or Watcher()
-    prepared = prepare(recipe)
-    checked = _check(prepared, watcher)
+    prepared, checked = begin(recipe, watcher)
     folder = RunFolder.create(prepared.recipe.out)
     if recipe.out == "auto" and folder.path != (usual := _usual_out(recipe)):
         watcher.note(f"'{usual}' exists already: this run goes to '{folder.path}' (--out names another folder)")
     return _held(folder, lambda: _tune(prepared, checked, folder, watcher, resume=False))
+
+
+def begin(recipe: Recipe, watcher: Watcher) -> tuple[Prepared, Checkup]:
+    """The data side of a run: read, parted and checked; nothing is written.
+
+    Raises:
+        FinesmithError: rows that cannot be used, or findings that stop a run.
+    """
+    prepared = prepare(recipe)
+    return prepared, _check(prepared, watcher)
 
 
 def _check(prepared: Prepared, watcher: Watcher) -> Checkup:

@@ -20,11 +20,12 @@ from finesmith.models import device as devices
 from finesmith.models import load as models
 from finesmith.models.load import Loaded
 from finesmith.recipe import Recipe
+from finesmith.report.words import size
 from finesmith.runfolder import RunFolder
 from finesmith.tasks import _head_first
 from finesmith.tasks.base import Encoded, Task
 from finesmith.tasks.classification import Classification
-from finesmith.train import encode, ways
+from finesmith.train import budget, encode, ways
 from finesmith.train import fill as filling
 from finesmith.train import fit as fitting
 from finesmith.train.batches import EncodedSet
@@ -91,6 +92,9 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     fresh = tuple(name for name in ("pooler",) if any("pooler" in note for note in loaded.notes))
     model = _precision(method.apply(loaded.model, head=(*head, *fresh), seed=recipe.seed), loaded, method)
     ways.take(recipe.speed, model, loaded)
+    recipe, fitted_to = _fit_memory(recipe, model, task, loaded, encoded)
+    notes += _say(watcher, *fitted_to)
+    ways.compile_blocks(recipe.speed, model)
     trainable, total = models.parameter_counts(model)
     notes += _say(watcher, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")
     return Ready(recipe, task, method, loaded, model, splits, encoded, long, notes)
@@ -152,23 +156,9 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
 
 def _record(event: fitting.Event, total: int, folder: RunFolder, watcher: Watcher) -> int:
     """Logs and shows a step; its number."""
-    step = event.step
-    folder.append(
-        "steps.jsonl",
-        {
-            "step": step.index,
-            "epoch": step.epoch,
-            "loss": step.loss,
-            "learning_rate": step.learning_rate,
-            "gradient_norm": step.gradient_norm,
-            "supervised": step.supervised,
-            "tokens": step.tokens,
-            "seconds": step.seconds,
-            **({"validation": event.scores, "best": event.best} if event.scores else {}),
-        },
-    )
-    watcher.step(step, total, event.scores, event.best)
-    return step.index
+    folder.append("steps.jsonl", event.row())
+    watcher.step(event.step, total, event.scores, event.best)
+    return event.step.index
 
 
 def deliver(ready: Ready, folder: RunFolder, *, columns: Mapping[str, str]) -> None:
@@ -215,8 +205,6 @@ def _resolve(recipe: Recipe, task: Task, method: Method, loaded: Loaded, config:
         values["learning_rate"] = method.learning_rate(models.parameter_counts(loaded.model)[1])
     if settings.epochs == "auto" and settings.max_steps is None:
         values["epochs"] = float(task.default_epochs(-(-rows // settings.batch_size)))
-    if settings.micro_batch_tokens == "auto":
-        values["micro_batch_tokens"] = 2048 if loaded.device.type == "cpu" else 16384
     context = models.context_length(config, loaded.tokenizer)
     if settings.max_length == "auto":
         values["max_length"] = min(context, 1 << 20)
@@ -224,6 +212,28 @@ def _resolve(recipe: Recipe, task: Task, method: Method, loaded: Loaded, config:
         raise RecipeError(f"train.max_length is {settings.max_length}, but the model's context is {context} tokens.")
     narrow = str(loaded.dtype).removeprefix("torch.")  # measured here: written down, so that a resumed run keeps it
     return recipe.replace(train=values, model={"dtype": narrow})
+
+
+def _fit_memory(
+    recipe: Recipe, model: Any, task: Task, loaded: Loaded, data: EncodedSet
+) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe with the passes that memory has room for, and a note where there was something to choose."""
+    choice = budget.choose(model, task, loaded, data, recipe.train, recipe.speed, seed=recipe.seed)
+    settled = recipe.replace(
+        train={"micro_batch_tokens": choice.tokens}, speed={"checkpointing": "on" if choice.checkpointing else "off"}
+    )
+    if choice.problem:
+        return settled, (f"memory cannot be predicted for this model: {choice.problem}",)
+    if choice.free is None:
+        return settled, ()
+    if choice.needed is None:
+        return settled, (f"{choice.tokens:,} tokens in a forward pass, a small part of the {size(choice.free)} free",)
+    said = (
+        f"{choice.tokens:,} tokens in a forward pass take {size(choice.needed)} of memory; {size(choice.free)} is free"
+    )
+    if choice.checkpointing and recipe.speed.checkpointing == "auto":
+        said += "; blocks are computed again in the backward pass, because without that it would not fit"
+    return settled, (said if choice.fits else f"memory may be too small: {said}",)
 
 
 def _with_length(task: Task, max_length: int) -> Task:

@@ -148,6 +148,7 @@ CASES: dict[str, Case] = {
         0.0, 1e-5, 1.0, differs="layer_calls notes", same="losses tokens",
         under={"method": "last_layers", "last_layers.count": 1, "train.max_steps": 15},
     ),
+    "speed.checkpointing": case("off", "on", differs="blocks", same="losses tokens"),
     "speed.compile": case(False, True, differs="compiled", same="losses"),
     "speed.kernels": case("torch", "liger", errors={"liger": "needs a CUDA device; this run is on 'cpu'"}),
     "speed.keep_memory": case(True, False, same="losses weights"),  # its effect is on the process: see below
@@ -344,6 +345,7 @@ def _run(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         if module.training and isinstance(module, Linear):
             calls["all logits"] += module.out_features > 60 and module.in_features == 32
             calls["adapters"] += module.out_features <= 16
+        calls["blocks"] += module.training and type(module).__name__ == "LlamaMLP"
 
     handle = register_module_forward_pre_hook(count)
     eye = Eye(nested["out"])
@@ -356,6 +358,7 @@ def _run(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
             "compiled": counters["frames"]["total"] > compiled,
             "all_logits": calls["all logits"] > 0,
             "adapters": calls["adapters"] > 0,
+            "blocks": calls["blocks"],
             "saved_on_the_way": eye.saved,
         }
     except FinesmithError as error:

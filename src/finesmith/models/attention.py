@@ -196,6 +196,11 @@ def _bias(length: int, window: int | None, shared: int, device: Any) -> Tensor:
     return bias.repeat(shared, 1)
 
 
+def forget() -> None:
+    """Drops what is kept between passes."""
+    _bias.cache_clear()
+
+
 class _Blocked(torch.autograd.Function):
     """softmax(scale * Q K' + bias) V for Q `[M, R, D]`, K, V `[M, T, D]`; scores and softmax in float32.
 

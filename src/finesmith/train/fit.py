@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -34,6 +34,12 @@ class Event:
     step: Step
     scores: dict[str, float] = field(default_factory=dict)
     best: bool = False
+
+    def row(self) -> dict[str, Any]:
+        """What `steps.jsonl` says of it."""
+        values = asdict(self.step)
+        values["step"] = values.pop("index")
+        return {**values, **({"validation": self.scores, "best": self.best} if self.scores else {})}
 
 
 Write = Callable[[str, Callable[[Path], None]], None]

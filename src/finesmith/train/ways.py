@@ -6,7 +6,7 @@ from torch import nn
 
 from finesmith.methods import _fused
 from finesmith.methods.base import layer_list
-from finesmith.models import allocator, fast, kernels
+from finesmith.models import allocator, fast, kernels, recompute
 from finesmith.models.load import Kind, Loaded
 from finesmith.train.speed import SpeedSettings
 
@@ -48,10 +48,14 @@ def prepare(speed: SpeedSettings, kind: Kind, loaded: Loaded, attention: str = "
 
 
 def take(speed: SpeedSettings, model: nn.Module, loaded: Loaded) -> None:
-    """The model that a method opened goes the ways of the loaded one; adapters are fused, blocks compiled."""
+    """The model that a method opened goes the ways of the loaded one; adapters are fused."""
     fast.remember(model, fast.of(loaded.model))
     if speed.adapter != "peft":
         _fused.fuse(model, speed.adapter)
+
+
+def compile_blocks(speed: SpeedSettings, model: nn.Module) -> None:
+    """Compiles the model's blocks where that is asked for: last, when nothing about them will change any more."""
     if speed.compile:
         fast.compile_blocks(model, layer_list(model))
 
@@ -59,5 +63,6 @@ def take(speed: SpeedSettings, model: nn.Module, loaded: Loaded) -> None:
 def leave(model: nn.Module) -> None:
     """The model computes again as its library wrote it."""
     fast.release(model)
+    recompute.end(model)
     _fused.unfuse(model)
     kernels.release(model)
