@@ -122,7 +122,7 @@ def _recipe(case: Case, folder: Path, seed: int, steps: int, device: str) -> dic
         **case.settings,
     }
     if case.method == "lora":
-        settings["lora"] = {"rank": RANK, "alpha": ALPHA}
+        settings["lora"] = {"rank": RANK, "alpha": ALPHA, **case.settings.get("lora", {})}
     if case.task == "classification":
         settings["classification"] = {"head_first": False}
     return settings

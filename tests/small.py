@@ -21,7 +21,7 @@ from finesmith.types import Splits, Step
 from finesmith.watch import Watcher
 
 
-def make_recipe(data: Path | str, model: str, **settings) -> Recipe:
+def make_recipe(data: Path | str, model: str, /, **settings) -> Recipe:
     """A recipe in float32 on the CPU; `settings` as in YAML, nested."""
     model_settings = {"name": model, "dtype": "float32", "device": "cpu", **settings.pop("model", {})}
     speed = {"block_attention": 0, **settings.pop("speed", {})}  # like the dtype: else a race on this machine decides
@@ -69,6 +69,7 @@ def loop_steps(
         learning_rate=float(settings.learning_rate),
         weight_decay=settings.weight_decay,
         beta2=settings.beta2,
+        name=settings.optimizer,
     )
     accelerator = Accelerator(cpu=True)
     model, optimizer = accelerator.prepare(ready.model, optimizer)

@@ -22,13 +22,23 @@ LINES = 300
 SECONDS = 0.3
 
 OPENERS = {"open", "fdopen", "read_text", "write_text", "read_bytes", "write_bytes", "memmap", "fromfile", "tofile"}
-OPENERS |= {"safe_open", "save_file", "load_file", "TemporaryDirectory", "NamedTemporaryFile", "mkstemp", "mkdtemp"}
+OPENERS |= {
+    "safe_open",
+    "save_file",
+    "load_file",
+    "TemporaryFile",
+    "TemporaryDirectory",
+    "NamedTemporaryFile",
+    "mkstemp",
+    "mkdtemp",
+}
 MAY_OPEN = {
     "runfolder.py": "the run folder's only reader and writer",
     "recipe.py": "reads the recipe",
     "predictor.py": "reads and writes the card of a model folder",
     "registry.py": "reads the first line of a plug-in's source, so that nothing is imported",
     "train/batches.py": "memory maps of the training tokens",
+    "train/cache.py": "what frozen layers give, in a file without a name",
     "train/state.py": "the state between two steps",
     "models/embedded.py": "reads what the embedded model is, without loading it",
     "models/device.py": "asks the kernel for peak memory (/proc/self)",

@@ -16,6 +16,7 @@ from finesmith.evidence import compare as evidences
 from finesmith.metrics._confusion import confusions, per_class
 from finesmith.models import device as devices
 from finesmith.models import load as models
+from finesmith.models import quantize
 from finesmith.report import card as cards
 from finesmith.runfolder import RunFolder
 from finesmith.stages import Ready, Trained, pieces
@@ -51,7 +52,7 @@ def measure(
                 missing[name] = found
             else:
                 predictions[name] = found
-    for name in _opponents(ready.recipe.task):
+    for name in opponents(ready.recipe.task):
         with watcher.progress(f"testing the baseline {name}", len(test)):
             inputs = [(example.id, as_text(example.input)) for example in test]
             predictions[name] = registry.resolve("baselines", name)(ready.splits.train, inputs, seed=ready.recipe.seed)
@@ -96,6 +97,7 @@ def manifest(ready: Ready, trained: Trained) -> dict[str, Any]:
         "dtype": str(ready.loaded.dtype).removeprefix("torch."),
         "seed": ready.recipe.seed,
         "model": ready.recipe.model.name,
+        "quantize": ready.recipe.model.quantize,
         "method": ready.recipe.method,
         "task": ready.recipe.task,
         "steps": trained.steps,
@@ -122,6 +124,9 @@ def card(ready: Ready, evidence: Evidence, facts: Mapping[str, Any]) -> str:
         "machine": facts["device"],
         "multi_label": isinstance(ready.task, Classification) and ready.task.multi_label,
     }
+    if recipe.model.quantize != "none":
+        about["quantize"] = recipe.model.quantize
+        about["quantization"] = quantize.keywords(recipe.model.quantize, ready.loaded.model)
     if "/" in recipe.model.name and not Path(recipe.model.name).exists():
         about["base_model"] = recipe.model.name
     if recipe.model.revision:
@@ -143,7 +148,7 @@ def spread(rows: Sequence[Example], most: int) -> list[Example]:
     return [rows[int(place * step)] for place in range(min(most, len(rows)))]
 
 
-def _opponents(task: str) -> list[str]:
+def opponents(task: str) -> list[str]:
     """The baselines that say they are for this task."""
     return [name for name in registry.available("baselines") if task in registry.resolve("baselines", name).tasks]
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
 from transformers import AutoTokenizer
 
 from finesmith import registry
@@ -198,6 +197,8 @@ def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=base.trust_remote_code)
     model = loaded.model
     if card["adapter"] and adapter:
+        from peft import PeftModel  # not before models.quantize: see there
+
         with models.quiet():
             model = PeftModel.from_pretrained(model, str(folder)).to(loaded.device)
     if card["adapter"] and task.kind == "causal-lm":

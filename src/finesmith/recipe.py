@@ -17,9 +17,9 @@ from pydantic import Field, ValidationError, create_model
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
-from finesmith import registry
+from finesmith import conflicts, registry
 from finesmith.data.settings import DataSettings
-from finesmith.errors import RecipeError, nearest
+from finesmith.errors import RecipeError
 from finesmith.models.settings import ModelSettings
 from finesmith.problems import explain_all, line, place
 from finesmith.settings import Settings
@@ -125,7 +125,7 @@ def make(values: Mapping[str, Any], *, source: str = "", document: Any = None) -
         recipe = known.model_validate(dict(values))
     except ValidationError as error:
         problems = explain_all(error.errors(), known)
-    problems += _conflicts(values)
+    problems += conflicts.found(values, values.get("method", Recipe.model_fields["method"].default))
     if problems or recipe is None:
         problems.sort(key=lambda problem: line(problem[0], document))
         said = [place(key, source, document) + message for key, message in problems]
@@ -203,34 +203,6 @@ def _outside(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Plug-ins that a recipe names by a dotted name."""
     named = [(kind, values.get(kind[:-1])) for kind in ("tasks", "methods")]
     return tuple((kind, name) for kind, name in named if isinstance(name, str) and "." in name)
-
-
-def _conflicts(values: Mapping[str, Any]) -> list[tuple[list[str], str]]:
-    """Settings that contradict each other or would have no effect, found on what was written, not on defaults."""
-    found: list[tuple[list[str], str]] = []
-    train = values.get("train") if isinstance(values.get("train"), Mapping) else {}
-    model = values.get("model") if isinstance(values.get("model"), Mapping) else {}
-    task, method = values.get("task", "auto"), values.get("method", Recipe.model_fields["method"].default)
-    for kind, chosen in (("tasks", task), ("methods", method)):
-        names = registry.available(kind)
-        if isinstance(chosen, str) and chosen != "auto" and "." not in chosen and chosen not in names:
-            found.append(([kind[:-1]], f"unknown {kind[:-1]} '{chosen}'. {nearest(chosen, names)}"))
-        found += [
-            ([name], f"'{name}' has no effect: the {kind[:-1]} is '{chosen}'.")
-            for name in names
-            if values.get(name) and chosen != "auto" and name != _section(str(chosen))
-        ]
-    assert isinstance(train, Mapping) and isinstance(model, Mapping)
-    if train.get("epochs", "auto") != "auto" and train.get("max_steps"):
-        found.append((["train", "max_steps"], "give either train.epochs or train.max_steps, not both."))
-    if model.get("from_scratch") and method in ("lora", "last_layers", "head"):
-        found.append(
-            (
-                ["model", "from_scratch"],
-                f"model.from_scratch with method '{method}' leaves most weights random. Use method: full.",
-            )
-        )
-    return found
 
 
 def from_source(source: str, overrides: Mapping[str, Any] | None = None) -> Recipe:

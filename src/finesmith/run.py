@@ -123,12 +123,21 @@ def tune(recipe: Recipe, *, watcher: Watcher | None = None) -> Run:
         FinesmithError: anything the user can mend; nothing half-written stays behind.
     """
     watcher = watcher or Watcher()
-    prepared = prepare(recipe)
-    checked = _check(prepared, watcher)
+    prepared, checked = begin(recipe, watcher)
     folder = RunFolder.create(prepared.recipe.out)
     if recipe.out == "auto" and folder.path != (usual := _usual_out(recipe)):
         watcher.note(f"'{usual}' exists already: this run goes to '{folder.path}' (--out names another folder)")
     return _held(folder, lambda: _tune(prepared, checked, folder, watcher, resume=False))
+
+
+def begin(recipe: Recipe, watcher: Watcher) -> tuple[Prepared, Checkup]:
+    """The data side of a run: read, parted and checked; nothing is written.
+
+    Raises:
+        FinesmithError: rows that cannot be used, or findings that stop a run.
+    """
+    prepared = prepare(recipe)
+    return prepared, _check(prepared, watcher)
 
 
 def _check(prepared: Prepared, watcher: Watcher) -> Checkup:
@@ -207,7 +216,7 @@ def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watc
             "over_length": len(ready.long),
         },
         "seconds": {**trained.seconds, "all": time.time() - began},
-        "notes": [*prepared.notes, *checked.notes(), *ready.notes],
+        "notes": [*prepared.notes, *checked.notes(), *ready.notes, *trained.notes],
     }
     folder.write_json("manifest.json", facts)
     folder.write_text("README.md", measure.card(ready, evidence, facts))

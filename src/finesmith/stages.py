@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -19,11 +20,13 @@ from finesmith.models import device as devices
 from finesmith.models import load as models
 from finesmith.models.load import Loaded
 from finesmith.recipe import Recipe
+from finesmith.report.words import size
 from finesmith.runfolder import RunFolder
 from finesmith.tasks import _head_first
 from finesmith.tasks.base import Encoded, Task
 from finesmith.tasks.classification import Classification
-from finesmith.train import encode, ways
+from finesmith.train import budget, encode, ways
+from finesmith.train import fill as filling
 from finesmith.train import fit as fitting
 from finesmith.train.batches import EncodedSet
 from finesmith.train.encode import Long
@@ -55,6 +58,7 @@ class Trained:
     steps: int
     peak_memory: int
     seconds: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
@@ -82,12 +86,15 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
             held_out = pieces(task, loaded, splits.validation, max_length)
             fitted = _head_first.fit_head(task, loaded, encoded, held_out, progress=progress)
         notes += _say(watcher, fitted)
-    blocked, chosen = ways.prepare(recipe.speed, task.kind, loaded)
+    blocked, chosen = ways.prepare(recipe.speed, task.kind, loaded, recipe.model.attention)
     recipe, notes = recipe.replace(speed={"block_attention": blocked}), notes + _say(watcher, *chosen)
     head = task.head(loaded.model)
     fresh = tuple(name for name in ("pooler",) if any("pooler" in note for note in loaded.notes))
     model = _precision(method.apply(loaded.model, head=(*head, *fresh), seed=recipe.seed), loaded, method)
     ways.take(recipe.speed, model, loaded)
+    recipe, fitted_to = _fit_memory(recipe, model, task, loaded, encoded)
+    notes += _say(watcher, *fitted_to)
+    ways.compile_blocks(recipe.speed, model)
     trainable, total = models.parameter_counts(model)
     notes += _say(watcher, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")
     return Ready(recipe, task, method, loaded, model, splits, encoded, long, notes)
@@ -111,6 +118,17 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
     devices.reset_peak_memory(ready.loaded.device)
     total = fitting.total_steps(recipe.train, len(ready.data))
     steps, began = (before[-1]["step"] if before else 0), time.time() - sum(row["seconds"] for row in before)
+    cache, notes = filling.fill(
+        ready.task,
+        replace(ready.loaded, model=ready.model),
+        ready.data,
+        recipe.train,
+        gigabytes=recipe.speed.cache_gigabytes,
+        folder=checkpoints.folder,
+        seed=recipe.seed,
+        total=total if steps < total else 0,
+        watcher=watcher,
+    )
     events = fitting.fit(
         ready.model,
         ready.task,
@@ -121,39 +139,26 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
         seed=recipe.seed,
         checkpoints=checkpoints,
         accelerator=accelerator,
+        cache=cache,
         resume=resume,
         track=lambda values, step: accelerator.log(values, step=step) if recipe.track else None,
         name_of=lambda row: str(splits.train[row].origin),
         should_stop=watcher.should_stop,
     )
-    with watcher.training(total):
+    with closing(cache), watcher.training(total):
         for event in events:
             steps = _record(event, total, folder, watcher)
     if recipe.track:
         accelerator.end_training()
     ways.leave(ready.model)
-    return Trained(steps, devices.peak_memory(ready.loaded.device), {"training": time.time() - began})
+    return Trained(steps, devices.peak_memory(ready.loaded.device), {"training": time.time() - began}, notes)
 
 
 def _record(event: fitting.Event, total: int, folder: RunFolder, watcher: Watcher) -> int:
     """Logs and shows a step; its number."""
-    step = event.step
-    folder.append(
-        "steps.jsonl",
-        {
-            "step": step.index,
-            "epoch": step.epoch,
-            "loss": step.loss,
-            "learning_rate": step.learning_rate,
-            "gradient_norm": step.gradient_norm,
-            "supervised": step.supervised,
-            "tokens": step.tokens,
-            "seconds": step.seconds,
-            **({"validation": event.scores, "best": event.best} if event.scores else {}),
-        },
-    )
-    watcher.step(step, total, event.scores, event.best)
-    return step.index
+    folder.append("steps.jsonl", event.row())
+    watcher.step(event.step, total, event.scores, event.best)
+    return event.step.index
 
 
 def deliver(ready: Ready, folder: RunFolder, *, columns: Mapping[str, str]) -> None:
@@ -200,8 +205,6 @@ def _resolve(recipe: Recipe, task: Task, method: Method, loaded: Loaded, config:
         values["learning_rate"] = method.learning_rate(models.parameter_counts(loaded.model)[1])
     if settings.epochs == "auto" and settings.max_steps is None:
         values["epochs"] = float(task.default_epochs(-(-rows // settings.batch_size)))
-    if settings.micro_batch_tokens == "auto":
-        values["micro_batch_tokens"] = 2048 if loaded.device.type == "cpu" else 16384
     context = models.context_length(config, loaded.tokenizer)
     if settings.max_length == "auto":
         values["max_length"] = min(context, 1 << 20)
@@ -209,6 +212,28 @@ def _resolve(recipe: Recipe, task: Task, method: Method, loaded: Loaded, config:
         raise RecipeError(f"train.max_length is {settings.max_length}, but the model's context is {context} tokens.")
     narrow = str(loaded.dtype).removeprefix("torch.")  # measured here: written down, so that a resumed run keeps it
     return recipe.replace(train=values, model={"dtype": narrow})
+
+
+def _fit_memory(
+    recipe: Recipe, model: Any, task: Task, loaded: Loaded, data: EncodedSet
+) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe with the passes that memory has room for, and a note where there was something to choose."""
+    choice = budget.choose(model, task, loaded, data, recipe.train, recipe.speed, seed=recipe.seed)
+    settled = recipe.replace(
+        train={"micro_batch_tokens": choice.tokens}, speed={"checkpointing": "on" if choice.checkpointing else "off"}
+    )
+    if choice.problem:
+        return settled, (f"memory cannot be predicted for this model: {choice.problem}",)
+    if choice.free is None:
+        return settled, ()
+    if choice.needed is None:
+        return settled, (f"{choice.tokens:,} tokens in a forward pass, a small part of the {size(choice.free)} free",)
+    said = (
+        f"{choice.tokens:,} tokens in a forward pass take {size(choice.needed)} of memory; {size(choice.free)} is free"
+    )
+    if choice.checkpointing and recipe.speed.checkpointing == "auto":
+        said += "; blocks are computed again in the backward pass, because without that it would not fit"
+    return settled, (said if choice.fits else f"memory may be too small: {said}",)
 
 
 def _with_length(task: Task, max_length: int) -> Task:
@@ -255,7 +280,7 @@ def _precision(model: Any, loaded: Loaded, method: Method) -> Any:
     """Weights that move stay in float32; the frozen ones of an adapter run are narrowed to the compute precision."""
     if method.adapter and loaded.dtype != torch.float32:
         for parameter in model.parameters():
-            if not parameter.requires_grad:
+            if not parameter.requires_grad and parameter.is_floating_point():  # quantised ones are bytes
                 parameter.data = parameter.data.to(loaded.dtype)
     return model
 

@@ -439,7 +439,11 @@ def test_all_that_is_wrong_with_a_recipe_is_said_at_once_with_its_line(models, c
     "setting, message",
     [
         ("train.epoch=3", "unknown setting 'train.epoch'. Did you mean 'epochs'?"),
-        ("lora.rnk=8", "unknown setting 'lora.rnk'. Did you mean 'rank'? Known: alpha, dropout, rank, target_modules."),
+        (
+            "lora.rnk=8",
+            "unknown setting 'lora.rnk'. Did you mean 'rank'? "
+            "Known: alpha, dropout, last_layers, rank, target_modules.",
+        ),
         ("metod=lora", "unknown setting 'metod'. Did you mean 'method'?"),
         ("method=lara", "unknown method 'lara'. Did you mean 'lora'?"),
         ("task=generaton", "unknown task 'generaton'. Did you mean 'generation'?"),

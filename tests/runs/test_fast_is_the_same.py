@@ -12,8 +12,8 @@ from torch import nn
 
 from finesmith.errors import RecipeError
 from finesmith.methods import _fused
-from finesmith.methods.base import linear_names
-from finesmith.models import attention, fast
+from finesmith.methods.base import layer_list, linear_names
+from finesmith.models import attention, fast, recompute
 from finesmith.tasks import _cross_entropy, _language
 from finesmith.tasks.base import Encoded, batch_of, collate, pack
 
@@ -117,6 +117,36 @@ def test_sequences_without_padding(model, blocked):
     fast.remember(model, fast.Fast(fast.cut(model), True, blocked))
     batch = batch_of(model, sequences(), 0, "cpu")
     assert batch["input_ids"].shape == (1, sum(len(item.tokens) for item in sequences()))
+    same(plain, loss_and_gradients(model, batch))
+
+
+@pytest.mark.parametrize("way", ["padded", "packed", "packed, adapters as one"])
+def test_blocks_that_are_computed_again(model, way):
+    kept: list[int] = []
+    model = adapted(model) if "adapters" in way else model
+    if "packed" in way:
+        inner = model.get_base_model() if "adapters" in way else model
+        fast.remember(model, fast.Fast(fast.cut(inner), fast.can_pack(model), 64))
+    _fused.fuse(model, "float32")
+    batch = batch_of(model, sequences(), 0, "cpu")
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda x: x):
+        plain = loss_and_gradients(model, batch)
+        before, kept[:] = sum(kept), []
+        recompute.begin(model, layer_list(model))
+        again = loss_and_gradients(model, batch)
+    same(plain, again)
+    assert sum(kept) < before
+    recompute.end(model)
+    assert not any(type(vars(module).get("forward")) is recompute._Again for module in model.modules())
+
+
+def test_dropout_is_the_same_when_a_block_is_computed_again():
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**SMALL))
+    batch = collate(sequences(), 0, "cpu")
+    torch.manual_seed(3)
+    plain = loss_and_gradients(model, batch)
+    recompute.begin(model, layer_list(model))
+    torch.manual_seed(3)
     same(plain, loss_and_gradients(model, batch))
 
 
@@ -227,9 +257,9 @@ def test_left_padding_is_masked_as_ever():
 
 def test_the_layout_of_documents():
     layout = attention.documents([9, 9, 8, 5, 2])
-    assert [(count, length) for count, length, _ in layout.groups] == [(3, 9), (1, 5), (1, 2)]
+    assert [(count, length) for count, length, *_ in layout.groups] == [(3, 9), (1, 5), (1, 2)]
     assert layout.groups[0][2].tolist()[-3:] == [24, 25, 25]  # the third has 8 tokens: its last one stands in
-    flat = torch.cat([places for _, _, places in layout.groups])
+    flat = torch.cat([places for _, _, places, _ in layout.groups])
     assert flat[layout.back].tolist() == list(range(33))
 
 

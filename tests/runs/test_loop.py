@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -502,14 +503,29 @@ RUNS = {
         "generation": {"max_new_tokens": 4},
     },
     "classification-full": {"data": "tickets", "model": "bert", "method": "full"},  # dropout 0.1 in the model
+    "generation-muon": {
+        "data": "clauses",
+        "model": "llama",
+        "method": "full",
+        "train": {"optimizer": "muon"},
+        "generation": {"max_new_tokens": 4},
+    },
 }
+if find_spec("bitsandbytes"):
+    RUNS["classification-8-bit"] = {
+        "data": "tickets",
+        "model": "bert",
+        "method": "full",
+        "train": {"optimizer": "adamw_8bit"},
+    }
 RESUME_TRAIN = {"batch_size": 8, "max_steps": 9, "evaluations": 3, "learning_rate": 2e-3, "save_minutes": 1e-6}
 
 
 def whole_recipe(name, rows, models, out):
     settings = dict(RUNS[name])
     data, family = settings.pop("data"), settings.pop("model")
-    return small.make_recipe(rows[data], models(family), train=RESUME_TRAIN, **settings).replace(out=str(out))
+    train = RESUME_TRAIN | settings.pop("train", {})
+    return small.make_recipe(rows[data], models(family), train=train, **settings).replace(out=str(out))
 
 
 @pytest.fixture(scope="module")

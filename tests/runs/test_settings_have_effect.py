@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch._dynamo.utils import counters
 from torch.nn import Embedding, Linear
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -25,11 +26,16 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from finesmith import recipe as recipes
 from finesmith import run
 from finesmith.errors import FinesmithError
+from finesmith.models import attention as attention_
+from finesmith.models import load as loading
+from finesmith.models.settings import ModelSettings
 from finesmith.runfolder import RunFolder
 from finesmith.settings import Settings
 from finesmith.watch import Watcher
+from tests import small
 from tests.conftest import clause_rows, ticket_rows, write_jsonl
 
+BITS = find_spec("bitsandbytes") is not None
 BASE = {
     "data.path": "<clauses>",
     "model.name": "<llama>",
@@ -105,6 +111,11 @@ CASES: dict[str, Case] = {
     "model.revision": case(None, "v1", errors={"v1": "model.revision has no effect"}),  # on the hub: see below
     "model.dtype": case("float32", "bfloat16", "float16", differs="losses", same="split rates"),
     "model.device": case("cpu", "cuda:99", errors={"cuda:99": "There is no device 'cuda:99'"}),
+    "model.quantize": case("none", "nf4", "int8", differs="losses", same="split rates trainable") if BITS else case(
+        "none", "nf4", errors={"nf4": "finesmith[bitsandbytes]"}),
+    "model.attention": case(
+        "eager", "flash_attention_2", errors={"flash_attention_2": "needs a CUDA device; this run is on 'cpu'"}
+    ),  # eager and sdpa give the same numbers but for rounding: see below
     "model.from_scratch": case(False, True, differs="losses", same="split rates", under={"method": "full", "seed": 1}),
     "model.trust_remote_code": case(
         False, True, under={"model.name": "<own code>"}, errors={False: "set model.trust_remote_code=true"}
@@ -116,6 +127,9 @@ CASES: dict[str, Case] = {
     "train.batch_size": case(4, 8, differs="tokens losses", same="split"),
     "train.micro_batch_tokens": case(64, 4096, differs="passes", same="losses tokens"),
     "train.max_length": case(16, 64, differs="tokens losses", same="split", under=TEXTS),
+    "train.optimizer": case(
+        "adamw", "muon", "adamw_8bit", differs="losses", same="rates first_loss", under={"method": "full"},
+        errors={} if BITS else {"adamw_8bit": "finesmith[bitsandbytes]"}),
     "train.packing": case(False, True, differs="tokens losses", same="split"),
     "train.schedule": case("linear", "cosine", "constant", differs="rates losses", same="first_loss"),
     "train.warmup": case(0.0, 0.5, differs="rates losses", same="first_loss"),
@@ -130,7 +144,13 @@ CASES: dict[str, Case] = {
     "speed.block_attention": case(0, 512, differs="weights", same="tokens rates", under={"model.dtype": "bfloat16"}),
     "speed.adapter": case("float32", "compute", "peft", differs="weights", same="rates tokens",
                           under={"model.dtype": "bfloat16"}),
+    "speed.cache_gigabytes": case(
+        0.0, 1e-5, 1.0, differs="layer_calls notes", same="losses tokens",
+        under={"method": "last_layers", "last_layers.count": 1, "train.max_steps": 15},
+    ),
+    "speed.checkpointing": case("off", "on", differs="blocks", same="losses tokens"),
     "speed.compile": case(False, True, differs="compiled", same="losses"),
+    "speed.kernels": case("torch", "liger", errors={"liger": "needs a CUDA device; this run is on 'cpu'"}),
     "speed.keep_memory": case(True, False, same="losses weights"),  # its effect is on the process: see below
     "train.save_minutes": case(10.0, 1e-9, differs="saved_on_the_way", same="losses weights"),
     "out": case("<out>/first", "<out>/second", differs="out", same="losses weights"),
@@ -146,6 +166,7 @@ CASES: dict[str, Case] = {
     "lora.alpha": case(8.0, 64.0, differs="losses", same="rates first_loss trainable"),
     "lora.dropout": case(0.0, 0.5, differs="losses", same="rates trainable"),
     "lora.target_modules": case([], ["q_proj"], differs="trainable losses", same="rates first_loss"),
+    "lora.last_layers": case(1, None, differs="trainable losses", same="rates first_loss"),
     "last_layers.count": case(1, 2, differs="trainable losses", same="rates", under={"method": "last_layers"}),
 }  # fmt: skip
 
@@ -222,6 +243,30 @@ def test_auto_is_one_of_the_choices(outcome):
     assert named["losses"] == auto["losses"] and named["metric"] == auto["metric"]
 
 
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_attention_is_as_asked(models, attention):
+    for from_scratch in (False, True):
+        settings = ModelSettings(name=models("llama"), device="cpu", attention=attention, from_scratch=from_scratch)
+        assert loading.load(settings, "causal-lm").model.config._attn_implementation == attention
+
+
+@pytest.mark.parametrize("attention", ["auto", "eager", "sdpa"])
+def test_attention_is_as_asked_in_training_too(models, attention, request):
+    """Finesmith's own stands in for `auto` only; whatever else is asked for computes every step."""
+    model = {"attention": attention}
+    ready, _ = small.build(small.make_recipe(request.getfixturevalue("clauses"), models("llama"), model=model))
+    used = ready.model.get_base_model().config._attn_implementation
+    assert used == ("finesmith" if attention == "auto" else attention)
+    said = "attention is computed as asked: sequences are padded"
+    assert (said in ready.notes) is (attention != "auto")
+
+
+def test_flash_attention_that_is_not_installed_names_its_extra(monkeypatch):
+    monkeypatch.setattr(attention_, "find_spec", lambda name: None)
+    with pytest.raises(FinesmithError, match=r"needs the library 'flash_attn'.*\n.*finesmith\[flash\]"):
+        attention_.argument(ModelSettings(attention="flash_attention_2"), torch.device("cuda"))
+
+
 class Eye(Watcher):
     """Sees whether the state was saved while training went on."""
 
@@ -296,9 +341,11 @@ def _run(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         if module.training and isinstance(module, Embedding):
             calls["passes"] += 1
             calls["rows"] += len(inputs[0])
+        calls["layers"] += isinstance(module, Linear)
         if module.training and isinstance(module, Linear):
             calls["all logits"] += module.out_features > 60 and module.in_features == 32
             calls["adapters"] += module.out_features <= 16
+        calls["blocks"] += module.training and type(module).__name__ == "LlamaMLP"
 
     handle = register_module_forward_pre_hook(count)
     eye = Eye(nested["out"])
@@ -307,9 +354,11 @@ def _run(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         return _outcome(run.tune(recipes.make(nested), watcher=eye)) | {
             "passes": calls["passes"],
             "rows": calls["rows"],
+            "layer_calls": calls["layers"],
             "compiled": counters["frames"]["total"] > compiled,
             "all_logits": calls["all logits"] > 0,
             "adapters": calls["adapters"] > 0,
+            "blocks": calls["blocks"],
             "saved_on_the_way": eye.saved,
         }
     except FinesmithError as error:

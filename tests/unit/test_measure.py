@@ -35,7 +35,7 @@ def test_a_checkout_on_the_path_is_enough_for_the_manifest(monkeypatch):
         return asked(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    model = SimpleNamespace(name="embedded")
+    model = SimpleNamespace(name="embedded", quantize="none")
     recipe = SimpleNamespace(seed=0, model=model, method="full", task="text")
     ready = SimpleNamespace(recipe=recipe, loaded=SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32))
     assert measure.manifest(ready, SimpleNamespace(steps=3))["finesmith"] == finesmith.__version__

@@ -92,7 +92,7 @@ def test_a_value_is_never_converted(problems, text, wrong):
 
 
 def test_an_unknown_key_names_the_nearest(problems):
-    known = "alpha, dropout, rank, target_modules"
+    known = "alpha, dropout, last_layers, rank, target_modules"
     assert problems("data: a.csv\nlora:\n  alpha: 8.0\n  rnk: 3\n") == [
         f"4: unknown setting 'lora.rnk'. Did you mean 'rank'? Known: {known}."
     ]
@@ -134,6 +134,24 @@ def test_all_problems_at_once(problems):
             "method: head\nmodel: {from_scratch: true}",
             "3: model.from_scratch with method 'head' leaves most weights random. Use method: full.",
         ),
+        (
+            "model: {quantize: nf4}\nmethod: full",
+            "2: model.quantize needs adapters: method 'full' moves weights of the base. Use method: lora.",
+        ),
+        (
+            "train: {optimizer: muon}",
+            "2: train.optimizer: muon is for whole hidden matrices, and method 'lora' moves none. "
+            "Use method: full or last_layers.",
+        ),
+        (
+            "model: {attention: eager}\nspeed: {block_attention: 64}",
+            "3: speed.block_attention has no effect: model.attention is 'eager', and that is what computes it.",
+        ),
+        (
+            "model: {attention: flash_attention_2}\ntrain: {packing: true}",
+            "3: train.packing masks the rows of a packed sequence from one another, which flash_attention_2 cannot do. "
+            "Leave out one of the two.",
+        ),
         ("method: lara", "2: unknown method 'lara'. Did you mean 'lora'? Known: full, head, last_layers, lora."),
     ],
 )
@@ -144,6 +162,8 @@ def test_what_contradicts_or_has_no_effect(problems, text, wrong):
 def test_what_may_stand_together(read):
     assert read("data: a.csv\nmethod: full\nlora: {}\n").method == "full"
     assert read("data: a.csv\nmodel: {from_scratch: true}\nmethod: full\n").model.from_scratch
+    assert read("data: a.csv\nmodel: {attention: eager}\nspeed: {block_attention: 0, packing: true}\n").speed.packing
+    assert read("data: a.csv\nmodel: {attention: sdpa}\ntrain: {packing: true}\n").train.packing
     assert read("data: a.csv\ntrain: {epochs: auto, max_steps: 5}\n").train.max_steps == 5
     assert read("data: a.csv\nclassification: {head_first: false}\n").task == "auto"  # until the data has been seen
 

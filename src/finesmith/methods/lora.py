@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from finesmith.errors import RecipeError, nearest
-from finesmith.methods.base import linear_names
+from finesmith.methods.base import layer_list, linear_names
 from finesmith.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ class LoraSettings(Settings):
     target_modules: tuple[str, ...] = Field(default=(), strict=False)
     """Names of the linear layers that get an adapter (q_proj, ...); empty: all of them, found by structure."""
 
+    last_layers: int | None = Field(default=None, ge=1)
+    """How many blocks get adapters, counted from the output; null: all of them."""
+
 
 class Lora:
     """Adapters on the linear layers, through PEFT, in PEFT's own file format."""
@@ -40,7 +43,7 @@ class Lora:
         """Wraps the model; B starts at zero, so that it still computes what the base computes.
 
         Raises:
-            RecipeError: a target that no linear layer has.
+            RecipeError: a target that no linear layer has; more last layers than there are.
         """
         import torch
         from peft import LoraConfig, TaskType, get_peft_model
@@ -69,11 +72,27 @@ class Lora:
         return next((rate for size, rate in steps if parameters < size), 3e-4)
 
     def merge(self, model: Any) -> nn.Module:
-        """The base with the update added to its matrices."""
-        return model.merge_and_unload()
+        """The base with the update added to its matrices; a quantised base becomes float32 first, with the same values.
+
+        The result is larger than the quantised base, and its update is not rounded to the base's few bits.
+        """
+        from finesmith.models import quantize
+
+        return (self._on_plain_base(model) if quantize.is_quantised(model) else model).merge_and_unload()
+
+    def _on_plain_base(self, model: Any) -> Any:
+        """The same adapters on the dequantised base."""
+        from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+        from finesmith.models import quantize
+
+        config, weights = model.peft_config["default"], get_peft_model_state_dict(model)
+        plain = get_peft_model(quantize.dequantise(model.unload()), config)
+        set_peft_model_state_dict(plain, weights)
+        return plain
 
     def _targets(self, model: nn.Module, head: tuple[str, ...]) -> list[str]:
-        names = list(linear_names(model, outside=head))
+        names = self._reached(model, list(linear_names(model, outside=head)))
         short = sorted({name.rpartition(".")[2] for name in names})
         unknown = [name for name in self.settings.target_modules if name not in short]
         if unknown:
@@ -85,6 +104,17 @@ class Lora:
         if others.isdisjoint(wanted):
             return wanted
         return [name for name in names if name.rpartition(".")[2] in wanted]  # a head layer shares a short name
+
+    def _reached(self, model: nn.Module, names: list[str]) -> list[str]:
+        """The layers in the last blocks, where only these are asked for."""
+        count = self.settings.last_layers
+        if count is None:
+            return names
+        blocks = list(layer_list(model))
+        if count > len(blocks):
+            raise RecipeError(f"lora.last_layers is {count}, but the model has {len(blocks)} blocks.")
+        inside = {id(module) for block in blocks[-count:] for module in block.modules()}
+        return [name for name in names if id(model.get_submodule(name)) in inside]
 
 
 PLUGIN = Lora

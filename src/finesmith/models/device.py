@@ -14,6 +14,8 @@ import torch
 
 from finesmith.errors import ModelError
 
+GROUP_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
+GROUP_2 = ("memory.max", "memory.current", "memory.stat")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -78,9 +80,59 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
     if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
+        return _line(status, "VmHWM") * 1024
     return _ru_maxrss()
+
+
+def used_memory(device: torch.device) -> int:
+    """Bytes in use now: allocated on the CUDA device, else resident in this process (0 where that is not known)."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    status = Path("/proc/self/status")
+    return _line(status, "VmRSS") * 1024 if status.exists() else 0
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that this process can still take: on the CUDA device, or of the machine and of its control group.
+
+    None where the system does not say.
+    """
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    if not Path("/proc/meminfo").exists():
+        return None
+    return max(0, min(_line(Path("/proc/meminfo"), "MemAvailable") * 1024, *_group_room()))
+
+
+def _group_room() -> list[int]:
+    """What the limits of the control groups of this process leave, in bytes."""
+    groups = Path("/proc/self/cgroup")
+    return _room(groups.read_text().splitlines(), Path("/sys/fs/cgroup")) if groups.exists() else []
+
+
+def _room(groups: list[str], root: Path) -> list[int]:
+    """The same for groups as the kernel lists them (`number:kinds:path`, no kinds in version 2), mounted at `root`."""
+    found = []
+    for _, kinds, path in (line.split(":", 2) for line in groups):
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        top, names = (root / "memory", GROUP_1) if kinds else (root, GROUP_2)
+        place = top / path.lstrip("/")
+        for folder in (place, *place.parents):
+            limit, usage, stat = (folder / name for name in names)
+            if limit.exists() and usage.exists() and limit.read_text().strip() != "max":
+                given_up = _line(stat, "inactive_file") if stat.exists() else 0  # files that can be read again
+                found.append(int(limit.read_text()) - int(usage.read_text()) + given_up)
+            if folder == top:
+                break
+    return found
+
+
+def _line(path: Path, name: str) -> int:
+    """The number behind a name in a file of the kernel's."""
+    line = next((line for line in path.read_text().splitlines() if line.startswith(name)), "x 0")
+    return int(line.split()[1])
 
 
 def _ru_maxrss() -> int:

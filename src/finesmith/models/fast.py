@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from finesmith.errors import RecipeError
-from finesmith.models import attention
+from finesmith.models import attention, reading
+from finesmith.models.reading import Reading
 
 TOLERANCE = 1e-4
 """Largest difference between two ways to the same logits in float32, relative to the largest of them."""
@@ -37,11 +38,12 @@ class Output:
 @dataclass(frozen=True)
 class Fast:
     """What a model can do: `output`, if it can be cut before its output layer; `packed`, if documents can share a row,
-    with attention in blocks for documents of up to `blocked` tokens."""
+    with attention in blocks for documents of up to `blocked` tokens; `reading`, of a classifier that can."""
 
     output: Output | None = None
     packed: bool = False
     blocked: int = 0
+    reading: Reading | None = None
 
 
 _KNOWN: WeakKeyDictionary[nn.Module, Fast] = WeakKeyDictionary()
@@ -77,7 +79,7 @@ def compile_blocks(model: nn.Module, blocks: nn.ModuleList) -> None:
 def release(model: nn.Module) -> None:
     """Forgets a model, and gives it PyTorch's attention back."""
     if _KNOWN.pop(model, Fast()).packed:
-        _plain(model).set_attn_implementation("sdpa")
+        inner(model).set_attn_implementation("sdpa")
 
 
 def cut(model: nn.Module) -> Output | None:
@@ -85,7 +87,7 @@ def cut(model: nn.Module) -> Output | None:
 
     A constant factor on the logits (Granite, Cohere) is found; a cap on them (Gemma 2) cannot be cut.
     """
-    plain = _plain(model)
+    plain = inner(model)
     layer = plain.get_output_embeddings()
     trunk = getattr(plain, plain.base_model_prefix, None)
     capped = getattr(plain.config.get_text_config(), "final_logit_softcapping", None)
@@ -105,7 +107,7 @@ def can_pack(model: nn.Module) -> bool:
 
     And if other tokens in the first document change nothing in the second, to the last bit.
     """
-    plain = _plain(model)
+    plain = inner(model)
     before = plain.config._attn_implementation
     if before != "sdpa" or "position_ids" not in inspect.signature(plain.forward).parameters:
         return False
@@ -127,9 +129,38 @@ def can_pack(model: nn.Module) -> bool:
     return right
 
 
-def packed_inputs(tokens: Tensor, sizes: Any, layout: attention.Documents) -> dict[str, Any]:
-    """The arguments of a forward pass over packed documents: tokens `[1, N]`, positions from 0 in each, the layout."""
-    positions = torch.cat([torch.arange(size) for size in sizes]).to(tokens.device)
+def can_read(model: nn.Module) -> Reading | None:
+    """The same for a classifier: how it reads documents in one row, if it then gives the logits that each gets alone.
+
+    And if other tokens in the first document change nothing in the second, to the last bit.
+    """
+    plain = inner(model)
+    before = plain.config._attn_implementation
+    if before != "sdpa":
+        return None
+    tokens = _probe(plain, 12)
+    rows, other = [tokens[:, :7], tokens[:, 7:]], [tokens[:, 1:8], tokens[:, 7:]]
+
+    def inputs(parts: list[Tensor], start: int) -> dict[str, Any]:
+        sizes = [part.shape[1] for part in parts]
+        packed = packed_inputs(torch.cat(parts, dim=1), sizes, attention.documents(sizes, tokens.device), start)
+        return {name: value for name, value in packed.items() if name != "use_cache"}
+
+    with _asking(plain):
+        plain.set_attn_implementation(attention.NAME)
+        found = reading.proved(plain, rows, inputs)
+        if found is not None:
+            places = torch.tensor([6, 11] if found.token == "last" else [0, 7], device=tokens.device)
+            one, two = (reading.logits(plain, inputs(parts, found.first_position), places) for parts in (rows, other))
+            found = found if torch.equal(one[1], two[1]) else None
+    if found is None:
+        plain.set_attn_implementation(before)
+    return found
+
+
+def packed_inputs(tokens: Tensor, sizes: Any, layout: attention.Documents, start: int = 0) -> dict[str, Any]:
+    """The arguments of a pass over packed documents: tokens `[1, N]`, positions from `start` in each, the layout."""
+    positions = torch.cat([torch.arange(start, start + size) for size in sizes]).to(tokens.device)
     return {"input_ids": tokens, "position_ids": positions[None], "documents": layout, "use_cache": False}
 
 
@@ -137,14 +168,14 @@ def race(model: nn.Module, dtype: torch.dtype, device: torch.device) -> int:
     """Up to which document length attention in blocks is faster on this machine; 0 elsewhere than on a CPU."""
     if device.type != "cpu":
         return 0
-    config = _plain(model).config.get_text_config()
+    config = inner(model).config.get_text_config()
     heads = config.num_attention_heads
     shared = heads // (getattr(config, "num_key_value_heads", None) or heads)
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     return attention.blocked_up_to(heads, shared, size, dtype)
 
 
-def _plain(model: Any) -> Any:
+def inner(model: Any) -> Any:
     """The transformers model inside an adapter's wrapper."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 

@@ -19,6 +19,7 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from finesmith.errors import ModelError, counted, nearest
+from finesmith.models import attention, quantize
 from finesmith.models.device import choose_device, choose_dtype
 from finesmith.models.embedded import EMBEDDED
 from finesmith.models.settings import ModelSettings
@@ -126,20 +127,26 @@ def load(
     config.pad_token_id = tokenizer.pad_token_id
     stored = config.dtype if isinstance(getattr(config, "dtype", None), torch.dtype) else torch.float32
     notes = _set_labels(config, labels, multi_label) if kind == "sequence-classification" else ()
+    device = choose_device(settings.device)
+    dtype = choose_dtype(settings.dtype, device)
     torch.manual_seed(seed)  # transformers draws new weights from the global generator
     if settings.from_scratch:
-        model = _AUTO[kind].from_config(config, dtype=torch.float32, trust_remote_code=settings.trust_remote_code)
+        model = _AUTO[kind].from_config(
+            config,
+            dtype=torch.float32,
+            trust_remote_code=settings.trust_remote_code,
+            **attention.argument(settings, device),
+        )
         fresh = tuple[str, ...]()
     else:
-        model, fresh = _pretrained(settings, kind, config)
+        model, fresh = _pretrained(settings, kind, config, device, dtype)
     known = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > known:
         raise ModelError(f"The tokenizer of '{settings.name}' has {len(tokenizer)} tokens, its model only {known}.")
-    device = choose_device(settings.device)
+    if settings.quantize != "none":
+        notes += (f"the frozen base is quantised to {settings.quantize} ({quantize.WORDS[settings.quantize]})",)
     _generation_defaults(model, tokenizer)
-    return Loaded(
-        model.to(device), tokenizer, device, choose_dtype(settings.dtype, device), stored, notes + _new(fresh)
-    )
+    return Loaded(model.to(device), tokenizer, device, dtype, stored, notes + _new(fresh))
 
 
 def check_kind(config: Any, kind: Kind, name: str) -> None:
@@ -179,7 +186,7 @@ def context_length(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
 
 def parameter_counts(model: nn.Module) -> tuple[int, int]:
     """Numbers of trainable and of all parameters."""
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    sizes = [(quantize.size(parameter), parameter.requires_grad) for parameter in model.parameters()]
     return sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes)
 
 
@@ -203,8 +210,11 @@ def quiet() -> Iterator[None]:
             talk.enable_progress_bar()
 
 
-def _pretrained(settings: ModelSettings, kind: Kind, config: Any) -> tuple[Any, tuple[str, ...]]:
+def _pretrained(
+    settings: ModelSettings, kind: Kind, config: Any, device: torch.device, dtype: torch.dtype
+) -> tuple[Any, tuple[str, ...]]:
     place = location(settings)
+    more = quantize.arguments(settings, _AUTO[kind], config, device, dtype)
     try:
         with quiet():
             model, info = _AUTO[kind].from_pretrained(
@@ -216,6 +226,8 @@ def _pretrained(settings: ModelSettings, kind: Kind, config: Any) -> tuple[Any, 
                 trust_remote_code=settings.trust_remote_code,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                **attention.argument(settings, device),
+                **more,
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(
@@ -228,6 +240,7 @@ def _pretrained(settings: ModelSettings, kind: Kind, config: Any) -> tuple[Any, 
         raise ModelError(
             f"The weights of '{settings.name}' do not fit its configuration; these would be random: {shown}."
         )
+    quantize.settle(model, dtype)
     return model, fresh
 
 

@@ -20,6 +20,12 @@ class ModelSettings(Settings):
     """Precision of the arithmetic; auto: bfloat16 where this device multiplies faster in it, else float32."""
     device: str = "auto"
     """auto: cuda, then mps, then cpu."""
+    quantize: Literal["none", "nf4", "int8"] = "none"
+    """Hold the frozen base in fewer bits (method lora): nf4 is QLoRA's 4 bits, int8 is LLM.int8(). Needs the extra
+    `bitsandbytes`."""
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    """Implementation of attention, in training too; auto: Finesmith's for packed sequences where it is proved on the
+    model, else what transformers chooses. flash_attention_2 needs CUDA and the extra `flash`."""
     from_scratch: bool = False
     """Random initial weights of the same architecture, instead of the pretrained ones."""
     trust_remote_code: bool = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from finesmith.evidence.verdict import number, signed
 from finesmith.report import usage, words
@@ -22,6 +22,8 @@ class About(TypedDict, total=False):
     model: str  # the model that was tuned, as it was given
     base_model: str  # its id on a hub; left out where it is a folder
     method: str  # lora, full, ...
+    quantize: str  # nf4, int8: how the base is held
+    quantization: Mapping[str, Any]  # the arguments for BitsAndBytesConfig that load it so
     adapter: bool  # whether the files are an adapter for `model`
     revision: str  # of a model on a hub, where one was asked for
     multi_label: bool  # of a classifier: whether several labels may hold
@@ -69,6 +71,7 @@ def _what(evidence: Evidence, about: About) -> str:
     name = about.get("name", "A tuned model")
     base = f" `{about['model']}`" if "model" in about else " a pretrained model"
     method = f" with the method `{about['method']}`" if "method" in about else ""
+    method += f" on its base quantised to {about['quantize']}" if "quantize" in about else ""
     data = f" on `{about['data']}`" if "data" in about else ""
     made = f"Fine-tuned with Finesmith from{base}{method}{data} for {evidence.task}."
     return f"# {name}\n\n{made}\n\n> {evidence.verdict}"

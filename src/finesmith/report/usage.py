@@ -48,22 +48,27 @@ def _peft(task: str, about: Mapping[str, Any]) -> str:
     base += f", revision={revision!r}" if revision else ""
     labelled = task == "classification"
     head = "AutoModelForSequenceClassification" if labelled else "AutoModelForCausalLM"
+    given = ", ".join(f"{key}={value!r}" for key, value in about.get("quantization", {}).items())
+    more = [*(["BitsAndBytesConfig"] if given else []), *([] if labelled else ["GenerationConfig"])]
     imports = [
         *(["import json", "from pathlib import Path\n"] if labelled else []),
         *(["from finesmith.models.embedded import EMBEDDED"] if embedded else []),
         "from peft import PeftModel",
-        f"from transformers import {head}, AutoTokenizer, {'' if labelled else 'GenerationConfig, '}pipeline",
+        f"from transformers import {', '.join([head, 'AutoTokenizer', *more, 'pipeline'])}",
     ]
+    base += ", quantization_config=quantization" if given else ""
     load = _labelled(head, base, about) if labelled else _speaking(head, base)
+    tuned = "get_base_model()  # with the adapter in it" if given else "merge_and_unload()"  # merged: rounded again
     return "\n".join(
         [
             *imports,
             "",
             f"path = {_path(about) + '/model'!r}",
+            *([f"quantization = BitsAndBytesConfig({given})"] if given else []),
             *load,
             "tokenizer = AutoTokenizer.from_pretrained(path)",
             "base.config.pad_token_id = tokenizer.pad_token_id",
-            "tuned = PeftModel.from_pretrained(base, path).merge_and_unload()",
+            f"tuned = PeftModel.from_pretrained(base, path).{tuned}",
             f"model = pipeline({PIPELINES[task]!r}, model=tuned, tokenizer=tokenizer)",
             _ask(task, about),
         ]

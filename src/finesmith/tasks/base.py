@@ -6,7 +6,7 @@ Legend for shapes: B rows, T tokens, K labels, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from finesmith.models.fast import Fast
     from finesmith.models.load import Kind, Loaded
 
 Batch = Mapping[str, Any]
@@ -213,6 +214,8 @@ def batch_of(model: nn.Module, items: Sequence[Encoded], pad_id: int, device: An
     from finesmith.models import fast
 
     able = fast.of(model)
+    if able.reading is not None:
+        return pack_texts(items, pad_id, device, able)
     return pack(items, device, able.blocked) if able.packed else collate(items, pad_id, device)
 
 
@@ -223,28 +226,64 @@ def pack(items: Sequence[Encoded], device: Any, blocked: int = 0) -> dict[str, A
     """
     import torch
 
+    items = _apart(items)
+    weights = np.concatenate([np.append(np.float32(0), item.weights[1:]) for item in items if item.weights is not None])
+    return {**_in_a_row(items, device, blocked, 0), "weights": torch.from_numpy(weights)[None].to(device)}
+
+
+def pack_texts(items: Sequence[Encoded], pad_id: int, device: Any, able: Fast) -> dict[str, Any]:
+    """Texts to be classified without padding: as `pack`, with `target` [B] / [B, K] and `places` [B] that are read."""
+    import torch
+
+    assert able.reading is not None
+    starts = np.cumsum([0, *(len(item.tokens) for item in items[:-1])])
+    places = starts + [token_place(item.tokens, able.reading.token, pad_id) for item in items]
+    target = torch.from_numpy(np.stack([item.target for item in items if item.target is not None]))
+    row = _in_a_row(items, device, able.blocked, able.reading.first_position)
+    del row["use_cache"]
+    return {**row, "target": target.to(device), "places": torch.from_numpy(places).to(device)}
+
+
+def _in_a_row(items: Sequence[Encoded], device: Any, blocked: int, start: int) -> dict[str, Any]:
+    import torch
+
     from finesmith.models import attention, fast
 
-    items = _apart(items)
     sizes = [len(item.tokens) for item in items]
     tokens = torch.from_numpy(np.concatenate([item.tokens for item in items]).astype(np.int64))[None].to(device)
-    layout = attention.documents(sizes, device, blocked=blocked)
-    weights = np.concatenate([np.append(np.float32(0), item.weights[1:]) for item in items if item.weights is not None])
-    return {**fast.packed_inputs(tokens, sizes, layout), "weights": torch.from_numpy(weights)[None].to(device)}
+    return fast.packed_inputs(tokens, sizes, attention.documents(sizes, device, blocked=blocked), start)
 
 
-def _apart(items: Sequence[Encoded]) -> Sequence[Encoded]:
-    """The sequences that share rows as items of their own, longest first; the items as they are where none do."""
-    if all(item.segments is None for item in items):
-        return items
-    found: list[Encoded] = []
-    for item in items:
-        ends = np.cumsum([len(item.tokens)] if item.segments is None else item.segments)[:-1]
-        weights = np.split(item.weights, ends) if item.weights is not None else [None] * (len(ends) + 1)
-        found += [
-            Encoded(item.row, tokens, part) for tokens, part in zip(np.split(item.tokens, ends), weights, strict=True)
-        ]
-    return sorted(found, key=lambda each: -len(each.tokens))
+def token_place(tokens: np.ndarray, which: str, pad_id: int) -> int:
+    """Where the first token stands, or the last that is not padding, as transformers' classifiers count."""
+    real = np.flatnonzero(tokens != pad_id)
+    return int(real[-1]) if which == "last" and len(real) else 0
+
+
+def packed_places(items: Sequence[Encoded]) -> list[tuple[int, int, int]]:
+    """What stands in a packed row, in order: the item of each sequence, and where in the item it begins and ends.
+
+    One sequence for each item; longest first where some items hold several (`segments`).
+    """
+    found = []
+    for number, item in enumerate(items):
+        ends = np.cumsum([len(item.tokens)] if item.segments is None else item.segments).tolist()
+        found += [(number, begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
+    alone = all(item.segments is None for item in items)
+    return found if alone else sorted(found, key=lambda place: place[1] - place[2])
+
+
+def _apart(items: Sequence[Encoded]) -> list[Encoded]:
+    """The sequences that share rows as items of their own."""
+    return [
+        replace(
+            items[number],
+            tokens=items[number].tokens[begin:end],
+            weights=None if (weights := items[number].weights) is None else weights[begin:end],
+            segments=None,
+        )
+        for number, begin, end in packed_places(items)
+    ]
 
 
 def predict(

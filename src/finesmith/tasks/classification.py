@@ -116,7 +116,7 @@ class Classification:
         import torch
         import torch.nn.functional as F
 
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float()  # [B, K]
+        logits = _logits(model, batch).float()  # [B, K]
         rows = torch.tensor(len(logits), dtype=torch.float32, device=logits.device)
         if self.multi_label:
             return F.binary_cross_entropy_with_logits(logits, batch["target"], reduction="sum") / logits.shape[1], rows
@@ -185,6 +185,16 @@ def run_batches(
                 out[position] = value
             progress(len(positions))
     return np.stack([value for value in out if value is not None]) if rows else np.zeros((0, 1))
+
+
+def _logits(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """`[B, K]`, of padded texts or of texts that share a row."""
+    if "places" not in batch:
+        return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    from finesmith.models import reading
+
+    inputs = {name: value for name, value in batch.items() if name not in ("places", "target")}
+    return reading.logits(model, inputs, batch["places"])
 
 
 def _labels(example: Example) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,6 +17,7 @@ from finesmith.models.load import Loaded
 from finesmith.tasks.base import Task
 from finesmith.train import loop, optim, state
 from finesmith.train.batches import EncodedSet
+from finesmith.train.cache import Cache
 from finesmith.train.settings import TrainSettings
 from finesmith.train.stop import History
 from finesmith.train.validate import validate
@@ -33,6 +34,12 @@ class Event:
     step: Step
     scores: dict[str, float] = field(default_factory=dict)
     best: bool = False
+
+    def row(self) -> dict[str, Any]:
+        """What `steps.jsonl` says of it."""
+        values = asdict(self.step)
+        values["step"] = values.pop("index")
+        return {**values, **({"validation": self.scores, "best": self.best} if self.scores else {})}
 
 
 Write = Callable[[str, Callable[[Path], None]], None]
@@ -87,6 +94,7 @@ def fit(
     checkpoints: Checkpoints,
     track: Callable[[dict[str, float], int], None],
     accelerator: Accelerator,
+    cache: Cache | None = None,
     name_of: Callable[[int], str] = str,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
@@ -97,7 +105,11 @@ def fit(
         Interrupted: `should_stop` said so; the state is saved and `resume=True` goes on bit for bit.
     """
     optimizer = optim.optimizer(
-        model, learning_rate=float(settings.learning_rate), weight_decay=settings.weight_decay, beta2=settings.beta2
+        model,
+        learning_rate=float(settings.learning_rate),
+        weight_decay=settings.weight_decay,
+        beta2=settings.beta2,
+        name=settings.optimizer,
     )
     model, optimizer = accelerator.prepare(model, optimizer)
     history, start = History(settings.patience), 0
@@ -122,6 +134,7 @@ def fit(
         total=total,
         seed=seed,
         start=start,
+        cache=cache,
         name_of=name_of,
     )
     for step in () if history.should_stop else steps:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,10 +17,12 @@ from accelerate import Accelerator
 from torch import nn
 
 from finesmith.errors import TrainingError
+from finesmith.methods._frozen import frozen_part
 from finesmith.models import fast
 from finesmith.models.device import autocast
 from finesmith.tasks.base import Task, batch_of
 from finesmith.train.batches import EncodedSet, Plan
+from finesmith.train.cache import Cache
 from finesmith.train.schedule import multiplier
 from finesmith.train.settings import TrainSettings
 from finesmith.types import Step
@@ -38,6 +41,7 @@ def train(
     total: int,
     seed: int,
     start: int = 0,
+    cache: Cache | None = None,
     name_of: Callable[[int], str] = str,
 ) -> Iterator[Step]:
     """Trains step by step, from step `start` to step `total`.
@@ -47,6 +51,7 @@ def train(
         data: the training sequences.
         settings: resolved; `learning_rate` is a number.
         total: optimizer steps in the whole run.
+        cache: what the frozen layers give, where it is kept.
         name_of: the id of an example by its position, for messages.
 
     Yields:
@@ -56,7 +61,10 @@ def train(
         TrainingError: a loss or gradient that is not a number, with the rows; a row that alone does not fit in memory.
     """
     plan = Plan(data.lengths, settings.batch_size, seed)
-    budget = int(settings.micro_batch_tokens)
+    budget, cache, frozen = int(settings.micro_batch_tokens), cache or Cache(data.lengths), frozen_part(model)
+    shape = replace(
+        plan, lengths=cache.lengths
+    )  # of the forward passes; which rows are in a step does not depend on it
     epoch, batches = -1, []
     for index in range(start, total):
         if index // plan.steps_per_epoch != epoch:
@@ -70,7 +78,8 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         model.train()
-        loss, budget = _gradients(model, task, data, plan, batch, budget, accelerator, dtype, pad_id, name_of)
+        frozen.quiet()
+        loss, budget = _gradients(model, task, data, cache, shape, batch, budget, accelerator, dtype, pad_id, name_of)
         norm = float(accelerator.clip_grad_norm_(model.parameters(), settings.clip or math.inf))
         if not math.isfinite(norm):
             raise TrainingError(
@@ -96,6 +105,7 @@ def _gradients(
     model: nn.Module,
     task: Task,
     data: EncodedSet,
+    cache: Cache,
     plan: Plan,
     batch: Sequence[int],
     budget: int,
@@ -107,9 +117,10 @@ def _gradients(
     """Accumulates one step's gradients; returns its mean loss in nats and the token budget that fitted into memory."""
     packed = fast.of(model).packed
     while True:
-        passes = plan.micro_batches(batch, budget, packed=packed)
+        parts = cache.parts(sorted(batch, key=lambda position: -data.lengths[position]))
+        passes = [rows for part in parts for rows in plan.micro_batches(part, budget, packed=packed)]
         try:
-            return _accumulate(model, task, data, passes, accelerator, dtype, pad_id, name_of), budget
+            return _accumulate(model, task, data, cache, passes, accelerator, dtype, pad_id, name_of), budget
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -122,13 +133,14 @@ def _gradients(
         model.zero_grad(set_to_none=True)  # what a failed pass has left is thrown away: the step begins anew
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        budget = max(1, min(budget, max(_size([data.lengths[i] for i in p], packed) for p in passes)) // 2)
+        budget = max(1, min(budget, max(_size([plan.lengths[i] for i in p], packed) for p in passes)) // 2)
 
 
 def _accumulate(
     model: nn.Module,
     task: Task,
     data: EncodedSet,
+    cache: Cache,
     passes: Sequence[Sequence[int]],
     accelerator: Accelerator,
     dtype: torch.dtype,
@@ -138,8 +150,9 @@ def _accumulate(
     count = sum(data.supervised[position] for positions in passes for position in positions)
     total: Any = 0.0
     for positions in passes:
-        inputs = batch_of(model, [data[position] for position in positions], pad_id, accelerator.device)
-        with autocast(accelerator.device, dtype):
+        items = cache.items(data, positions)
+        inputs = batch_of(model, items, pad_id, accelerator.device)
+        with autocast(accelerator.device, dtype), cache.feeding(positions, items, packed=fast.of(model).packed):
             loss, _ = task.loss(model, inputs)
         if not torch.isfinite(loss):
             raise TrainingError(

@@ -24,9 +24,12 @@ class TrainSettings(Settings):
     """Rows in one optimizer step (the effective batch size)."""
     micro_batch_tokens: Annotated[int, Field(gt=0)] | Auto = "auto"
     """Tokens, padding included, in one forward pass; changes speed and memory, not the result. auto: 2048 on a CPU
-    (measured fastest), 16384 on an accelerator."""
+    (measured fastest), 16384 on an accelerator, and less where the estimate says that memory is short."""
     max_length: Annotated[int, Field(gt=1)] | Auto = "auto"
     """Longest row in tokens; auto takes the model's context."""
+    optimizer: Literal["adamw", "adamw_8bit", "muon"] = "adamw"
+    """adamw_8bit holds AdamW's moments in 8 bits (extra `bitsandbytes`); muon moves hidden matrices by their
+    orthogonalised momentum and the rest by AdamW, at the same learning rate (methods full and last_layers)."""
     packing: bool = False
     """Put several short rows into one of `max_length` tokens, unseen by one another: less padding, and like numbers of
     tokens in every step. `batch_size` then counts the filled rows. Not for classification."""

@@ -24,8 +24,17 @@ class SpeedSettings(Settings):
     adapter: Literal["float32", "compute", "peft"] = "float32"
     """A linear layer and its LoRA adapter as one operation, with the adapter's branch in float32 or in the arithmetic's
     precision; peft: as PEFT computes it."""
+    cache_gigabytes: float = Field(default=4.0, ge=0)
+    """What the frozen layers below all weights that move give is computed once, kept in a temporary file of up to this
+    size (and half of the free disk), and read in every epoch; rows beyond it are computed each time; 0: all are."""
+    checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Blocks keep their input only and are computed again in the backward pass: less memory for about a third more
+    time. auto: where by the estimate even the smallest forward pass does not fit without."""
     compile: bool = False
     """Compile the model's blocks one by one (torch.compile). Takes about a minute; on the CPUs measured it did not
     pay, on CUDA it may for long runs of small models."""
+    kernels: Literal["torch", "liger"] = "torch"
+    """liger: RMS norms and SiLU-gated layers (Llama, Qwen, Mistral) by Liger's kernels, on CUDA with the extra `liger`.
+    Not measured."""
     keep_memory: bool = True
     """On Linux, freed memory is kept for the next tensor instead of being given back to the system each time."""

@@ -6,13 +6,16 @@ from torch import nn
 
 from finesmith.methods import _fused
 from finesmith.methods.base import layer_list
-from finesmith.models import allocator, fast
+from finesmith.models import allocator, fast, kernels, recompute
 from finesmith.models.load import Kind, Loaded
 from finesmith.train.speed import SpeedSettings
 
 
-def prepare(speed: SpeedSettings, kind: Kind, loaded: Loaded) -> tuple[int, tuple[str, ...]]:
+def prepare(speed: SpeedSettings, kind: Kind, loaded: Loaded, attention: str = "auto") -> tuple[int, tuple[str, ...]]:
     """Finds out which ways this model can go, and remembers them.
+
+    Args:
+        attention: `model.attention`; any but auto stays as it is, and then sequences are padded.
 
     Returns:
         Up to how many tokens attention is computed in blocks (0: nowhere), and notes.
@@ -20,28 +23,39 @@ def prepare(speed: SpeedSettings, kind: Kind, loaded: Loaded) -> tuple[int, tupl
     model, notes = loaded.model, []
     if speed.keep_memory and loaded.device.type == "cpu":
         allocator.keep_blocks()
-    if kind != "causal-lm":
-        return 0, ()
-    output = fast.cut(model) if speed.chunked_loss else None
-    packed = speed.packing and fast.can_pack(model)
+    if speed.kernels == "liger":
+        layers = kernels.use_liger(model, loaded.device)
+        notes.append(
+            f"Liger's kernels in {layers} layers" if layers else "Liger's kernels do not fit this model: left out"
+        )
+    asked, language = attention != "auto", kind == "causal-lm"
+    output = fast.cut(model) if speed.chunked_loss and language else None
+    may = speed.packing and not asked
+    reading = fast.can_read(model) if may and not language else None
+    packed = may and (fast.can_pack(model) if language else reading is not None)
     blocked = speed.block_attention
     if blocked == "auto":
         blocked = fast.race(model, loaded.dtype, loaded.device) if packed else 0
-    fast.remember(model, fast.Fast(output, packed, blocked))
-    if speed.chunked_loss and output is None:
+    fast.remember(model, fast.Fast(output, packed, blocked, reading))
+    if speed.chunked_loss and language and output is None:
         notes.append("this model's output layer cannot be run apart: all logits are computed")
     if speed.packing and not packed:
-        notes.append("this model cannot take several sequences in one row: they are padded")
+        reason = "attention is computed as asked" if asked else "this model cannot take several sequences in one row"
+        notes.append(f"{reason}: sequences are padded")
     if blocked:
         notes.append(f"attention in blocks up to {blocked} tokens")
     return blocked, tuple(notes)
 
 
 def take(speed: SpeedSettings, model: nn.Module, loaded: Loaded) -> None:
-    """The model that a method opened goes the ways of the loaded one; adapters are fused, blocks compiled."""
+    """The model that a method opened goes the ways of the loaded one; adapters are fused."""
     fast.remember(model, fast.of(loaded.model))
     if speed.adapter != "peft":
         _fused.fuse(model, speed.adapter)
+
+
+def compile_blocks(speed: SpeedSettings, model: nn.Module) -> None:
+    """Compiles the model's blocks where that is asked for: last, when nothing about them will change any more."""
     if speed.compile:
         fast.compile_blocks(model, layer_list(model))
 
@@ -49,4 +63,6 @@ def take(speed: SpeedSettings, model: nn.Module, loaded: Loaded) -> None:
 def leave(model: nn.Module) -> None:
     """The model computes again as its library wrote it."""
     fast.release(model)
+    recompute.end(model)
     _fused.unfuse(model)
+    kernels.release(model)

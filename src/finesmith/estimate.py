@@ -1,0 +1,178 @@
+"""What a run will take, before it is run: peak memory with its parts, time, disk. Nothing is written.
+
+Everything up to step 1 is done as `tune` does it. Memory comes from a rehearsal of the steps without numbers
+(`train/memory.py`), time from a few real steps, disk from the sizes of what will be saved.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from accelerate import Accelerator
+
+from finesmith import measure, run, stages
+from finesmith.models import device as devices
+from finesmith.recipe import Recipe
+from finesmith.stages import Ready
+from finesmith.tasks.classification import Classification
+from finesmith.train import budget, loop, optim
+from finesmith.train import fit as fitting
+from finesmith.train.budget import Forecast
+from finesmith.train.validate import validate
+from finesmith.types import Step
+from finesmith.watch import Watcher
+
+MOST_STEPS, MOST_SECONDS = 8, 20.0
+VALIDATED = 16
+"""Rows of which the time of an evaluation is taken."""
+
+
+@dataclass(frozen=True)
+class Duration:
+    """Seconds of a training, from `low` to `high`, and how they were found."""
+
+    low: float
+    high: float
+    how: str
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes on disk: the delivered model, what a run keeps to go on from (removed at its end), the answers."""
+
+    model: int
+    checkpoint: int
+    predictions: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take; `free` is the memory in bytes that it can have.
+
+    `seconds` is None where memory is too small to try.
+    """
+
+    recipe: Recipe
+    memory: Forecast
+    free: int | None
+    seconds: Duration | None
+    disk: Disk
+    steps: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is as much memory as the training will take; True where that is not known."""
+        return self.free is None or self.memory.growth <= self.free
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return {
+            "peak_memory_bytes": self.memory.peak,
+            "memory": asdict(self.memory),
+            "free_memory_bytes": self.free,
+            "fits": self.fits,
+            "seconds": asdict(self.seconds) if self.seconds else None,
+            "disk": asdict(self.disk),
+            "steps": self.steps,
+            "micro_batch_tokens": self.recipe.train.micro_batch_tokens,
+            "checkpointing": self.recipe.speed.checkpointing,
+        }
+
+
+def estimate(recipe: Recipe, *, watcher: Watcher | None = None, probe: bool = True) -> Estimate:
+    """Peak memory, time and disk of a run.
+
+    Args:
+        recipe: as `tune` takes it.
+        watcher: receives notes and progress.
+        probe: also take a few steps, for the time.
+
+    Raises:
+        FinesmithError: as `tune` does before step 1.
+    """
+    watcher = watcher or Watcher()
+    prepared, _ = run.begin(recipe, watcher)
+    ready = stages.build(prepared.recipe.replace(speed={"compile": False}), prepared.splits, watcher)
+    settings = ready.recipe.train
+    found = budget.forecast(
+        ready.model,
+        ready.task,
+        ready.loaded,
+        ready.data,
+        settings,
+        int(settings.micro_batch_tokens),
+        seed=recipe.seed,
+        keep_memory=ready.recipe.speed.keep_memory,
+        evaluation=stages.pieces(ready.task, ready.loaded, ready.splits.validation, int(settings.max_length)),
+    )
+    free = devices.free_memory(ready.loaded.device)
+    total = fitting.total_steps(settings, len(ready.data))
+    seconds = None
+    if probe and (free is None or found.growth <= free):
+        seconds = _seconds(ready, total, watcher)
+    return Estimate(ready.recipe, found, free, seconds, _disk(ready), total)
+
+
+def _seconds(ready: Ready, total: int, watcher: Watcher) -> Duration:
+    """A few real steps, the first of which is not counted, and an evaluation of a few rows."""
+    settings, data = ready.recipe.train, ready.data
+    steps = list(_probe(ready, watcher))
+    counted = steps[1:] or steps
+    rates = sorted(step.seconds / step.tokens for step in counted)
+    rates = rates[1:-1] if len(rates) > 4 else rates
+    rows = measure.spread(ready.splits.validation, VALIDATED)
+    began = time.perf_counter()
+    validate(ready.task, replace(ready.loaded, model=ready.model), rows)
+    once = (time.perf_counter() - began) / len(rows) * len(ready.splits.validation)
+    evaluating = once * len(fitting.evaluation_steps(settings, len(data)))
+    tokens = sum(data.lengths) / -(-len(data) // settings.batch_size) * total
+    how = f"{len(counted)} real steps ({sum(step.tokens for step in counted):,} tokens) and {len(rows)} validation rows"
+    return Duration(rates[0] * tokens + evaluating, rates[-1] * tokens + evaluating, how)
+
+
+def _probe(ready: Ready, watcher: Watcher) -> Iterator[Step]:
+    """The first steps of the run, at a learning rate at which nothing moves."""
+    settings = ready.recipe.train.model_copy(update={"learning_rate": 1e-12})
+    began = time.perf_counter()
+    with watcher.progress("timing real steps", MOST_STEPS) as progress:
+        for step in loop.train(
+            ready.model,
+            ready.task,
+            ready.data,
+            settings,
+            optimizer=optim.optimizer(ready.model, learning_rate=1e-12, weight_decay=0.0),
+            accelerator=Accelerator(cpu=ready.loaded.device.type == "cpu"),
+            dtype=ready.loaded.dtype,
+            pad_id=ready.loaded.tokenizer.pad_token_id,
+            total=MOST_STEPS,
+            seed=ready.recipe.seed,
+        ):
+            progress(1)
+            yield step
+            if time.perf_counter() - began > MOST_SECONDS:
+                return
+
+
+def _disk(ready: Ready) -> Disk:
+    trained = sum(weight.nbytes for weight in optim.trainable(ready.model).values())
+    whole = sum(weight.numel() for weight in ready.model.parameters()) * ready.loaded.stored.itemsize
+    core = getattr(ready.loaded.tokenizer, "backend_tokenizer", None)
+    words = len(core.to_str().encode()) if core is not None else 0
+    best = trained if ready.recipe.train.keep == "best" else 0
+    return Disk(
+        model=(trained if ready.method.adapter else whole) + words,
+        checkpoint=3 * trained + best,
+        predictions=_predictions(ready),
+    )
+
+
+def _predictions(ready: Ready) -> int:
+    """A row is an id, the answer, the reference and the scores; so many for each system that is tested."""
+    task = ready.task
+    labels = [len(label) + 25 for label in task.labels] if isinstance(task, Classification) else [60]
+    systems = 2 + len(measure.opponents(ready.recipe.task))
+    rows = sum(2 * len(str(getattr(row.target, "content", row.target))) + 80 for row in ready.splits.test)
+    return systems * (rows + len(ready.splits.test) * sum(labels))

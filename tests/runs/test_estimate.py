@@ -1,0 +1,138 @@
+"""What is said before a run is what the run then takes; what is chosen by it fits and is said."""
+
+import json
+
+import pytest
+import torch
+from bench import memory as grid
+
+from finesmith import recipe as recipes
+from finesmith import run
+from finesmith.__main__ import main
+from finesmith.models import allocator, device, recompute
+from finesmith.runfolder import RunFolder
+from finesmith.train import budget
+from tests import small
+from tests.conftest import clause_rows, write_jsonl
+
+IN_THE_SUITE = ("qwen3-lora-float32", "llama-lora-bfloat16", "bert-full-float32-again")
+"""Of the grid of bench/memory.py, which has thirteen."""
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grid")
+    grid.prepare(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", IN_THE_SUITE)
+def test_peak_memory_is_as_estimated(name, prepared):
+    estimated, measured = grid.compare(name, prepared)
+    assert abs(estimated / measured - 1) <= 0.15
+
+
+@pytest.fixture
+def clauses(tmp_path):
+    return write_jsonl(tmp_path / "clauses.jsonl", clause_rows(60))
+
+
+@pytest.fixture
+def ready(clauses, models):
+    return small.build(small.make_recipe(clauses, models("llama"), method="full", train={"max_steps": 4}))[0]
+
+
+def choose(ready, free, monkeypatch, **speed):
+    monkeypatch.setattr(budget, "free_memory", lambda device: free)
+    monkeypatch.setattr(budget, "AMPLE", speed.pop("ample", 0.0))
+    settings = ready.recipe.train.model_copy(update={"micro_batch_tokens": speed.pop("tokens", "auto")})
+    asked = ready.recipe.speed.model_copy(update={"checkpointing": "auto", "keep_memory": False, **speed})
+    return budget.choose(ready.model, ready.task, ready.loaded, ready.data, settings, asked, seed=0)
+
+
+def test_memory_decides_on_the_forward_passes_and_then_on_checkpointing(ready, monkeypatch):
+    assert choose(ready, 1 << 40, monkeypatch, ample=0.25).needed is None, "nothing is rehearsed where it cannot matter"
+    plenty = choose(ready, 1 << 40, monkeypatch)
+    assert (plenty.tokens, plenty.checkpointing, plenty.fits) == (2048, False, True)
+    least = choose(ready, 1 << 40, monkeypatch, tokens=128)
+    tight = choose(ready, int((plenty.needed + least.needed) / 2 / budget.ROOM), monkeypatch)
+    assert tight.tokens < 2048 and not tight.checkpointing
+    again = choose(ready, 1 << 40, monkeypatch, tokens=128, checkpointing="on")
+    assert again.checkpointing
+    never = choose(ready, 1, monkeypatch)
+    assert (never.checkpointing, never.fits) == (True, False)
+    off = choose(ready, 1, monkeypatch, checkpointing="off")
+    assert (off.checkpointing, off.fits) == (False, False)
+    assert not any(type(vars(module).get("forward")) is recompute._Again for module in ready.model.modules())
+
+
+def test_checkpointing_takes_less(ready):
+    def activations() -> int:
+        return budget.forecast(
+            ready.model, ready.task, ready.loaded, ready.data, ready.recipe.train, 2048, seed=0, keep_memory=False
+        ).activations
+
+    plain = activations()
+    recompute.begin(ready.model, budget.layer_list(ready.model))
+    assert activations() < 0.6 * plain
+
+
+def test_a_rehearsal_leaves_the_model_as_it_was(ready):
+    weights = {name: (id(weight), weight.clone()) for name, weight in ready.model.named_parameters()}
+    state = torch.get_rng_state()
+    found = budget.forecast(
+        ready.model, ready.task, ready.loaded, ready.data, ready.recipe.train, 2048, seed=0, keep_memory=False
+    )
+    numbers = sum(weight.numel() for weight in ready.model.parameters())
+    assert found.moments == pytest.approx(8 * numbers, rel=0.01)
+    assert found.weights >= 4 * numbers
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, weight in ready.model.named_parameters():
+        assert id(weight) == weights[name][0] and torch.equal(weight, weights[name][1]) and weight.grad is None
+
+
+@pytest.mark.skipif(allocator.growth([]) is None, reason="glibc only")
+def test_the_allocator_is_asked_without_a_trace():
+    before = device.used_memory(torch.device("cpu"))
+    assert allocator.growth([(1, 300 << 20), (1, 0), (2, 200 << 20)]) >= 250 << 20
+    assert device.used_memory(torch.device("cpu")) - before < 20 << 20
+
+
+def test_limits_of_control_groups(tmp_path):
+    group = tmp_path / "group"
+    group.mkdir()
+    for name, text in {
+        "memory.max": "1000\n",
+        "memory.current": "600\n",
+        "memory.stat": "x 1\ninactive_file 50\n",
+    }.items():
+        (group / name).write_text(text)
+    assert device._room(["0::/group"], tmp_path) == [450]
+    (group / "memory.max").write_text("max\n")
+    assert device._room(["0::/group"], tmp_path) == []
+
+
+def test_the_command_says_memory_time_and_disk(clauses, models, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    asked = [str(clauses), "--model", models("llama"), "train.max_steps=4", "model.device=cpu", "--method", "full"]
+    assert main(["estimate", *asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["peak_memory_bytes"] == sum(found["memory"].values())
+    assert 0 < found["seconds"]["low"] <= found["seconds"]["high"] < 60
+    assert not (tmp_path / "runs").exists()
+    assert main(["estimate", *asked, "--no-probe"]) == 0
+    shown = capsys.readouterr().out
+    assert all(
+        word in shown for word in ("memory", "weights", "activations", "time    not measured", "disk", "it fits")
+    )
+    assert main(["estimate", str(tmp_path / "none.jsonl")]) == 2
+
+    result = run.tune(recipes.from_source(str(clauses), recipes.parse_assignments(
+        [f"model.name={models('llama')}", "train.max_steps=4", "model.device=cpu", "method=full"]
+    )))  # fmt: skip
+    model = sum(file.stat().st_size for file in (result.path / "model").iterdir())
+    assert found["disk"]["model"] == pytest.approx(model, rel=0.1)
+    assert result.recipe.train.micro_batch_tokens == 2048 and result.recipe.speed.checkpointing == "off"
+    assert any(
+        "2,048 tokens in a forward pass" in note for note in RunFolder(result.path).read_json("manifest.json")["notes"]
+    )
