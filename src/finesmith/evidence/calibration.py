@@ -16,7 +16,7 @@ from finesmith.types import Estimate
 
 BINS = 15
 DRAWS = 500
-TINY = 1e-12
+TINY = 1e-300
 
 
 def temperature(chances: np.ndarray, truth: np.ndarray) -> float:
@@ -54,39 +54,46 @@ def brier(chances: np.ndarray, truth: np.ndarray) -> float:
 class Ece:
     """Expected calibration error. `raw` is what was seen, `chance` what perfectly calibrated probabilities would show.
 
-    `corrected` is raw minus chance (0 at least) with a bootstrap interval; `calibrated` says that raw is not above
+    `estimate` is free of the bias that few rows bring, with a 95 % interval; `calibrated` says that `raw` is not above
     what 95 % of perfectly calibrated draws show. `bins` are (confidence, accuracy, rows).
     """
 
     raw: float
     chance: float
-    corrected: Estimate
+    estimate: Estimate
     calibrated: bool
     bins: tuple[tuple[float, float, int], ...]
 
 
 def ece(confidence: np.ndarray, right: np.ndarray, *, bins: int = BINS, seed: int = 0) -> Ece:
-    """ECE over bins of equal mass. The raw value is biased upwards with few rows, so what chance shows is taken off."""
+    """ECE over bins of equal mass, and what is left of it without the noise of each bin.
+
+    The raw value is biased upwards. Drawing each bin's gap again around what was seen adds that bias once more, so it
+    can be taken off (Kumar, Liang and Ma 2019, arXiv 1909.10155); where perfect probabilities would show as much, it is
+    what they show that is taken off.
+    """
     order = np.argsort(confidence, kind="stable")
     confidence, right = confidence[order], right[order].astype(float)
-    raw = _ece(confidence, right[None], bins)[0]
-    random = np.random.default_rng(seed)
-    perfect = _ece(confidence, (random.random((DRAWS, len(right))) < confidence).astype(float), bins)
-    chance = float(perfect.mean())
-    spread = _ece_bootstrap(confidence, right, bins, random)
-    corrected = max(0.0, raw - chance)
-    # a resample's ECE has the bias twice: once from the rows, once from drawing them again
-    low, high = np.quantile(spread - spread.mean(), [0.025, 0.975])
-    estimate = Estimate(corrected, max(0.0, corrected + float(low)), min(1.0, corrected + float(high)), len(right))
-    return Ece(float(raw), chance, estimate, bool(raw <= np.quantile(perfect, 0.95)), _table(confidence, right, bins))
+    edges, n = _edges(len(right), bins), len(right)
+    gaps = np.add.reduceat(right - confidence, edges[:-1]) / n
+    raw, noise = float(np.abs(gaps).sum()), np.random.default_rng(seed).normal(size=(DRAWS, len(gaps)))
+    expected = np.sqrt(np.add.reduceat(confidence * (1 - confidence), edges[:-1])) / n
+    perfect = np.abs(expected * noise).sum(axis=1)
+    again = np.abs(gaps + _spread(right - confidence, edges) * noise).sum(axis=1)
+    calibrated = bool(raw <= np.quantile(perfect, 0.95))
+    value = max(0.0, raw - float(perfect.mean() if calibrated else again.mean() - raw))
+    low, high = value + np.quantile(again - again.mean(), [0.025, 0.975])
+    estimate = Estimate(value, 0.0 if calibrated else max(0.0, float(low)), min(1.0, float(high)), n)
+    return Ece(raw, float(perfect.mean()), estimate, calibrated, _table(confidence, right, edges))
 
 
 def classwise_ece(chances: np.ndarray, truth: np.ndarray, *, bins: int = BINS) -> float:
     """The mean over labels of the ECE of each label's probability (Kull et al. 2019, arXiv 1910.12656)."""
-    found = []
+    edges, found = _edges(len(truth), bins), []
     for label in range(chances.shape[1]):
         order = np.argsort(chances[:, label], kind="stable")
-        found.append(_ece(chances[order, label], (truth[order] == label).astype(float)[None], bins)[0])
+        gaps = np.add.reduceat((truth[order] == label) - chances[order, label], edges[:-1])
+        found.append(np.abs(gaps).sum() / len(truth))
     return float(np.mean(found))
 
 
@@ -94,23 +101,13 @@ def _edges(n: int, bins: int) -> np.ndarray:
     return np.unique(np.linspace(0, n, min(bins, n) + 1).round().astype(int))
 
 
-def _ece(confidence: np.ndarray, right: np.ndarray, bins: int) -> np.ndarray:
-    """[D] errors of [D, N] outcomes, confidence sorted: |sum of (right - confidence)| over each bin, over N."""
-    edges = _edges(len(confidence), bins)
-    gaps = np.add.reduceat(right - confidence, edges[:-1], axis=1)
-    return np.abs(gaps).sum(axis=1) / len(confidence)
+def _spread(differences: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Standard error of each bin's share of the sum of differences."""
+    parts = [differences[a:b] for a, b in pairwise(edges)]
+    return np.array([math.sqrt(len(part) * float(part.var())) for part in parts]) / len(differences)
 
 
-def _ece_bootstrap(confidence: np.ndarray, right: np.ndarray, bins: int, random: np.random.Generator) -> np.ndarray:
-    found = []
-    for _ in range(DRAWS):
-        drawn = np.sort(random.integers(0, len(right), len(right)))  # sorted rows: confidence stays sorted
-        found.append(_ece(confidence[drawn], right[drawn][None], bins)[0])
-    return np.asarray(found)
-
-
-def _table(confidence: np.ndarray, right: np.ndarray, bins: int) -> tuple[tuple[float, float, int], ...]:
-    edges = _edges(len(confidence), bins)
+def _table(confidence: np.ndarray, right: np.ndarray, edges: np.ndarray) -> tuple[tuple[float, float, int], ...]:
     return tuple((float(confidence[a:b].mean()), float(right[a:b].mean()), int(b - a)) for a, b in pairwise(edges))
 
 
@@ -134,13 +131,14 @@ def aurc(confidence: np.ndarray, right: np.ndarray) -> float:
 class Threshold:
     """Answer where the confidence is at least `least`: that is `coverage` of the rows, `risk` of them wrong.
 
-    `bound` is the upper bound of the risk that held when it was chosen, with all looks at the rows paid for.
+    `shown` says that the risk was shown to be as low as asked, not only seen; `bound` is its upper bound.
     """
 
     least: float
     coverage: float
     risk: float
     bound: float
+    shown: bool = True
 
 
 def threshold(confidence: np.ndarray, right: np.ndarray, risk: float, *, sure: float = 0.95) -> Threshold | None:
@@ -162,6 +160,16 @@ def threshold(confidence: np.ndarray, right: np.ndarray, risk: float, *, sure: f
         else:
             at = middle + 1
     return found
+
+
+def likely_threshold(confidence: np.ndarray, right: np.ndarray, risk: float) -> Threshold | None:
+    """The lowest confidence above which (errors + 1) / (answers + 1) is at most `risk`: for rows too few to show it."""
+    for least in np.unique(confidence):
+        chosen = confidence >= least
+        errors, n = int((1 - right[chosen]).sum()), int(chosen.sum())
+        if (errors + 1) / (n + 1) <= risk:
+            return Threshold(float(least), n / len(right), errors / n, clopper_pearson(errors, n, 0.05), shown=False)
+    return None
 
 
 def clopper_pearson(events: int, n: int, alpha: float) -> float:

@@ -151,15 +151,17 @@ def _fit_form(name: str, n: np.ndarray, logs: np.ndarray, random: np.random.Gene
 
     form, count = FORMS[name]
     slope = max(0.02, -float(np.polyfit(np.log(n), logs, 1)[0]))
+    flat = name == "a n^-b + c"
+    least_third = float(logs.min()) - 6 if flat else math.log(n[0]) - 6  # e^-6 of the error, or of the labels: none
+    low, high = np.array([-50.0, -12.0, least_third][:count]), np.array([200.0, 3.0, 20.0][:count])
     best, least = np.zeros(count), math.inf
     for _ in range(restarts):
         rate = math.log(slope) + random.normal(0, 0.5)
-        third = logs.min() - random.exponential(1.0) if name == "a n^-b + c" else math.log(n[0]) + random.normal(0, 1)
+        third = logs.min() - random.exponential(1.0) if flat else math.log(n[0]) + random.normal(0, 1)
         start = np.array([logs[0] + math.exp(rate) * math.log(n[0]), rate, third][:count])
-        low, high = np.array([-50.0, -12.0, -30.0][:count]), np.array([200.0, 3.0, 20.0][:count])
         found = least_squares(
             lambda p: form(p, n) - logs, np.clip(start, low, high), bounds=(low, high), loss="soft_l1", f_scale=0.1,
-            ftol=1e-6, xtol=1e-6, max_nfev=100,
+            ftol=1e-6, xtol=1e-6, max_nfev=40,
         )  # fmt: skip
         if found.cost < least:
             best, least = found.x, float(found.cost)

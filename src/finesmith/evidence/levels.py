@@ -44,7 +44,7 @@ def two_level(
     Rows are resampled, all seeds on the same rows (`ours` [N, S] for each of k >= 2 seeds); the covariance of two
     seeds' draws is the variance that rows bring. Drawing three seeds out of three would find only two thirds of the
     variance between seeds, and no t quantile: that variance is taken as it is, and Student's t gets Satterthwaite's
-    degrees of freedom (1946, Biometrics Bulletin 2:110). With few seeds that disagree the interval is wide, as it should be.
+    degrees of freedom (1946, Biometrics Bulletin 2:110). With few seeds that disagree the interval is wide.
     """
     k, n = len(ours), ours[0].shape[0]
     assert k >= 2, "one seed says nothing about others"
