@@ -67,7 +67,7 @@ def _left_out(abstention: Any, gone: Sequence[bool]) -> str:
     known = f"{'shown' if abstention.shown else 'likely, not shown,'} on {abstention.rows} validation rows"
     return (
         f"{sum(gone)} of {counted(len(gone), 'answer')} left out (null): less sure than {abstention.threshold:.3f}; "
-        f"of the others at most {abstention.risk:.0%} are wrong ({known})"
+        f"of the others at most {100 * abstention.risk:g} % are wrong ({known})"
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from finesmith import predictor
+from finesmith.errors import RecipeError
 from finesmith.evidence import calibration
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.predictor import Abstention
@@ -52,6 +53,8 @@ class Calibration:
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Answers the validation rows, sets everything there, and looks at the test rows once."""
+        if not 0 < (risk := float(study.options.get("risk", RISK))) < 1:
+            raise RecipeError(f"--risk must be between 0 and 1, not {risk:g}: the share of wrong answers to allow.")
         rows = list(study.splits.validation)
         order = np.random.default_rng(study.recipe.seed).permutation(len(rows))
         rows = [rows[place] for place in order]
@@ -62,7 +65,6 @@ class Calibration:
         half = len(rows) // 2
         heat = calibration.temperature(chances[:half], truth[:half])
         held, known = calibration.tempered(chances[half:], heat), truth[half:]
-        risk = float(study.options.get("risk") or RISK)
         abstention = _abstention(held, known, heat, risk)
         predictor.keep_abstention(study.folder, abstention)
         test, targets = _table(study.splits.test, study.predictions["tuned"], labels)
@@ -152,14 +154,19 @@ def _sets(held: np.ndarray, known: np.ndarray, test: np.ndarray, truth: np.ndarr
 
 def _says(numbers: Mapping[str, Any]) -> str:
     before, after, abstain = numbers["before"], numbers["after"], numbers["abstain"]
-    start = f"calibration error {before['ece']:.1%}, {after['ece']:.1%} at temperature {numbers['temperature']:.2f}"
+    errors = f"{_percent(before['ece'])}, {_percent(after['ece'])} at temperature {numbers['temperature']:.2f}"
+    start, risk = f"calibration error {errors}", _percent(abstain["risk"])
     if abstain["threshold"] is None:
-        return f"{start}; no share of the answers is good enough for {abstain['risk']:.0%} wrong ones"
+        return f"{start}; no share of the answers is good enough for {risk} wrong ones"
     known = "" if abstain["shown"] else " (likely, not shown: few validation rows)"
     return (
-        f"{start}; for at most {abstain['risk']:.0%} wrong it answers {abstain['answered']:.0%} of the test rows, "
-        f"{abstain['wrong']:.1%} of them wrong{known}"
+        f"{start}; for at most {risk} wrong it answers {_percent(abstain['answered'])} of the test rows, "
+        f"{_percent(abstain['wrong'])} of them wrong{known}"
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
 
 
 def _plots(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:

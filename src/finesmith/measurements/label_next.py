@@ -103,7 +103,8 @@ def _pick(study: Study, path: str, watcher: Watcher) -> list[dict[str, Any]]:
 def choose(features: np.ndarray, margins: np.ndarray, count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions of `count` rows: unsure and spread out (four fifths), and at random among the others (a fifth)."""
     unsure = count - round(AT_RANDOM * count)
-    candidates = np.argsort(margins, kind="stable")[: WIDER * unsure]
+    most = min(WIDER * unsure, max(unsure, len(margins) // 2))
+    candidates = np.argsort(margins, kind="stable")[:most]
     chosen = _probe.diverse(features, candidates, unsure, seed=seed)
     others = np.setdiff1d(np.arange(len(margins)), chosen)
     return chosen, np.random.default_rng(seed).permutation(others)[: count - len(chosen)]

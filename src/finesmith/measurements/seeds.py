@@ -25,7 +25,7 @@ class Seeds:
     title: str = "other seeds"
     priority: int = 2
     effort: Effort = "standard"
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ("prompting",)
 
     def skips(self, study: Study) -> str:
         """It applies to every run."""
@@ -48,9 +48,8 @@ class Seeds:
         soup.pour(model)
         mixed = predict(tuned.task, replace(tuned.loaded, model=model.eval()), study.splits.test)
         score = _two_level(study, answers)
-        gains = {
-            name: _two_level(study, answers, theirs) for name, theirs in study.predictions.items() if name != "tuned"
-        }
+        others = {name: theirs for name, theirs in study.predictions.items() if name != "tuned"}
+        gains = {name: _two_level(study, answers, theirs) for name, theirs in others.items()}
         numbers = {
             "seeds": seeds,
             "values": score.values if score else [],
