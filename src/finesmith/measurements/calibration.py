@@ -154,8 +154,11 @@ def _sets(held: np.ndarray, known: np.ndarray, test: np.ndarray, truth: np.ndarr
 
 def _says(numbers: Mapping[str, Any]) -> str:
     before, after, abstain = numbers["before"], numbers["after"], numbers["abstain"]
-    errors = f"{_percent(before['ece'])}, {_percent(after['ece'])} at temperature {numbers['temperature']:.2f}"
-    start, risk = f"calibration error {errors}", _percent(abstain["risk"])
+    errors = " and ".join(_percent(each["ece_corrected"].value) for each in (before, after))
+    start, risk = (
+        f"calibration error {errors} without and with temperature {numbers['temperature']:.2f}",
+        _percent(abstain["risk"]),
+    )
     if abstain["threshold"] is None:
         return f"{start}; no share of the answers is good enough for {risk} wrong ones"
     known = "" if abstain["shown"] else " (likely, not shown: few validation rows)"

@@ -19,7 +19,9 @@ from finesmith.tasks.classification import Classification
 from finesmith.types import Example, Prediction, Splits
 from finesmith.watch import Watcher
 
-ROWS, STEPS, FASTER = 20, 300, 3
+ROWS = 20
+ATTEMPTS = ((60, 1.0), (120, 3.0), (300, 3.0))
+"""Steps and multiples of the run's learning rate; the first that learns the rows ends it."""
 LOST = 0.5
 """A generator has learnt its rows when its loss on them has fallen to this share; a classifier must know every one."""
 
@@ -39,9 +41,9 @@ class Controls:
 
     def cost(self, study: Study) -> float:
         """Steps over 20 rows beside the run's own, and one fit of TF-IDF."""
-        steps = max(1.0, float(study.evidence.costs.get("steps", STEPS)))
+        steps, some = max(1.0, float(study.evidence.costs.get("steps", 300))), sum(steps for steps, _ in ATTEMPTS[:2])
         linear = 1.0 + 2e-3 * len(study.splits.train) if isinstance(study.task, Classification) else 0.0
-        return linear + study.train_seconds * min(1.0, STEPS / steps) + 2 * ROWS * study.answer_seconds
+        return linear + study.train_seconds * some / steps + 2 * ROWS * study.answer_seconds
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Both controls; a classifier's labels are shuffled, for a generator only the second is made."""
@@ -74,7 +76,7 @@ def _shuffled(study: Study) -> dict[str, Any]:
 
 
 def _overfit(study: Study, watcher: Watcher) -> dict[str, Any]:
-    """The run's own recipe on a few rows, which validate and test too; if need be at three times its rate."""
+    """The run's own recipe on a few rows, which validate and test too; if need be for longer and faster."""
     rows = _few(study)
     first: list[Prediction] = []
     if not isinstance(study.task, Classification):
@@ -82,21 +84,25 @@ def _overfit(study: Study, watcher: Watcher) -> dict[str, Any]:
         first = predict(base.task, base.loaded, rows)
     study.forget()
     rate = float(study.recipe.train.learning_rate)
-    found = _learnt(study, watcher, rows, first, rate)
-    return found if found["passed"] else _learnt(study, watcher, rows, first, FASTER * rate)
+    found: dict[str, Any] = {}
+    for steps, faster in ATTEMPTS:
+        found = _learnt(study, watcher, rows, first, steps, faster * rate)
+        if found["passed"]:
+            break
+    return found
 
 
 def _learnt(
-    study: Study, watcher: Watcher, rows: Sequence[Example], first: Sequence[Prediction], rate: float
+    study: Study, watcher: Watcher, rows: Sequence[Example], first: Sequence[Prediction], steps: int, rate: float
 ) -> dict[str, Any]:
     """One attempt, without the head's head start: what the steps alone have learnt."""
     small = replace(study, splits=Splits(rows, rows, rows, study.splits.hash), _models={})
-    settings: dict[str, Any] = {"epochs": "auto", "max_steps": STEPS, "learning_rate": rate, "keep": "last"}
+    settings: dict[str, Any] = {"epochs": "auto", "max_steps": steps, "learning_rate": rate, "keep": "last"}
     settings |= {"patience": None, "evaluations": 1, "batch_size": min(study.recipe.train.batch_size, len(rows))}
     head: dict[str, Any] = {} if first else {"classification": {"head_first": False}}
     with small.retrained(watcher, train=settings, **head) as arm:
         answers = arm.predict(rows)
-    found: dict[str, Any] = {"rows": len(rows), "steps": STEPS, "learning_rate": rate}
+    found: dict[str, Any] = {"rows": len(rows), "steps": steps, "learning_rate": rate}
     found["score"] = study.score(rows, answers)
     if not first:
         right = sum(answer.output == row.target for answer, row in zip(answers, rows, strict=True))
