@@ -1,5 +1,6 @@
 """Calibration and abstention, controls, seeds, learning curve, what to label next: on tiny runs."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -49,7 +50,7 @@ def full_run(models, tmp_path_factory):
 @pytest.fixture(scope="module")
 def clauses_run(models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("luck-clauses")
-    data = write_jsonl(folder / "clauses.jsonl", clause_rows(80))
+    data = write_jsonl(folder / "clauses.jsonl", clause_rows(100))
     train = {"max_steps": 4, "learning_rate": 3e-3, "evaluations": 1}
     recipe = small.make_recipe(data, models("llama"), method="full", train=train)
     return runs.tune(recipe.replace(out=str(folder / "run"))).path
@@ -208,6 +209,9 @@ def test_small_parts_get_the_steps_of_the_whole_run(tickets_run):
 
 def test_a_loss_is_foretold_too(clauses_run):
     study = opened(clauses_run)
+    numbers = measured("learning_curve", study).numbers
+    assert [point["rows"] for point in numbers["points"]] == [9, 18, 35, 70] and "nearest" in numbers["free"]
+    study.splits = dataclasses.replace(study.splits, train=list(study.splits.train)[:56])
     why = registry.resolve("measurements", "learning_curve").skips(study)
     assert why == "56 training rows are too few for parts of them; 64 are needed"
     metric = registry.resolve("metrics", "held_out_loss")
