@@ -1,5 +1,7 @@
-"""Two checks that must come out as expected, or the pipeline is broken: labels that mean nothing are not learnt, and
-twenty rows are learnt by heart."""
+"""Two checks that must come out as expected, or the pipeline is broken.
+
+Labels that mean nothing are not learnt (shuffled, under TF-IDF), and twenty rows are learnt by heart.
+"""
 
 from __future__ import annotations
 
