@@ -82,7 +82,11 @@ CURVE = {
     [
         ({}, "not supported", "still steep. The target would take 300 to 500 more labels."),
         ({"more_labels": {"low": 300.0, "high": None}}, "not supported", "300 more labels at least."),
-        ({"more_labels": {"low": None, "high": None}}, "not supported", "Four times the labels would not reach"),
+        (
+            {"more_labels": {"low": None, "high": None}},
+            "not supported",
+            "Even the upper end of the range misses the target",
+        ),
         ({"more_labels": {"low": 0.0, "high": 0.0}}, "supported", "the target is reached already"),
         ({"flat": True}, "supported", "less than the 0.01 that is of use"),
         (

@@ -134,7 +134,7 @@ def _more(more: Mapping[str, Any] | None) -> str:
     if not more:
         return ""
     if more["low"] is None:
-        return " Four times the labels would not reach the target."
+        return " Even the upper end of the range misses the target with four times the labels."
     high = f"to {more['high']:,.0f} more labels" if more["high"] is not None else "more labels at least"
     return f" The target would take {more['low']:,.0f} {high}."
 
