@@ -1,5 +1,6 @@
 """Small trainings for tests, on the library's own path: a recipe, `run.prepare`, `stages.build`, `fit`. No network."""
 
+import dataclasses
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from accelerate import Accelerator
 
 from finesmith import recipe as recipes
 from finesmith import run, stages
+from finesmith.models.load import Loaded
 from finesmith.recipe import Recipe
 from finesmith.runfolder import RunFolder
 from finesmith.stages import Ready
@@ -108,3 +110,8 @@ def logits(model: torch.nn.Module, items: Sequence[Encoded], pad_id: int) -> tor
         out = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.clone()
     model.train(training)
     return out
+
+
+def replaced(loaded: Loaded, model: torch.nn.Module) -> Loaded:
+    """The same with another model, which answers."""
+    return dataclasses.replace(loaded, model=model.eval())

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,7 @@ from finesmith.checks.base import Checked
 from finesmith.metrics.base import Metric
 from finesmith.runfolder import RunFolder
 from finesmith.settings import Settings
-from finesmith.types import Example, Origin, Prediction
+from finesmith.types import Example, Message, Origin, Prediction
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -82,6 +83,13 @@ def test_the_other_plug_ins_shown_do_what_they_say(shown, tickets, tmp_path, cap
     assert [p.output for p in shown["baseline"](rows, [("7", "text")], seed=0)] == ["a"]
     shouted = Checked([*rows, Example("2", "LOUD", "a", Origin("f", 9))], None, None, None, "classification")
     assert [finding.rows for finding in shown["check"](shouted, None)] == [("f:9",)]
+    written = [Example("1", "text", Message("assistant", "a b c d"), Origin("f", 1))]
+    study = SimpleNamespace(
+        recipe=SimpleNamespace(task="generation"),
+        predictions={"tuned": [Prediction("1", "a b")]},
+        splits=SimpleNamespace(test=written),
+    )
+    assert shown["measurement"].skips(study) == "" and shown["measurement"](study, None).numbers == {"share": 0.5}
     (tmp_path / "rows.pairs").write_text("a => b\nc\n")
     with (tmp_path / "rows.pairs").open("rb") as stream:
         (first, row), (second, bad) = shown["format"].rows(stream, "rows.pairs")

@@ -15,7 +15,7 @@ from typing import Any
 from finesmith import recipe as recipes
 from finesmith import registry, run
 from finesmith.errors import DataError, FinesmithError
-from finesmith.evidence import claims, plain
+from finesmith.evidence import claims, decision, plain
 from finesmith.evidence import compare as evidences
 from finesmith.measurements.base import EFFORTS, Effort, Measured, Measurement, Study
 from finesmith.report import verdict_page
@@ -102,6 +102,7 @@ def compare(
         left -= took
         found[item.name] = _keep(study, item.name, result, took)
         study.found[item.name] = found[item.name]["numbers"]
+        study.predictions = {**study.predictions, **result.systems}
         watcher.note(f"{item.title}: {result.says}")
     return _write(study, found, missing)
 
@@ -251,7 +252,7 @@ def _write(study: Study, found: Mapping[str, Mapping[str, Any]], missing: Mappin
         measured=dict(found),
         not_measured={**missing, **{k: v for values in found.values() for k, v in values["missing"].items()}},
         claims=judged,
-        decision=claims.decide(evidence, study.primary, numbers, judged),
+        decision=decision.decide(evidence, study.primary, numbers, minimum_gain=study.minimum_gain),
         seconds={name: values["seconds"] for name, values in found.items()},
     )
     plainly = as_json(comparison)

@@ -5,47 +5,88 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import AutoTokenizer
 
 from finesmith import registry
 from finesmith.errors import DataError, RunError, counted
+from finesmith.evidence import calibration
 from finesmith.models import load as models
 from finesmith.models.load import Loaded
 from finesmith.models.settings import ModelSettings
-from finesmith.runfolder import CARD, RunFolder
+from finesmith.runfolder import ABSTAIN, CARD, RunFolder
 from finesmith.tasks.base import Progress, Task, silent
 from finesmith.tasks.classification import Classification
 from finesmith.types import Conversation, Input, Message, Prediction
 
 LOG = logging.getLogger(__name__)
+NO_THRESHOLD = (
+    "This model has no abstention threshold: it was not measured, or no share of its answers was good enough."
+)
+
+
+@dataclass(frozen=True)
+class Abstention:
+    """Answer where the largest probability, made true by `temperature`, is at least `threshold`.
+
+    At most a share `risk` of such answers is wrong; `shown` says whether that was shown on `rows` validation rows or is
+    only likely.
+    """
+
+    temperature: float
+    threshold: float
+    risk: float
+    shown: bool
+    rows: int
+
+    def apply(self, answers: Sequence[Prediction]) -> list[Prediction]:
+        """The answers, without the output of those that are too unsure."""
+        return [
+            answer if self.confidence(answer) >= self.threshold else replace(answer, output=None) for answer in answers
+        ]
+
+    def confidence(self, answer: Prediction) -> float:
+        """The largest probability after the temperature."""
+        chances = np.array([list(answer.scores.values())])
+        return float(calibration.tempered(chances, self.temperature).max())
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A tuned model with its task, ready to `predict`."""
+    """A tuned model with its task, ready to `predict`. `abstention` says when to give no answer, where it is known."""
 
     task: Task
     loaded: Loaded
+    abstention: Abstention | None = None
 
     def predict(
-        self, inputs: Sequence[Input | Sequence[dict[str, Any]]], *, progress: Progress = silent
+        self,
+        inputs: Sequence[Input | Sequence[dict[str, Any]]],
+        *,
+        abstain: bool = False,
+        progress: Progress = silent,
     ) -> list[Prediction]:
         """Answers to texts, or to lists of `{"role", "content"}` messages (generation).
 
+        With `abstain` an answer below the threshold of `finesmith compare` has the output None.
+
         Raises:
+            RunError: `abstain`, and no threshold is known.
             DataError: a text by itself instead of a list, or an input of another kind.
         """
         rows = as_inputs(inputs)
         if self.task.kind == "sequence-classification" and any(isinstance(row, Conversation) for row in rows):
             raise DataError("This run classifies texts, but a row is a conversation.", hint="Give a text for each row.")
+        if abstain and self.abstention is None:
+            raise RunError(NO_THRESHOLD, hint="Make one: finesmith compare RUN --only calibration")
         answers = self.task.answer(self.loaded, rows, progress=progress)
         if isinstance(self.task, Classification):
             _warn_of_cuts(self.task, self.loaded.tokenizer, rows)
-        return answers
+        return self.abstention.apply(answers) if abstain and self.abstention else answers
 
 
 def _warn_of_cuts(task: Classification, tokenizer: Any, rows: Sequence[Input]) -> None:
@@ -203,4 +244,20 @@ def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter
             model = PeftModel.from_pretrained(model, str(folder)).to(loaded.device)
     if card["adapter"] and task.kind == "causal-lm":
         model.generation_config = type(model.generation_config).from_pretrained(folder)
-    return Predictor(task, Loaded(model.eval(), tokenizer, loaded.device, loaded.dtype, loaded.stored, loaded.notes))
+    loaded = Loaded(model.eval(), tokenizer, loaded.device, loaded.dtype, loaded.stored, loaded.notes)
+    return Predictor(task, loaded, abstention(folder))
+
+
+def abstention(folder: Path) -> Abstention | None:
+    """When a model folder's model gives no answer; None where that was not measured or no threshold is good enough."""
+    if not (folder / ABSTAIN).exists():
+        return None
+    return Abstention(**json.loads((folder / ABSTAIN).read_text(encoding="utf-8")))
+
+
+def keep_abstention(run: RunFolder, found: Abstention | None) -> None:
+    """Writes into a run's model folder when its model gives no answer; nothing good enough takes an older one away."""
+    if found is None:
+        run.remove(f"model/{ABSTAIN}")
+    else:
+        run.write_json(f"model/{ABSTAIN}", asdict(found))

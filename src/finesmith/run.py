@@ -44,17 +44,20 @@ class Run:
         """What was asked, with every default and automatic value filled in."""
         return recipes.load(RunFolder(self.path).require("recipe.yaml"))
 
-    def predict(self, inputs: Sequence[Any], *, watcher: Watcher | None = None) -> list[Prediction]:
-        """Answers of the tuned model to texts (or lists of messages).
+    def predict(
+        self, inputs: Sequence[Any], *, abstain: bool = False, watcher: Watcher | None = None
+    ) -> list[Prediction]:
+        """Answers of the tuned model to texts (or lists of messages); with `abstain` None where it is too unsure.
 
         Raises:
             DataError: a text by itself instead of a list, or an input of another kind.
+            RunError: `abstain`, and `finesmith compare` has found no threshold.
         """
         from finesmith import predictor
 
         rows = predictor.as_inputs(inputs)
         with (watcher or Watcher()).progress("answering", len(rows)) as progress:
-            return predictor.load(self.path).predict(rows, progress=progress)
+            return predictor.load(self.path).predict(rows, abstain=abstain, progress=progress)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ from finesmith.errors import RunError, nearest
 
 CARD = "finesmith.json"
 """In a model folder: what Finesmith needs to load it again."""
+ABSTAIN = "abstain.json"
+"""In a model folder: when the model gives no answer (measured by `finesmith compare`)."""
 
 
 class RunFolder:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+GIVEN = ("target", "risk", "unlabelled")
+"""Options that measurements read (`study.options`)."""
+
 
 class Compare:
     """`finesmith compare RUN [--effort quick|standard|full] [--minutes M] [--json]`."""
@@ -22,6 +25,11 @@ class Compare:
             "--minutes", type=float, metavar="M", help="the budget: the least important is dropped first"
         )
         parser.add_argument("--minimum-gain", type=float, default=0.0, metavar="X", help="the smallest gain of use")
+        parser.add_argument(
+            "--target", type=float, metavar="X", help="the score wanted: how many labels would reach it?"
+        )
+        parser.add_argument("--risk", type=float, metavar="R", help="wrong answers allowed beside abstention (0.05)")
+        parser.add_argument("--unlabelled", metavar="FILE", help="rows without labels: which to label next?")
         parser.add_argument("--only", action="append", default=[], metavar="NAME", help="just this measurement")
         parser.add_argument("--again", action="store_true", help="also measure again what the run has already")
         parser.add_argument("--json", action="store_true", help="everything as one JSON object")
@@ -41,6 +49,7 @@ class Compare:
                 minimum_gain=options.minimum_gain,
                 only=options.only,
                 again=options.again,
+                options={name: value for name in GIVEN if (value := getattr(options, name)) is not None},
                 watcher=watcher,
             )
         if options.json:

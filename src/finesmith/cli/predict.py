@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finesmith.errors import RecipeError, RunError, nearest
+from finesmith.errors import RecipeError, RunError, counted, nearest
 
 Lines = Sequence[dict[str, Any]]
 
 
 class Predict:
-    """`finesmith predict RUN INPUT [--out FILE]`."""
+    """`finesmith predict RUN INPUT [--out FILE] [--abstain]`."""
 
     def options(self, parser: argparse.ArgumentParser) -> None:
         """The run, the rows, the output."""
@@ -28,6 +28,9 @@ class Predict:
         parser.add_argument("--out", help=".jsonl or .csv file for the answers (default: JSONL on stdout)")
         parser.add_argument("--force", action="store_true", help="write over the file that --out names")
         parser.add_argument("--column", help="the column with the input (default: as in training)")
+        parser.add_argument(
+            "--abstain", action="store_true", help="no answer (null) where the model is too unsure, as compare measured"
+        )
         parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
         parser.add_argument("--json", action="store_true", help="one JSON object with all answers on stdout")
 
@@ -43,17 +46,29 @@ class Predict:
             if asked.note:
                 watcher.note(asked.note)
             with watcher.progress("answering", len(asked.inputs)) as progress:
-                answers = loaded.predict(asked.inputs, progress=progress)
+                answers = loaded.predict(asked.inputs, abstain=options.abstain, progress=progress)
+            if options.abstain and loaded.abstention:
+                watcher.note(_left_out(loaded.abstention, [answer.output is None for answer in answers]))
         lines = [
             {"id": name, "output": answer.output, **({"scores": dict(answer.scores)} if answer.scores else {})}
             for name, answer in zip(asked.ids, answers, strict=True)
         ]
         if options.json:
-            print_json({"answers": lines})
+            left_out = {"left_out": sum(answer.output is None for answer in answers)} if options.abstain else {}
+            print_json({"answers": lines, **left_out})
         if write:
             write(lines)
         elif not options.json:
             sys.stdout.write(_jsonl(lines))
+
+
+def _left_out(abstention: Any, gone: Sequence[bool]) -> str:
+    """How many answers are left to a person, and what holds for the others."""
+    known = f"{'shown' if abstention.shown else 'likely, not shown,'} on {abstention.rows} validation rows"
+    return (
+        f"{sum(gone)} of {counted(len(gone), 'answer')} left out (null): less sure than {abstention.threshold:.3f}; "
+        f"of the others at most {100 * abstention.risk:g} % are wrong ({known})"
+    )
 
 
 def _asked(options: argparse.Namespace, columns: Mapping[str, str]) -> Any:

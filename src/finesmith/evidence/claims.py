@@ -1,37 +1,284 @@
-"""What is said of fine-tuning, judged by the rules of docs/explanation/evidence.md. Pure: numbers in, claims out."""
+"""What is said of fine-tuning, judged by the rules of docs/explanation/evidence.md. Pure: numbers in, claims out.
+
+What is said of all fine-tuning is judged here for this model and this data only. "Supported" asks that an interval lies
+on the right side; what an interval leaves open is inconclusive, and what nobody measured is not measured.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from finesmith.evidence import verdict
+from finesmith.evidence import equivalence, verdict
 from finesmith.metrics.base import Metric
-from finesmith.types import Claim, Evidence
+from finesmith.types import Claim, Estimate, Evidence, Outcome
 
 Numbers = Mapping[str, Mapping[str, Any]]
 """The numbers of each measurement that was made, by its name."""
+
+IMPROVED = "fine-tuning improved the model"
+PROMPT = "fine-tuning beats prompting alone"
+LABELS = "there are labels enough"
+LORA = "adapters match full fine-tuning at a lower cost"
+KNOWLEDGE = "the base's knowledge is kept"
+SCRATCH = "it takes less data than training from scratch"
+SIMILARITY = "a base near the domain gains more"
+ADHERENCE = "answers keep to terms, format and tone"
+CONSISTENCY = "answers are consistent"
+FAMILY = (PROMPT, LORA, KNOWLEDGE, SCRATCH, ADHERENCE, CONSISTENCY)
+"""The claims that Holm's correction is for."""
+NEEDS = {
+    PROMPT: "prompting",
+    LABELS: "learning_curve",
+    LORA: "lora_or_full",
+    KNOWLEDGE: "retention",
+    SCRATCH: "scratch",
+    ADHERENCE: "adherence",
+    CONSISTENCY: "consistency",
+}
+KEPT = 0.95
+"""Share of the gain that a point of the frontier must keep."""
 
 
 def judge(
     evidence: Evidence, metric: Metric, numbers: Numbers, missing: Mapping[str, str], *, minimum_gain: float = 0.0
 ) -> tuple[Claim, ...]:
     """Every claim with its outcome, in the order of the report."""
-    return (_better_than_base(evidence, metric, minimum_gain),)
+    rules: dict[str, Callable[[], Claim]] = {
+        PROMPT: lambda: _prompt(metric, numbers["prompting"], minimum_gain),
+        LABELS: lambda: _labels(metric, numbers["learning_curve"]),
+        LORA: lambda: _lora(metric, numbers["lora_or_full"]),
+        KNOWLEDGE: lambda: _knowledge(numbers["retention"], numbers.get("frontier", {})),
+        SCRATCH: lambda: _scratch(evidence, metric, numbers["scratch"], minimum_gain),
+        ADHERENCE: lambda: _metrics(ADHERENCE, numbers["adherence"]),
+        CONSISTENCY: lambda: _metrics(CONSISTENCY, numbers["consistency"]),
+    }
+    found = [_improved(evidence, metric, minimum_gain)]
+    for name, rule in rules.items():
+        need = NEEDS[name]
+        found.append(rule() if need in numbers else Claim(name, "not measured", _absent(need, missing)))
+    why = "One data set cannot show it: it is about many. What the check of the data says of the base is descriptive."
+    found.insert(6, Claim(SIMILARITY, "not measured", why))
+    return tuple(_graded(claim, evidence, numbers) for claim in _corrected(found))
 
 
-def decide(evidence: Evidence, metric: Metric, numbers: Numbers, judged: tuple[Claim, ...]) -> str:
-    """What to do, in a sentence."""
-    return evidence.verdict
+def estimate(value: Any) -> Estimate:
+    """An interval, whether it comes from memory or from a file (where an open end is null)."""
+    if isinstance(value, Estimate):
+        return value
+    low, high = value["low"], value["high"]
+    low, high = -math.inf if low is None else low, math.inf if high is None else high
+    return Estimate(value["value"], low, high, int(value.get("n") or 0))
 
 
-def _better_than_base(evidence: Evidence, metric: Metric, minimum_gain: float) -> Claim:
-    name = "fine-tuning improved the model"
+def rows_needed(gain: Estimate) -> int:
+    """Test rows that would show a gain of this size four times out of five; from the interval's width at these rows."""
+    half = (gain.high - gain.low) / 2
+    return math.ceil(gain.n * ((1.96 + 0.84) / 1.96 * half / abs(gain.value)) ** 2)
+
+
+def _absent(need: str, missing: Mapping[str, str]) -> str:
+    why = missing.get(need, "it is not part of this comparison")
+    return f"{need}: {why}{'' if why.endswith('.') else '.'}"
+
+
+def _improved(evidence: Evidence, metric: Metric, minimum_gain: float) -> Claim:
     gain = evidence.gains.get("base")
     if gain is None:
-        return Claim(name, "not measured", "The base was not measured.")
+        return Claim(IMPROVED, "not measured", "The base was not measured.")
     ours, theirs = evidence.systems["tuned"][evidence.metric], evidence.systems["base"][evidence.metric]
     said = f"{verdict.headline(metric, gain, minimum_gain)}: {verdict.difference(metric, gain, ours, theirs)}."
-    if gain.low > 0:
-        return Claim(name, "supported", said, "B")
-    return Claim(name, "not supported" if gain.high <= minimum_gain else "inconclusive", said, "B")
+    return _of_gain(IMPROVED, gain, minimum_gain, said)
+
+
+def _of_gain(name: str, gain: Estimate, minimum_gain: float, said: str) -> Claim:
+    """Supported above 0 with a useful value, not supported below what is useful, else open."""
+    outcome: Outcome = "inconclusive"
+    if gain.low > 0 and gain.value >= minimum_gain:
+        outcome = "supported"
+    elif gain.high < minimum_gain or gain.high <= 0:
+        outcome = "not supported"
+    elif 0 < gain.value < math.inf and gain.low <= 0 and gain.n and math.isfinite(gain.high - gain.low):
+        said += f" About {rows_needed(gain):,} test rows would show a gain of this size."
+    return Claim(name, outcome, said, p=2 * min(0.5, equivalence.above(gain)), numbers={"gain": gain})
+
+
+def _prompt(metric: Metric, found: Mapping[str, Any], minimum_gain: float) -> Claim:
+    gain = estimate(found["gain"])
+    said = f"Tuned minus the best prompt ({found.get('best', 'of those tried')}): {_interval(metric, gain)}."
+    return _of_gain(PROMPT, gain, minimum_gain, said)
+
+
+def _labels(metric: Metric, found: Mapping[str, Any]) -> Claim:
+    if "gain_2x" not in found:
+        return Claim(LABELS, "inconclusive", "There are too few points for a learning curve.")
+    twice, useful = found["gain_2x"], found["useful_gain"]
+    low, high = (verdict.signed(metric, twice[end]) for end in ("low", "high"))
+    said = f"Twice the labels would change {metric.title} by {low} to {high}"
+    more = found.get("more_labels")
+    numbers = {"gain_2x": twice, "useful_gain": useful, **({"more_labels": more} if more else {})}
+    if more and more["high"] == 0:
+        return Claim(LABELS, "supported", f"{said}, and the target is reached already.", numbers=numbers)
+    if found["flat"]:
+        return Claim(LABELS, "supported", f"{said}: less than the {useful:g} that is of use.", numbers=numbers)
+    wanted = _more(more)
+    if twice["low"] > 0 and twice["value"] >= useful:
+        return Claim(LABELS, "not supported", f"{said}: the curve is still steep.{wanted}", numbers=numbers)
+    return Claim(LABELS, "inconclusive", f"{said}.{wanted}", numbers=numbers)
+
+
+def _more(more: Mapping[str, Any] | None) -> str:
+    """How many labels would reach the target, as a range."""
+    if not more:
+        return ""
+    if more["low"] is None:
+        return " Even the upper end of the range misses the target with four times the labels."
+    high = f"to {more['high']:,.0f} more labels" if more["high"] is not None else "more labels at least"
+    return f" The target would take {more['low']:,.0f} {high}."
+
+
+def _lora(metric: Metric, found: Mapping[str, Any]) -> Claim:
+    gap, delta = estimate(found["difference"]), float(found["delta"])
+    ninety = Estimate(gap.value, found["low90"], found["high90"], gap.n)
+    mirrored = Estimate(-ninety.value, -ninety.high, -ninety.low, ninety.n)
+    p = max(equivalence.above(ninety, -delta, 0.90), equivalence.above(mirrored, -delta, 0.90))
+    said = (
+        f"Full fine-tuning minus adapters: {_interval(metric, ninety, 90)}, margin {verdict.number(metric, delta)}."
+        f"{_costs(found)}"
+    )
+    outcome: Outcome = "inconclusive"
+    if -delta < ninety.low and ninety.high < delta:
+        outcome = "supported"
+    elif gap.low > delta:
+        outcome = "not supported"
+    elif gap.high < -delta:
+        said += " Adapters are better here."
+    return Claim(LORA, outcome, said, p=p, numbers={"difference": gap, "delta": delta})
+
+
+def _costs(found: Mapping[str, Any]) -> str:
+    """What the adapters cost beside all weights."""
+    arms = [found.get(name) or found.get("costs", {}).get(name) or {} for name in ("lora", "full")]
+    words = {
+        "trainable_parameters": "weights moved",
+        "megabytes": "MB kept",
+        "peak_memory_bytes": "memory",
+        "seconds": "time",
+    }
+    parts = [
+        f"{word} {arms[0][key] / arms[1][key]:.0%}".replace("%", " %")
+        for key, word in words.items()
+        if arms[0].get(key) is not None and arms[1].get(key)
+    ]
+    return f" Of full fine-tuning's cost: {', '.join(parts)}." if parts else ""
+
+
+def _knowledge(found: Mapping[str, Any], frontier: Mapping[str, Any]) -> Claim:
+    key = "change_bits_per_byte" if "change_bits_per_byte" in found else "loss_probe_accuracy"
+    change, margin = estimate(found[key]), float(found["margin"])
+    what = "bits per byte on general text rose by" if key == "change_bits_per_byte" else "a probe of its features lost"
+    ends = " to ".join(f"{100 * end:+.2f}" for end in (change.low, change.high))
+    said = f"The {what} {100 * change.value:+.2f} % ({ends} %), margin {100 * margin:g} %."
+    worse = Estimate(-change.value, -change.high, -change.low, change.n)
+    numbers = {"change": change, "margin": margin}
+    if change.high < margin:
+        p = 2 * min(0.5, equivalence.above(worse, -margin))
+        return Claim(KNOWLEDGE, "supported", said, p=p, numbers=numbers)
+    scale, kept = _keeping(frontier)
+    if scale is not None and kept >= KEPT:
+        said += f" At strength {scale:g} it is within the margin and keeps {100 * kept:.0f} % of the gain."
+        return Claim(KNOWLEDGE, "supported", said, numbers={**numbers, "scale": scale, "kept": kept})
+    if frontier:
+        said += " No strength between base and tuned keeps 95 % of the gain within the margin."
+    lost = change.low > margin
+    return Claim(KNOWLEDGE, "not supported" if lost else "inconclusive", said, numbers=numbers)
+
+
+def _keeping(frontier: Mapping[str, Any]) -> tuple[float | None, float]:
+    """The strength that keeps the knowledge, and the share of the tuned model's gain that it keeps."""
+    points = frontier.get("operating_points") or {}
+    keep = points.get("keep") or frontier.get("keep")
+    ends = frontier.get("ends") or {}
+    if not isinstance(keep, Mapping) or not keep.get("scale") or "0" not in ends:
+        return None, 0.0
+    whole, lost = estimate(ends["0"]["tuned_gains"]).value, estimate(keep["tuned_gains"]).value
+    return float(keep["scale"]), 1.0 - lost / whole if whole > 0 else 0.0
+
+
+def _scratch(evidence: Evidence, metric: Metric, found: Mapping[str, Any], minimum_gain: float) -> Claim:
+    gap = estimate(found["gap"])
+    said = f"Tuned minus the same model from scratch with as many steps: {_interval(metric, gap)}."
+    if found.get("label_multiplier") is not None:
+        said += f" Pretraining is worth {found['label_multiplier']:.1f} times the labels."
+    claim = _of_gain(SCRATCH, gap, minimum_gain, said)
+    linear = evidence.gains.get("tfidf")
+    if claim.outcome == "supported" and linear is not None and linear.high <= max(0.0, minimum_gain):
+        said += f" But TF-IDF, which is from scratch too, is as good: tuned minus it {_interval(metric, linear)}."
+        return replace(claim, outcome="not supported", sentence=said)
+    return claim
+
+
+def _metrics(name: str, found: Mapping[str, Any]) -> Claim:
+    """Several rates of one claim: one must be clearly better after Holm's correction, and none clearly worse."""
+    parts = dict(_differences(found.get("metrics", found)))
+    if not parts:
+        return Claim(name, "not measured", "Nothing could be counted.")
+    adjusted = equivalence.holm({key: 2 * min(0.5, equivalence.above(gap)) for key, gap in parts.items()})
+    better = [key for key, p in adjusted.items() if p < 0.05]
+    worse = [key for key, gap in parts.items() if gap.high < 0]
+    listed = "; ".join(f"{key} {gap.value:+.3g} ({gap.low:+.3g} to {gap.high:+.3g})" for key, gap in parts.items())
+    said = f"Tuned against the base, positive is better: {listed}."
+    outcome: Outcome = "inconclusive"
+    if better and not worse:
+        outcome = "supported"
+    elif worse and not better:
+        outcome = "not supported"
+    elif worse:
+        said += f" Better: {', '.join(better)}. Worse: {', '.join(worse)}."
+    return Claim(name, outcome, said, p=min(adjusted.values()), numbers={"better": better, "worse": worse})
+
+
+def _differences(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Estimate]]:
+    """Tuned minus the other of each rate, signed so that positive is better."""
+    for name, each in metrics.items():
+        if isinstance(each, Mapping) and each.get("difference") is not None:
+            gap = estimate(each["difference"])
+            lower = each.get("better") == "lower"
+            yield name, Estimate(-gap.value, -gap.high, -gap.low, gap.n) if lower else gap
+
+
+def _corrected(claims: list[Claim]) -> Iterator[Claim]:
+    """Holm over the primary family: what is supported alone may not be among several."""
+    p = {claim.name: claim.p for claim in claims if claim.name in FAMILY and claim.p is not None}
+    adjusted = equivalence.holm(p)
+    for claim in claims:
+        if claim.name in adjusted:
+            claim = replace(claim, numbers={**claim.numbers, "p_holm": adjusted[claim.name]})
+            if claim.outcome == "supported" and adjusted[claim.name] >= 0.05:
+                said = f"{claim.sentence} Not so once Holm's correction for {len(p)} claims is made."
+                claim = replace(claim, outcome="inconclusive", sentence=said)
+        yield claim
+
+
+def _graded(claim: Claim, evidence: Evidence, numbers: Numbers) -> Claim:
+    """A: three seeds whose interval excludes 0, and no leaked rows. B: one seed. C: no interval decides."""
+    if claim.outcome == "not measured":
+        return claim
+    if claim.outcome == "inconclusive" or claim.name == LABELS:
+        return replace(claim, grade="C")
+    seeds = numbers.get("seeds", {})
+    rival = {IMPROVED: "base", PROMPT: "prompt"}.get(claim.name)
+    over = (seeds.get("gains") or {}).get(rival) if rival else None
+    sure = over is not None and len(seeds.get("seeds", ())) >= 3 and _agrees(claim, estimate(over))
+    return replace(claim, grade="A" if sure and "without_leaks" not in evidence.details else "B")
+
+
+def _agrees(claim: Claim, over_seeds: Estimate) -> bool:
+    return over_seeds.low > 0 if claim.outcome == "supported" else over_seeds.high < 0
+
+
+def _interval(metric: Metric, gain: Estimate, level: int = 95) -> str:
+    low, high = verdict.signed(metric, gain.low), verdict.signed(metric, gain.high)
+    return f"{verdict.signed(metric, gain.value)} ({level} % interval {low} to {high}, n = {gain.n})"

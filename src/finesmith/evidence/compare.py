@@ -67,7 +67,7 @@ def compare(
             metrics[primary],
             {system: scores[primary] for system, scores in systems.items() if primary in scores},
             gains,
-            titles=_titles(gains),
+            titles=titles(gains),
             ways=ways,
             loss=loss,
             minimum_gain=minimum_gain,
@@ -191,7 +191,7 @@ def _tests(metric: Metric, pairs: Mapping[str, tuple[_Rows, _Rows]]) -> dict[str
     }
 
 
-def _titles(systems: Mapping[str, Any]) -> dict[str, str]:
+def titles(systems: Mapping[str, Any]) -> dict[str, str]:
     """What the cheap opponents among the systems are called in a sentence."""
     known = registry.available("baselines")
     baselines = {name: registry.resolve("baselines", name).title for name in systems if name in known}

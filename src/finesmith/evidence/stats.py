@@ -117,16 +117,16 @@ def _bootstrap(
     value = float(score(np.ones((1, n)))[0])
     if math.isnan(value):
         return value, (value, value)
-    drawn = np.concatenate([score(weights) for weights in _resamples(n, draws, seed)])
+    drawn = np.concatenate([score(weights) for weights in resamples(n, draws, seed)])
     tail = _tail(n, confidence)
     low, high = np.nanquantile(drawn, [tail, 1 - tail])
     if high - low <= 1e-12 * max(1.0, abs(value)):
-        margin = _unseen(n, scale, confidence)
+        margin = unseen(n, scale, confidence)
         return value, (value - margin, value + margin)
     return value, (min(value, float(low)), max(value, float(high)))
 
 
-def _resamples(n: int, draws: int, seed: int) -> Iterator[np.ndarray]:
+def resamples(n: int, draws: int, seed: int) -> Iterator[np.ndarray]:
     """How often each row is drawn, [d, N] at a time, `draws` in all; rows with replacement."""
     random = np.random.default_rng(seed)
     size = max(1, CELLS // n)
@@ -146,7 +146,7 @@ def _tail(n: int, confidence: float) -> float:
     return NormalDist().cdf(-math.sqrt(n / (n - 1)) * quantile)
 
 
-def _unseen(n: int, scale: float, confidence: float) -> float:
+def unseen(n: int, scale: float, confidence: float) -> float:
     """What a constant bootstrap leaves open: rows unlike those seen may make up z^2 / (n + z^2) of all (Wilson's bound
     for 0 out of n), and a metric with limits can change by that share of its range. One row of a metric without
     limits tells nothing about others."""

@@ -1,0 +1,201 @@
+"""Are the probabilities true, and which answers should be left to a person? Pure: numbers in, numbers out.
+
+Legend for shapes: N rows, K labels. `chances` are probabilities [N, K], `truth` the label's column [N], `confidence`
+the largest probability of a row [N], `right` ones and zeros [N].
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from finesmith.types import Estimate
+
+BINS = 15
+DRAWS = 500
+TINY = 1e-300
+
+
+def temperature(chances: np.ndarray, truth: np.ndarray) -> float:
+    """The T, 0.05 to 20, that makes softmax(log p / T) least surprised by the truth (Guo et al. 2017, 1706.04599)."""
+    from scipy.optimize import minimize_scalar
+
+    logs = np.log(np.maximum(chances, TINY))
+    found = minimize_scalar(
+        lambda t: nll(_softmax(logs / math.exp(t)), truth),
+        bounds=(math.log(0.05), math.log(20)),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
+    return math.exp(float(found.x))
+
+
+def tempered(chances: np.ndarray, temperature: float) -> np.ndarray:
+    """softmax(log p / T): flatter above 1, sharper below."""
+    return _softmax(np.log(np.maximum(chances, TINY)) / temperature)
+
+
+def nll(chances: np.ndarray, truth: np.ndarray) -> float:
+    """Mean negative log probability of the truth, in nats."""
+    return float(-np.log(np.maximum(chances[np.arange(len(truth)), truth], TINY)).mean())
+
+
+def brier(chances: np.ndarray, truth: np.ndarray) -> float:
+    """Mean squared distance between probabilities and the truth, summed over labels: 0 to 2 (Brier 1950)."""
+    wanted = np.zeros_like(chances)
+    wanted[np.arange(len(truth)), truth] = 1.0
+    return float(((chances - wanted) ** 2).sum(axis=1).mean())
+
+
+@dataclass(frozen=True)
+class Ece:
+    """Expected calibration error. `raw` is what was seen, `chance` what perfectly calibrated probabilities would show.
+
+    `estimate` is free of the bias that few rows bring, with a 95 % interval; `calibrated` says that `raw` is not above
+    what 95 % of perfectly calibrated draws show. `bins` are (confidence, accuracy, rows).
+    """
+
+    raw: float
+    chance: float
+    estimate: Estimate
+    calibrated: bool
+    bins: tuple[tuple[float, float, int], ...]
+
+
+def ece(confidence: np.ndarray, right: np.ndarray, *, bins: int = BINS, seed: int = 0) -> Ece:
+    """ECE over bins of equal mass, and what is left of it without the noise of each bin.
+
+    The raw value is biased upwards. Drawing each bin's gap again around what was seen adds that bias once more, so it
+    can be taken off (Kumar, Liang and Ma 2019, arXiv 1909.10155); where perfect probabilities would show as much, it is
+    what they show that is taken off.
+    """
+    order = np.argsort(confidence, kind="stable")
+    confidence, right = confidence[order], right[order].astype(float)
+    edges, n = _edges(len(right), bins), len(right)
+    gaps = np.add.reduceat(right - confidence, edges[:-1]) / n
+    raw, noise = float(np.abs(gaps).sum()), np.random.default_rng(seed).normal(size=(DRAWS, len(gaps)))
+    expected = np.sqrt(np.add.reduceat(confidence * (1 - confidence), edges[:-1])) / n
+    perfect = np.abs(expected * noise).sum(axis=1)
+    again = np.abs(gaps + _spread(right - confidence, edges) * noise).sum(axis=1)
+    calibrated = bool(raw <= np.quantile(perfect, 0.95))
+    value = max(0.0, raw - float(perfect.mean() if calibrated else again.mean() - raw))
+    low, high = value + np.quantile(again - again.mean(), [0.025, 0.975])
+    estimate = Estimate(value, 0.0 if calibrated else max(0.0, float(low)), min(1.0, float(high)), n)
+    return Ece(raw, float(perfect.mean()), estimate, calibrated, _table(confidence, right, edges))
+
+
+def classwise_ece(chances: np.ndarray, truth: np.ndarray, *, bins: int = BINS) -> float:
+    """The mean over labels of the ECE of each label's probability (Kull et al. 2019, arXiv 1910.12656)."""
+    edges, found = _edges(len(truth), bins), []
+    for label in range(chances.shape[1]):
+        order = np.argsort(chances[:, label], kind="stable")
+        gaps = np.add.reduceat((truth[order] == label) - chances[order, label], edges[:-1])
+        found.append(np.abs(gaps).sum() / len(truth))
+    return float(np.mean(found))
+
+
+def _edges(n: int, bins: int) -> np.ndarray:
+    return np.unique(np.linspace(0, n, min(bins, n) + 1).round().astype(int))
+
+
+def _spread(differences: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Standard error of each bin's share of the sum of differences."""
+    parts = [differences[a:b] for a, b in pairwise(edges)]
+    return np.array([math.sqrt(len(part) * float(part.var())) for part in parts]) / len(differences)
+
+
+def _table(confidence: np.ndarray, right: np.ndarray, edges: np.ndarray) -> tuple[tuple[float, float, int], ...]:
+    return tuple((float(confidence[a:b].mean()), float(right[a:b].mean()), int(b - a)) for a, b in pairwise(edges))
+
+
+def risk_coverage(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of rows answered and share of wrong ones among them [N], the most confident first; ties by mean risk.
+
+    Rows of one confidence cannot be told apart, so each of them counts with the mean of all.
+    """
+    levels, inverse, counts = np.unique(-confidence, return_inverse=True, return_counts=True)
+    wrong = np.bincount(inverse, weights=1.0 - right, minlength=len(levels)) / counts
+    n = np.arange(1, len(right) + 1)
+    return n / len(right), np.cumsum(np.repeat(wrong, counts)) / n
+
+
+def aurc(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Area under the risk-coverage curve: the mean risk over all coverages (Geifman et al. 2019, arXiv 1805.08206)."""
+    return float(risk_coverage(confidence, right)[1].mean())
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Answer where the confidence is at least `least`: that is `coverage` of the rows, `risk` of them wrong.
+
+    `shown` says that the risk was shown to be as low as asked, not only seen; `bound` is its upper bound.
+    """
+
+    least: float
+    coverage: float
+    risk: float
+    bound: float
+    shown: bool = True
+
+
+def threshold(confidence: np.ndarray, right: np.ndarray, risk: float, *, sure: float = 0.95) -> Threshold | None:
+    """The lowest confidence at which at most a share `risk` of the answers is wrong, with probability `sure`.
+
+    A binary search over coverages, each looked at with Clopper and Pearson's upper bound at (1 - sure) over the number
+    of looks (Geifman and El-Yaniv 2017, arXiv 1705.08500). None where no coverage is known to be as good.
+    """
+    levels = np.unique(confidence)
+    looks = max(1, math.ceil(math.log2(len(levels) + 1)))
+    at, end, found = 0, len(levels) - 1, None  # level 0 answers everything
+    while at <= end:
+        middle = (at + end) // 2
+        chosen = confidence >= levels[middle]
+        errors, n = int((1 - right[chosen]).sum()), int(chosen.sum())
+        bound = clopper_pearson(errors, n, (1 - sure) / looks)
+        if bound <= risk:
+            found, end = Threshold(float(levels[middle]), n / len(right), errors / n, bound), middle - 1
+        else:
+            at = middle + 1
+    return found
+
+
+def likely_threshold(confidence: np.ndarray, right: np.ndarray, risk: float) -> Threshold | None:
+    """The lowest confidence above which (errors + 1) / (answers + 1) is at most `risk`: for rows too few to show it."""
+    for least in np.unique(confidence):
+        chosen = confidence >= least
+        errors, n = int((1 - right[chosen]).sum()), int(chosen.sum())
+        if (errors + 1) / (n + 1) <= risk:
+            return Threshold(float(least), n / len(right), errors / n, clopper_pearson(errors, n, 0.05), shown=False)
+    return None
+
+
+def clopper_pearson(events: int, n: int, alpha: float) -> float:
+    """The exact one-sided upper bound of a share, wrong with probability `alpha` at most (Clopper and Pearson 1934)."""
+    from scipy.stats import beta
+
+    return 1.0 if events >= n else float(beta.ppf(1 - alpha, events + 1, n - events))
+
+
+def conformal(chances: np.ndarray, truth: np.ndarray, alpha: float) -> float:
+    """How far from 1 a label's probability may be for it to stand in the set: split conformal, LAC.
+
+    The ceil((n + 1)(1 - alpha))-th smallest of 1 - p(truth) over held-out rows: sets hold the truth with probability
+    1 - alpha at least, if new rows are like these (Sadinle, Lei and Wasserman 2019, arXiv 1609.00451). 1 (all labels)
+    where there are too few rows.
+    """
+    scores = np.sort(1.0 - chances[np.arange(len(truth)), truth])
+    rank = math.ceil((len(scores) + 1) * (1 - alpha) - 1e-9)
+    return float(scores[rank - 1]) if rank <= len(scores) else 1.0
+
+
+def sets(chances: np.ndarray, quantile: float) -> np.ndarray:
+    """[N, K]: which labels stand in each row's set."""
+    return 1.0 - chances <= quantile + 1e-12
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return raised / raised.sum(axis=1, keepdims=True)

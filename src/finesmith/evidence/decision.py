@@ -1,0 +1,118 @@
+"""What to do, in one plain sentence: use a cheap model, use the prompt, fine-tune, or label more first.
+
+Fine-tuning is chosen only where the tuned model is clearly better than every cheaper way and by a useful amount, or as
+good as the best prompt at a third of its tokens a call.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from finesmith.evidence import claims, verdict
+from finesmith.evidence.compare import titles
+from finesmith.metrics.base import Metric
+from finesmith.types import Estimate, Evidence
+
+CHEAPER = 3.0
+"""Times the tokens of a call that a prompt must cost for a tuned model that is only as good to be worth it."""
+BESIDE = ("frozen", "base", "zero-shot")
+"""Opponents that are no plug-in and no prompt: what there is without training the model."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A cheaper way: what to call it, what to do with it, and how much better the tuned model is."""
+
+    name: str
+    title: str
+    gain: Estimate
+
+
+def decide(evidence: Evidence, metric: Metric, numbers: claims.Numbers, *, minimum_gain: float = 0.0) -> str:
+    """The sentence. It names the numbers it rests on."""
+    rivals = _rivals(evidence, numbers)
+    if not rivals:
+        return evidence.verdict
+    left = [rival for rival in rivals if not _beaten(rival, minimum_gain)]
+    prompt = numbers.get("prompting", {})
+    if left and all(rival.name == "prompt" for rival in left) and _pays(left[0], prompt, metric, minimum_gain):
+        said = f"as good as the best prompt, which reads {_tokens(prompt):.0f} times the tokens"
+        return f"Fine-tune: the tuned model is {said} ({_shown(metric, left[0])})."
+    if not left:
+        best = min(rivals, key=lambda rival: rival.gain.value)
+        beaten = f"{best.title}, the strongest of the cheaper ways"
+        return f"Fine-tune: the tuned model beats {beaten} ({_shown(metric, best)})."
+    best = min(left, key=lambda rival: (rival.gain.value, rival.name == "prompt"))
+    more = _label_first(numbers.get("learning_curve", {}), best)
+    way = f"{best.title} until then" if more else best.title
+    return f"{more}{'use' if more else 'Use'} {way}: {_why(metric, best, minimum_gain)}."
+
+
+def _rivals(evidence: Evidence, numbers: claims.Numbers) -> list[Rival]:
+    """The cheap baselines, the base, and the best prompt."""
+    known = titles(evidence.gains)
+    found = [Rival(name, known[name], gain) for name, gain in evidence.gains.items() if name in known]
+    named = {"base": "the base as it is", "zero-shot": "the base without examples"}
+    found += [
+        Rival(name, named[name], evidence.gains[name]) for name in BESIDE if name in evidence.gains and name in named
+    ]
+    if "gain" in numbers.get("prompting", {}):
+        found.append(Rival("prompt", "the prompt", claims.estimate(numbers["prompting"]["gain"])))
+    return found
+
+
+def _beaten(rival: Rival, minimum_gain: float) -> bool:
+    return rival.gain.low > 0 and rival.gain.value >= minimum_gain
+
+
+def _pays(rival: Rival, prompt: Mapping[str, Any], metric: Metric, minimum_gain: float) -> bool:
+    """As good as the prompt within the smallest useful gain (a hundredth of the range), at a third of the tokens."""
+    span = metric.limits[1] - metric.limits[0]
+    margin = max(minimum_gain, 0.01 * span if math.isfinite(span) else 0.0)
+    return rival.gain.low > -margin and _tokens(prompt) >= CHEAPER
+
+
+def _tokens(prompt: Mapping[str, Any]) -> float:
+    """Tokens of the best prompt for one of the tuned model; 0 where that was not measured."""
+    asked, ours = prompt.get("prompt_tokens"), prompt.get("tuned_prompt_tokens")
+    if isinstance(asked, Mapping):
+        asked = asked.get(prompt.get("best"))
+    return float(asked) / float(ours) if asked and ours else 0.0
+
+
+def _label_first(curve: Mapping[str, Any], rival: Rival) -> str:
+    """`Label about 400 more first; `, where the curve is not flat and would reach what beats the rival."""
+    more = curve.get("more_labels")
+    if not more or curve["flat"] or more["low"] is None or (rival.gain.high <= 0 and more["high"] is None):
+        return ""
+    if curve["gain_2x"]["value"] < curve["useful_gain"]:
+        return ""
+    if more["high"] is None:
+        return f"Label at least {_round(more['low'])} more first, and "
+    return f"Label about {_round((more['low'] + more['high']) / 2)} more first, and "
+
+
+def _round(count: float) -> str:
+    """To one or two digits: nothing here is known better."""
+    if count < 100:
+        return f"{max(10, round(count, -1)):,.0f}"
+    return f"{round(count, 1 - math.floor(math.log10(count))):,.0f}" if count >= 1000 else f"{round(count, -2):,.0f}"
+
+
+def _why(metric: Metric, rival: Rival, minimum_gain: float) -> str:
+    gain = rival.gain
+    if gain.high < 0:
+        return f"it is clearly better than the tuned model ({_shown(metric, rival)})"
+    if gain.low > 0:
+        wanted = verdict.number(metric, minimum_gain)
+        return f"the tuned model is better, but by less than the {wanted} that is of use ({_shown(metric, rival)})"
+    return f"the tuned model is not clearly better ({_shown(metric, rival)})"
+
+
+def _shown(metric: Metric, rival: Rival) -> str:
+    gain = rival.gain
+    ends = f"{verdict.signed(metric, gain.low)} to {verdict.signed(metric, gain.high)}"
+    return f"{verdict.signed(metric, gain.value)} {metric.title}, 95 % interval {ends}, n = {gain.n}"

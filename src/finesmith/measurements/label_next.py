@@ -1,0 +1,174 @@
+"""Which rows to label next: those the model is unsure of, spread out, and a fifth at random; and whether that pays.
+
+Rows at random stay in because they alone are an unbiased sample. Whether the choice beats chance is measured on the
+rows that have labels: a linear probe starts with a tenth of them and grows either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from finesmith.baselines.base import as_text
+from finesmith.data import inputs
+from finesmith.errors import DataError, counted
+from finesmith.measurements import _probe
+from finesmith.measurements.base import Effort, Measured, Study
+from finesmith.predictor import answering
+from finesmith.tasks.classification import Classification
+from finesmith.types import Example
+from finesmith.watch import Watcher
+
+COUNT, AT_RANDOM, WIDER = 100, 0.2, 5
+POOL, GROWN = 20_000, 2_000
+"""Most unlabelled rows that are looked at, and most labelled ones that the simulation grows from."""
+ROUNDS, TIMES, START = 4, 5, 0.1
+
+
+@dataclass(frozen=True)
+class LabelNext:
+    """100 rows of `--unlabelled FILE`, also written to measured/label_next.jsonl; active learning against random."""
+
+    title: str = "what to label next"
+    priority: int = 3
+    effort: Effort = "standard"
+    needs: tuple[str, ...] = ()
+
+    def skips(self, study: Study) -> str:
+        """It is about one label a row."""
+        if not isinstance(study.task, Classification):
+            return "it goes by the probabilities of labels, and this model writes texts"
+        if study.task.multi_label:
+            return "several labels may hold: margins between two labels say little"
+        return ""
+
+    def cost(self, study: Study) -> float:
+        """The unlabelled rows are answered, and the probe is fitted some forty times."""
+        classes = len(study.task.labels) if isinstance(study.task, Classification) else 1
+        fits = 2 * TIMES * ROUNDS * (0.1 + 1e-5 * min(GROWN, len(study.splits.train)) * classes)
+        asked = 1_000 if study.options.get("unlabelled") else 0  # how many there are is not known before they are read
+        return fits + study.answer_seconds * (asked + min(GROWN, len(study.splits.train)))
+
+    def __call__(self, study: Study, watcher: Watcher) -> Measured:
+        """The simulation always; the pick where there are rows to pick from."""
+        advantage = _advantage(study)
+        path, missing = study.options.get("unlabelled"), {}
+        picked: list[dict[str, Any]] = []
+        if path:
+            picked = _pick(study, str(path), watcher)
+            study.folder.write_lines("measured/label_next.jsonl", picked)
+        else:
+            missing["label_next: rows to pick from"] = "give them with --unlabelled FILE"
+        return Measured(_says(picked, advantage), {"picked": picked, "advantage": advantage}, missing=missing)
+
+
+def _pick(study: Study, path: str, watcher: Watcher) -> list[dict[str, Any]]:
+    """The rows, the most uncertain first, those at random last."""
+    asked = inputs.read(path, columns=answering(study.folder.path).columns)
+    taken = {
+        as_text(row.input) for part in (study.splits.train, study.splits.validation, study.splits.test) for row in part
+    }
+    fresh: dict[str, int] = {}
+    for place, item in enumerate(asked.inputs):
+        if as_text(item) not in taken:
+            fresh.setdefault(as_text(item), place)
+    pool = np.array(sorted(fresh.values()), dtype=int)
+    if not len(pool):
+        raise DataError(f"No row of {path} is new: every text is in the run's data already.")
+    random = np.random.default_rng(study.recipe.seed)
+    if len(pool) > POOL:
+        pool = np.sort(random.permutation(pool)[:POOL])
+    rows = [asked.inputs[place] for place in pool]
+    with watcher.progress("answering the unlabelled rows", len(rows)) as progress:
+        answers = study.tuned().task.answer(study.tuned().loaded, rows, progress=progress)
+    study.forget()
+    margins = _probe.margins(np.array([list(answer.scores.values()) for answer in answers]))
+    chosen, drawn = choose(_probe.features(study, rows), margins, min(COUNT, len(rows)), seed=study.recipe.seed)
+    order = [(int(at), "unsure") for at in chosen[np.argsort(margins[chosen])]] + [(int(at), "random") for at in drawn]
+    return [
+        {
+            "id": asked.ids[pool[at]],
+            "text": as_text(rows[at]),
+            "answer": answers[at].output,
+            "margin": float(margins[at]),
+            "why": why,
+        }
+        for at, why in order
+    ]
+
+
+def choose(features: np.ndarray, margins: np.ndarray, count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of `count` rows: unsure and spread out (four fifths), and at random among the others (a fifth)."""
+    unsure = count - round(AT_RANDOM * count)
+    most = min(WIDER * unsure, max(unsure, len(margins) // 2))
+    candidates = np.argsort(margins, kind="stable")[:most]
+    chosen = _probe.diverse(features, candidates, unsure, seed=seed)
+    others = np.setdiff1d(np.arange(len(margins)), chosen)
+    return chosen, np.random.default_rng(seed).permutation(others)[: count - len(chosen)]
+
+
+def _advantage(study: Study) -> dict[str, Any]:
+    """Accuracy of the probe on the validation rows, chosen rows minus random ones, mean over rounds, for each draw."""
+    train, held = list(study.splits.train), list(study.splits.validation)
+    order = np.random.default_rng(study.recipe.seed).permutation(len(train))[:GROWN]
+    train = [train[place] for place in order]
+    rows = _probe.features(study, [row.input for row in [*train, *held]])
+    labels = np.array([str(row.target) for row in train])
+    curves = [
+        [_grown(rows, labels, held, by_margin=by, seed=study.recipe.seed + time) for by in (True, False)]
+        for time in range(TIMES)
+    ]
+    by_round = np.array(curves)  # [times, 2, rounds]
+    difference = (by_round[:, 0] - by_round[:, 1]).mean(axis=1)
+    half = 2.776 * float(difference.std(ddof=1)) / np.sqrt(TIMES)  # Student's t, 4 degrees of freedom
+    value = float(difference.mean())
+    return {
+        "value": value,
+        "low": value - half,
+        "high": value + half,
+        "n": TIMES,
+        "labels": _sizes(len(train)),
+        "chosen": by_round[:, 0].mean(axis=0).tolist(),
+        "random": by_round[:, 1].mean(axis=0).tolist(),
+    }
+
+
+def _sizes(n: int) -> list[int]:
+    """How many labels after each round: from a tenth to half."""
+    return [round(n * (START + (0.5 - START) * step / ROUNDS)) for step in range(1, ROUNDS + 1)]
+
+
+def _grown(rows: np.ndarray, labels: np.ndarray, held: Sequence[Example], *, by_margin: bool, seed: int) -> list[float]:
+    """Accuracy on the held-out rows after each round."""
+    n, truth = len(labels), np.array([str(row.target) for row in held])
+    order = np.random.default_rng(seed).permutation(n)
+    have = order[: max(2, round(n * START))]
+    found = []
+    for size in _sizes(n):
+        left = np.setdiff1d(order, have, assume_unique=True)
+        left = left[np.argsort(np.argsort(order)[left])]  # in the draw's order: the first are a random sample
+        more = max(0, size - len(have))
+        if by_margin and more:
+            unsure = _probe.margins(_probe.fit(rows[have], labels[have].tolist()).chances(rows[left]))
+            chosen, drawn = choose(rows[left], unsure, min(more, len(left)), seed=seed)
+            have = np.concatenate([have, left[chosen], left[drawn]])
+        else:
+            have = np.concatenate([have, left[:more]])
+        found.append(float((_probe.fit(rows[have], labels[have].tolist()).answers(rows[n:]) == truth).mean()))
+    return found
+
+
+def _says(picked: Sequence[Any], advantage: dict[str, Any]) -> str:
+    start = f"{counted(len(picked), 'row')} picked; " if picked else ""
+    sure = "clear" if advantage["low"] > 0 else "a loss" if advantage["high"] < 0 else "not clear"
+    value, low, high = (f"{100 * advantage[key]:+.1f}" for key in ("value", "low", "high"))
+    return (
+        f"{start}with a linear probe, choosing instead of drawing at random changes accuracy by "
+        f"{value} points ({low} to {high}): {sure}"
+    )
+
+
+PLUGIN = LabelNext()

@@ -1,0 +1,254 @@
+"""Are there labels enough? The same training on an eighth, a quarter and half of the rows, and what that foretells.
+
+Small parts get as many steps as the whole run, up to 300, so that they are not undertrained. The whole run is the last
+point. The cheap opponents' curves come for nothing and show whether the labels or the model make it flat.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from finesmith import registry
+from finesmith.baselines.base import as_text
+from finesmith.evidence import curve, verdict
+from finesmith.measurements import _probe
+from finesmith.measurements.base import Effort, Measured, Study
+from finesmith.metrics.base import Metric
+from finesmith.tasks.classification import Classification
+from finesmith.types import Estimate, Example, Prediction
+from finesmith.watch import Watcher
+
+SHARES, FREE = (1 / 8, 1 / 4, 1 / 2), (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+FLOOR = 300
+"""Least steps of a part, if the whole run has as many."""
+LEAST = 64
+"""Training rows below which an eighth is too little to learn from."""
+FEW = 64
+"""Labels of a class below which a start is few-shot."""
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """Nested, stratified parts of the training rows; `--target X` asks how many labels reach a score."""
+
+    title: str = "learning curve"
+    priority: int = 2
+    effort: Effort = "standard"
+    needs: tuple[str, ...] = ("prompting", "seeds")
+
+    def skips(self, study: Study) -> str:
+        """Rows enough, and a metric whose best value is known."""
+        if len(study.splits.train) < LEAST:
+            return f"{len(study.splits.train)} training rows are too few for parts of them; {LEAST} are needed"
+        if _best(study.primary) is None:
+            return f"the best possible {study.primary.title} is not known"
+        return ""
+
+    def cost(self, study: Study) -> float:
+        """The parts' trainings and their answers to the test rows."""
+        steps = max(1.0, float(study.evidence.costs.get("steps", FLOOR)))
+        shares = [max(share, min(1.0, FLOOR / steps)) for share in SHARES]
+        answers = (len(SHARES) + 1) * len(study.splits.test) * study.answer_seconds
+        return study.train_seconds * sum(shares) + answers + 5e-3 * len(study.splits.train)
+
+    def __call__(self, study: Study, watcher: Watcher) -> Measured:
+        """Trains on each part, fits the curve, looks at most four times ahead."""
+        train = list(study.splits.train)
+        order = nested(train, seed=study.recipe.seed)
+        points = [
+            _trained(study, watcher, [train[place] for place in order[: _count(train, share)]]) for share in SHARES
+        ]
+        whole = study.score(study.splits.test, study.predictions["tuned"])
+        points.append({"rows": len(train), "score": whole, "steps": study.evidence.costs.get("steps")})
+        points = [point for at, point in enumerate(points) if at == 0 or point["rows"] > points[at - 1]["rows"]]
+        numbers: dict[str, Any] = {"points": points, "free": _free(study, train, order), "metric": study.primary.title}
+        if len(points) >= 3:
+            numbers |= foretell(study, points)
+        return Measured(says=_says(study, numbers), numbers=numbers, plots=_plots(study, numbers))
+
+
+def nested(rows: Sequence[Example], *, seed: int) -> list[int]:
+    """All positions in an order whose every beginning is stratified: each label's rows are spread evenly over it.
+
+    The first row of every label comes before all second ones, so that no part lacks a label.
+    """
+    random = np.random.default_rng(seed)
+    keys = [str(row.target) if isinstance(row.target, str | tuple) else "" for row in rows]
+    places: dict[str, list[int]] = {}
+    for place in random.permutation(len(rows)).tolist():
+        places.setdefault(keys[place], []).append(place)
+    first = _covering(rows, places)
+    slots = []
+    for key in sorted(places):
+        mine, shift = places[key], float(random.random())
+        slots += [((at + shift) / len(mine), place) for at, place in enumerate(mine)]
+    rest = [place for _, place in sorted(slots) if place not in set(first)]
+    return [*first, *rest]
+
+
+def _covering(rows: Sequence[Example], places: Mapping[str, Sequence[int]]) -> list[int]:
+    """One row of every label (of several labels in a row: of every one that is not yet there)."""
+    known: set[str] = set()
+    first = []
+    for place in (mine[0] for mine in places.values()):
+        target = rows[place].target
+        labels = {target} if isinstance(target, str) else set(target) if isinstance(target, tuple) else set()
+        if labels - known:
+            known |= labels
+            first.append(place)
+    return first
+
+
+def _count(rows: Sequence[Example], share: float) -> int:
+    labels = {label for row in rows for label in (row.target if isinstance(row.target, tuple) else [row.target])
+              if isinstance(label, str)}  # fmt: skip
+    return max(len(labels), round(len(rows) * share))
+
+
+def _trained(study: Study, watcher: Watcher, rows: Sequence[Example]) -> dict[str, Any]:
+    """A point: the run's recipe on some of its rows, with the floor on steps."""
+    train = study.recipe.train
+    settings: dict[str, Any] = {}
+    if train.max_steps is None:
+        whole = float(train.epochs) * math.ceil(len(study.splits.train) / train.batch_size)
+        steps = float(train.epochs) * math.ceil(len(rows) / train.batch_size)
+        settings = {"epochs": float(train.epochs) * max(1.0, min(FLOOR, whole) / steps)}
+    with study.retrained(watcher, rows=rows, train=settings) as arm:
+        answers = arm.predict(study.splits.test)
+        return {"rows": len(rows), "score": study.score(study.splits.test, answers), "steps": arm.costs["steps"]}
+
+
+def _free(study: Study, train: Sequence[Example], order: Sequence[int]) -> dict[str, list[dict[str, float]]]:
+    """The curves of the cheap opponents and of a linear probe, on the same parts."""
+    test = study.splits.test
+    inputs = [(row.id, as_text(row.input)) for row in test]
+    parts = sorted({max(2, _count(train, share)) for share in FREE})
+    names = [
+        name
+        for name in registry.available("baselines")
+        if study.recipe.task in registry.resolve("baselines", name).tasks and name != "majority"
+    ]
+    found: dict[str, list[dict[str, float]]] = {}
+    for name in names:
+        baseline = registry.resolve("baselines", name)
+        answers = [baseline([train[at] for at in order[:part]], inputs, seed=study.recipe.seed) for part in parts]
+        if all(study.primary.measurable(answer) for answer in answers[0]):
+            found[name] = [
+                {"rows": n, "score": study.score(test, each)} for n, each in zip(parts, answers, strict=True)
+            ]
+    if isinstance(study.task, Classification) and not study.task.multi_label:
+        rows = _probe.features(study, [row.input for row in [*train, *test]])
+        found["probe"] = [_probed(study, rows, train, order[:part]) for part in parts]
+    return found
+
+
+def _probed(study: Study, rows: np.ndarray, train: Sequence[Example], part: Sequence[int]) -> dict[str, float]:
+    probe = _probe.fit(rows[list(part)], [str(train[at].target) for at in part])
+    answers = zip(study.splits.test, probe.answers(rows[len(train) :]).tolist(), strict=True)
+    score = study.score(study.splits.test, [Prediction(row.id, answer) for row, answer in answers])
+    return {"rows": len(part), "score": score}
+
+
+def foretell(study: Study, points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What two and four times the labels would give, and how many more reach the target; all as ranges."""
+    metric, n = study.primary, float(points[-1]["rows"])
+    best, scale = _best(metric), _scale(metric)
+    assert best is not None
+    sign = 1.0 if metric.higher_is_better else -1.0
+    errors = [sign * (best - point["score"]) / scale for point in points]
+    tuned = study.evidence.systems["tuned"].get(study.evidence.metric)
+    noise = (tuned.high - tuned.low) / (2 * 1.96) / scale if tuned and math.isfinite(tuned.high - tuned.low) else 0.0
+    classes = len(study.task.labels) if isinstance(study.task, Classification) else None
+    fitted = curve.fit(
+        [point["rows"] for point in points],
+        errors,
+        bounded=math.isfinite(metric.limits[1] - metric.limits[0]),
+        few_shot=classes is None or n / classes < FEW,
+        noise=noise,
+        seed=study.recipe.seed,
+    )
+
+    def at(times: float) -> dict[str, float]:
+        found = fitted.at(times)
+        values = [best - sign * scale * error for error in (found.value, found.low, found.high)]
+        return {"rows": found.n, "value": values[0], "low": min(values[1:]), "high": max(values[1:])}
+
+    twice = at(2.0)
+    last = float(points[-1]["score"])
+    gain = sorted(sign * (twice[key] - last) for key in ("low", "high"))
+    useful = study.minimum_gain or 0.01 * (scale if fitted.bounded else abs(last))
+    target = _target(study)
+    value = sign * (twice["value"] - at(1.0)["value"])
+    numbers: dict[str, Any] = {
+        "x1": at(1.0),
+        "x2": twice,
+        "x4": at(4.0),
+        "forms": list(fitted.forms),
+        "left_out_miss": None if fitted.miss is None else fitted.miss * scale,
+        "gain_2x": {"value": value, "low": gain[0], "high": gain[1]},
+        "useful_gain": useful,
+        "flat": gain[1] < useful,
+    }
+    numbers["gain_per_100"] = value / (n / 100)
+    if target is not None:
+        reached = fitted.to_reach(sign * (best - target) / scale)
+        numbers["target"] = target
+        numbers["more_labels"] = {
+            name: None if value is None else max(0.0, value - n)
+            for name, value in zip(("low", "high"), reached, strict=True)
+        }
+    return numbers
+
+
+def _target(study: Study) -> float | None:
+    """The score that the user wants; else what would beat the strongest opponent by the smallest useful gain."""
+    if study.options.get("target") is not None:
+        return float(study.options["target"])
+    sign = 1.0 if study.primary.higher_is_better else -1.0
+    ours = study.evidence.systems["tuned"].get(study.evidence.metric)
+    gains = [gain.value for gain in study.evidence.gains.values()]
+    prompt = study.found.get("prompting", {}).get("gain")
+    if prompt:
+        gains.append(prompt.value if isinstance(prompt, Estimate) else prompt["value"])
+    if ours is None or not gains or min(gains) >= max(study.minimum_gain, 1e-9):
+        return None
+    return ours.value + sign * (max(study.minimum_gain, 0.0) - min(gains))
+
+
+def _best(metric: Metric) -> float | None:
+    value = metric.limits[1] if metric.higher_is_better else metric.limits[0]
+    return value if math.isfinite(value) else None
+
+
+def _scale(metric: Metric) -> float:
+    size = metric.limits[1] - metric.limits[0]
+    return size if math.isfinite(size) else 1.0
+
+
+def _says(study: Study, numbers: Mapping[str, Any]) -> str:
+    metric = study.primary
+    shown = ", ".join(f"{verdict.number(metric, point['score'])} with {point['rows']:,}" for point in numbers["points"])
+    if "x2" not in numbers:
+        return f"{shown}: too few points for a curve"
+    ends = [f"{verdict.number(metric, numbers[key]['low'])} to {verdict.number(metric, numbers[key]['high'])}"
+            for key in ("x2", "x4")]  # fmt: skip
+    return f"{shown}; with twice the labels {ends[0]}, with four times {ends[1]}"
+
+
+def _plots(study: Study, numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
+    metric = study.primary
+    rows = [(f"{point['rows']:,} labels", point["score"]) for point in numbers["points"]]
+    rows += [
+        (f"{round(numbers[key]['rows']):,} (foretold)", numbers[key]["value"]) for key in ("x2", "x4") if key in numbers
+    ]
+    title = f"{metric.title[0].upper()}{metric.title[1:]} by the number of labels"
+    labels, values = zip(*rows, strict=True)
+    return [{"kind": "bars", "title": title, "x": metric.title, "labels": list(labels), "values": list(values)}]
+
+
+PLUGIN = LearningCurve()

@@ -1,0 +1,162 @@
+"""Calibration, abstention and conformal sets against scikit-learn, scipy and draws whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.stats import binomtest
+from sklearn.metrics import brier_score_loss, log_loss
+
+from finesmith.evidence import calibration
+
+
+def drawn(n, k=5, sharp=2.0, seed=0):
+    """Probabilities and truths drawn from them: perfectly calibrated."""
+    random = np.random.default_rng(seed)
+    logits = sharp * random.normal(size=(n, k))
+    chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return chances, (chances.cumsum(1) > random.random((n, 1))).argmax(1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_proper_scores_equal_scikit_learn(seed):
+    chances, truth = drawn(200, seed=seed)
+    assert calibration.nll(chances, truth) == pytest.approx(log_loss(truth, chances, labels=range(5)))
+    two, which = drawn(300, k=2, seed=seed)
+    assert calibration.brier(two, which) == pytest.approx(2 * brier_score_loss(which, two[:, 1]))
+
+
+@pytest.mark.parametrize("true", [0.2, 0.57, 1.0, 3.0, 15.0])
+def test_the_temperature_that_was_applied_is_found(true):
+    chances, truth = drawn(20000, sharp=2.0)
+    spoilt = calibration.tempered(chances, 1 / true)
+    found = calibration.temperature(spoilt, truth)
+    assert found == pytest.approx(true, rel=0.05)
+    logs = np.log(spoilt)
+    best = minimize(lambda t: calibration.nll(calibration.tempered(np.exp(logs), math.exp(t[0])), truth), [0.0])
+    assert found == pytest.approx(math.exp(best.x[0]), rel=2e-3)
+    assert calibration.nll(calibration.tempered(spoilt, found), truth) <= calibration.nll(spoilt, truth)
+
+
+def test_a_model_that_is_always_right_gets_a_bounded_temperature():
+    chances = np.tile([0.9, 0.1], (50, 1))
+    assert calibration.temperature(chances, np.zeros(50, int)) == pytest.approx(0.05, abs=0.02)
+
+
+def by_hand(confidence, right, bins):
+    parts = np.array_split(np.argsort(confidence, kind="stable"), bins)
+    return sum(len(part) * abs(right[part].mean() - confidence[part].mean()) for part in parts) / len(right)
+
+
+def test_ece_counts_bins_of_equal_mass():
+    random = np.random.default_rng(0)
+    confidence, right = random.random(300), (random.random(300) < 0.5).astype(float)
+    found = calibration.ece(confidence, right)
+    assert found.raw == pytest.approx(by_hand(confidence, right, 15))
+    assert [rows for *_, rows in found.bins] == [20] * 15 and not found.calibrated
+    assert found.raw == pytest.approx(sum(n * abs(acc - conf) for conf, acc, n in found.bins) / 300)
+
+
+def test_what_chance_shows_is_taken_off():
+    raw, corrected, called = [], [], 0
+    for seed in range(60):
+        chances, truth = drawn(200, seed=seed)
+        right = (chances.argmax(1) == truth).astype(float)
+        found = calibration.ece(chances.max(1), right, seed=seed)
+        raw.append(found.raw)
+        corrected.append(found.estimate.value)
+        called += found.calibrated
+        assert found.estimate.low <= found.estimate.value <= found.estimate.high
+    assert np.mean(raw) > 0.05 and np.mean(corrected) < 0.3 * np.mean(
+        raw
+    )  # 200 rows in 15 bins show 7 points where there is nothing
+    assert called >= 52
+
+
+def test_the_interval_of_the_corrected_error_holds_the_truth():
+    hits = 0
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        confidence = random.uniform(0.5, 1, 2000)
+        right = (random.random(2000) < confidence - 0.1).astype(float)  # ten points too sure everywhere
+        found = calibration.ece(confidence, right, seed=seed).estimate
+        hits += found.low <= 0.1 <= found.high
+    assert hits >= 90
+
+
+def test_classwise_error_is_small_where_the_chances_are_true():
+    chances, truth = drawn(20000)
+    assert calibration.classwise_ece(chances, truth) < 0.01
+    assert calibration.classwise_ece(calibration.tempered(chances, 0.3), truth) > 0.05
+
+
+def test_risk_and_coverage():
+    confidence, right = np.array([0.9, 0.8, 0.7, 0.6]), np.array([1.0, 1.0, 0.0, 1.0])
+    coverage, risk = calibration.risk_coverage(confidence, right)
+    assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert risk == pytest.approx([0, 0, 1 / 3, 1 / 4])
+    assert calibration.aurc(confidence, right) == pytest.approx((1 / 3 + 1 / 4) / 4)
+    # rows that cannot be told apart must not depend on their order
+    same = np.full(4, 0.5)
+    assert calibration.aurc(same, right) == calibration.aurc(same, right[::-1]) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("events, n", [(0, 20), (3, 50), (49, 50), (50, 50), (7, 1000)])
+def test_clopper_pearson_equals_scipy(events, n):
+    interval = binomtest(events, n).proportion_ci(confidence_level=0.9, method="exact")
+    assert calibration.clopper_pearson(events, n, 0.05) == pytest.approx(interval.high)
+
+
+def test_the_threshold_keeps_the_risk():
+    broken = answered = 0
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        confidence = random.beta(4, 1, 400)
+        found = calibration.threshold(confidence, (random.random(400) < confidence).astype(float), 0.15)
+        if found is None:
+            continue
+        answered += 1
+        others = random.beta(4, 1, 5000)
+        broken += (1 - others[others >= found.least]).mean() > 0.15
+        assert found.risk <= found.bound <= 0.15
+        assert found.coverage == pytest.approx((confidence >= found.least).mean())
+    assert answered > 150 and broken <= 10
+
+
+def test_a_threshold_may_answer_everything_or_nothing():
+    sure = calibration.threshold(np.linspace(0.5, 1, 500), np.ones(500), 0.05)
+    assert sure is not None and sure.coverage == 1
+    assert calibration.threshold(np.linspace(0.5, 1, 20), np.ones(20), 0.05) is None  # 20 rows cannot show it
+    assert calibration.threshold(np.linspace(0.5, 1, 500), np.zeros(500), 0.05) is None
+
+
+def test_few_rows_give_a_threshold_that_is_likely_but_not_shown():
+    confidence = np.linspace(0.4, 1, 60)
+    right = (confidence > 0.6).astype(float)
+    assert calibration.threshold(confidence, right, 0.05) is None
+    found = calibration.likely_threshold(confidence, right, 0.05)
+    assert found is not None and not found.shown and found.bound > 0.05
+    assert found.least == pytest.approx(confidence[confidence > 0.6][0] - 0.6 / 59, abs=0.011)
+    assert calibration.likely_threshold(confidence, np.zeros(60), 0.05) is None
+
+
+def test_sets_hold_the_truth_as_often_as_they_say():
+    held, sizes = [], []
+    for seed in range(100):
+        chances, truth = drawn(300, seed=seed)
+        quantile = calibration.conformal(chances[:150], truth[:150], 0.1)
+        members = calibration.sets(chances[150:], quantile)
+        held.append(members[np.arange(150), truth[150:]].mean())
+        sizes.append(members.sum(1).mean())
+    assert 0.89 <= np.mean(held) <= 0.92
+    assert np.mean(sizes) < 4
+
+
+def test_the_conformal_quantile_is_the_published_rank():
+    chances = np.stack([np.linspace(0.01, 0.99, 99), 1 - np.linspace(0.01, 0.99, 99)], axis=1)
+    truth = np.zeros(99, int)
+    # ceil(100 * 0.9) = 90th smallest of 0.01, 0.02, ... 0.99
+    assert calibration.conformal(chances, truth, 0.1) == pytest.approx(0.90)
+    assert calibration.conformal(chances[:5], truth[:5], 0.1) == 1.0
+    assert calibration.sets(chances, 1.0).all()

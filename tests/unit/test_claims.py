@@ -1,0 +1,245 @@
+"""The rules of claims and the decision: each outcome on numbers whose answer is known."""
+
+import pytest
+
+from finesmith import registry
+from finesmith.evidence import claims, decision
+from finesmith.types import Estimate, Evidence
+
+ACCURACY = registry.resolve("metrics", "accuracy")
+
+
+def interval(value, half=0.02, n=500):
+    return Estimate(value, value - half, value + half, n)
+
+
+def as_json(value, half=0.02, n=500):
+    return {"value": value, "low": value - half, "high": value + half, "n": n}
+
+
+def evidence(details=None, **gains):
+    gains = gains or {"base": 0.3, "tfidf": 0.1, "majority": 0.6}
+    gains = {name: gain if isinstance(gain, Estimate) else interval(gain) for name, gain in gains.items()}
+    systems = {name: {"accuracy": interval(0.9 - gain.value)} for name, gain in gains.items()}
+    systems["tuned"] = {"accuracy": interval(0.9)}
+    return Evidence("classification", "accuracy", systems, gains, "the verdict", {}, {}, details or {})
+
+
+def judged(numbers=None, missing=None, found=None, **more):
+    all_claims = claims.judge(found or evidence(), ACCURACY, numbers or {}, missing or {}, **more)
+    return {claim.name: claim for claim in all_claims}
+
+
+def one(name, numbers, **more):
+    return judged(numbers, **more)[name]
+
+
+def test_what_was_not_measured_says_so_and_why():
+    found = judged(missing={"prompting": "part of --effort standard"})
+    assert found[claims.PROMPT].outcome == "not measured"
+    assert found[claims.PROMPT].sentence == "prompting: part of --effort standard."
+    assert found[claims.LORA].sentence == "lora_or_full: it is not part of this comparison."
+    assert found[claims.IMPROVED].outcome == "supported"
+    assert {claim.outcome for name, claim in found.items() if name != claims.IMPROVED} == {"not measured"}
+    assert all(claim.grade == "" for name, claim in found.items() if name != claims.IMPROVED)
+    assert "One data set cannot show it" in found[claims.SIMILARITY].sentence
+    alone = Evidence("t", "accuracy", {"tuned": {"accuracy": interval(0.9)}}, {}, "", {}, {})
+    assert judged(found=alone)[claims.IMPROVED].outcome == "not measured"
+
+
+@pytest.mark.parametrize(
+    "gain, minimum, outcome",
+    [
+        (as_json(0.1), 0.0, "supported"),
+        (as_json(0.1), 0.2, "not supported"),
+        (as_json(0.1, 0.11), 0.0, "inconclusive"),
+        (as_json(-0.1), 0.0, "not supported"),
+        (as_json(0.015, 0.01), 0.02, "inconclusive"),
+        ({"value": 0.1, "low": None, "high": None, "n": 1}, 0.0, "inconclusive"),
+    ],
+)
+def test_against_the_prompt(gain, minimum, outcome):
+    claim = one(claims.PROMPT, {"prompting": {"best": "kNN", "gain": gain}}, minimum_gain=minimum)
+    assert claim.outcome == outcome and "best prompt (kNN)" in claim.sentence
+    assert claim.grade == ("C" if outcome == "inconclusive" else "B")
+
+
+def test_an_open_question_says_how_many_rows_would_answer_it():
+    claim = one(claims.PROMPT, {"prompting": {"best": "kNN", "gain": as_json(0.02, 0.04, 100)}})
+    assert "About 817 test rows would show a gain of this size." in claim.sentence
+
+
+CURVE = {
+    "useful_gain": 0.01,
+    "flat": False,
+    "gain_2x": {"value": 0.04, "low": 0.01, "high": 0.08},
+    "more_labels": {"low": 300.0, "high": 500.0},
+}
+
+
+@pytest.mark.parametrize(
+    "change, outcome, words",
+    [
+        ({}, "not supported", "still steep. The target would take 300 to 500 more labels."),
+        ({"more_labels": {"low": 300.0, "high": None}}, "not supported", "300 more labels at least."),
+        (
+            {"more_labels": {"low": None, "high": None}},
+            "not supported",
+            "Even the upper end of the range misses the target",
+        ),
+        ({"more_labels": {"low": 0.0, "high": 0.0}}, "supported", "the target is reached already"),
+        ({"flat": True}, "supported", "less than the 0.01 that is of use"),
+        (
+            {"gain_2x": {"value": 0.02, "low": -0.05, "high": 0.09}, "more_labels": None},
+            "inconclusive",
+            "-0.050 to +0.090.",
+        ),
+    ],
+)
+def test_labels_enough(change, outcome, words):
+    claim = one(claims.LABELS, {"learning_curve": {**CURVE, **change}})
+    assert claim.outcome == outcome and words in claim.sentence and claim.grade == "C"
+    assert one(claims.LABELS, {"learning_curve": {"points": []}}).outcome == "inconclusive"
+
+
+def lora(value, half, delta=0.01):
+    arms = {
+        "lora": {"trainable_parameters": 1000, "megabytes": 1.0, "seconds": 30.0, "peak_memory_bytes": 6e8},
+        "full": {"trainable_parameters": 50000, "megabytes": 50.0, "seconds": 60.0, "peak_memory_bytes": 8e8},
+    }
+    difference = as_json(value, half)
+    return {
+        "difference": difference,
+        "low90": value - 0.84 * half,
+        "high90": value + 0.84 * half,
+        "delta": delta,
+        **arms,
+    }
+
+
+@pytest.mark.parametrize(
+    "value, half, outcome",
+    [
+        (0.0, 0.008, "supported"),
+        (0.0, 0.03, "inconclusive"),
+        (0.05, 0.02, "not supported"),
+        (-0.05, 0.02, "inconclusive"),
+    ],
+)
+def test_adapters_against_full(value, half, outcome):
+    claim = one(claims.LORA, {"lora_or_full": lora(value, half)})
+    assert claim.outcome == outcome and "weights moved 2 %, MB kept 2 %, memory 75 %, time 50 %" in claim.sentence
+    assert (claim.p < 0.05) == (outcome == "supported")
+
+
+def retention(value, half=0.002):
+    return {"change_bits_per_byte": as_json(value, half), "margin": 0.01}
+
+
+def frontier(scale, lost):
+    ends = {"0": {"tuned_gains": as_json(0.3)}, "1": {"tuned_gains": as_json(0.0)}}
+    return {"ends": ends, "operating_points": {"keep": {"scale": scale, "tuned_gains": as_json(lost)}}}
+
+
+def test_knowledge_kept_lost_or_kept_at_some_strength():
+    assert one(claims.KNOWLEDGE, {"retention": retention(0.005)}).outcome == "supported"
+    assert one(claims.KNOWLEDGE, {"retention": retention(-0.02)}).outcome == "supported"
+    assert one(claims.KNOWLEDGE, {"retention": retention(0.01)}).outcome == "inconclusive"
+    assert one(claims.KNOWLEDGE, {"retention": retention(0.05)}).outcome == "not supported"
+    kept = one(claims.KNOWLEDGE, {"retention": retention(0.05), "frontier": frontier(0.5, 0.01)})
+    assert kept.outcome == "supported" and "At strength 0.5 it is within the margin and keeps 97 %" in kept.sentence
+    lost = one(claims.KNOWLEDGE, {"retention": retention(0.05), "frontier": frontier(0.25, 0.2)})
+    assert lost.outcome == "not supported" and "No strength between base and tuned keeps 95 %" in lost.sentence
+    encoder = {"loss_probe_accuracy": as_json(0.0, 0.005), "margin": 0.01}
+    assert one(claims.KNOWLEDGE, {"retention": encoder}).outcome == "supported"
+
+
+def test_scratch_and_the_linear_model_that_is_from_scratch_too():
+    supported = one(claims.SCRATCH, {"scratch": {"gap": as_json(0.2), "label_multiplier": 6.0}})
+    assert supported.outcome == "supported" and "worth 6.0 times the labels" in supported.sentence
+    assert one(claims.SCRATCH, {"scratch": {"gap": as_json(-0.1)}}).outcome == "not supported"
+    linear = judged({"scratch": {"gap": as_json(0.2)}}, found=evidence(base=0.3, tfidf=-0.1))[claims.SCRATCH]
+    assert linear.outcome == "not supported" and "TF-IDF, which is from scratch too" in linear.sentence
+
+
+def rates(**differences):
+    return {name: {"tuned": 0.9, "base": 0.5, "difference": as_json(value)} for name, value in differences.items()}
+
+
+def test_rates_of_a_claim_must_agree():
+    assert one(claims.ADHERENCE, {"adherence": {"metrics": rates(terms=0.2, format=0.0)}}).outcome == "supported"
+    assert one(claims.ADHERENCE, {"adherence": rates(terms=0.2)}).outcome == "supported"
+    assert one(claims.CONSISTENCY, {"consistency": rates(wording=-0.2)}).outcome == "not supported"
+    mixed = one(claims.ADHERENCE, {"adherence": rates(terms=0.2, format=-0.2)})
+    assert mixed.outcome == "inconclusive" and "Better: terms. Worse: format." in mixed.sentence
+    lower = {"tone": {"tuned": 0.6, "base": 0.9, "difference": as_json(-0.3), "better": "lower"}}
+    assert one(claims.ADHERENCE, {"adherence": lower}).outcome == "supported"
+    assert one(claims.ADHERENCE, {"adherence": {"metrics": {}}}).outcome == "not measured"
+
+
+def test_holm_counts_all_claims_of_the_family():
+    border = as_json(0.1, 0.092)  # p about 0.033 alone
+    alone = one(claims.PROMPT, {"prompting": {"best": "x", "gain": border}})
+    assert alone.outcome == "supported" and alone.numbers["p_holm"] == alone.p
+    others = {"scratch": {"gap": border}, "consistency": rates(wording=0.0)}
+    among = one(claims.PROMPT, {"prompting": {"best": "x", "gain": border}, **others})
+    assert among.outcome == "inconclusive" and among.numbers["p_holm"] == pytest.approx(3 * among.p)
+    assert "Not so once Holm's correction for 3 claims is made" in among.sentence
+
+
+def test_grades():
+    prompting, seeds = {"best": "x", "gain": as_json(0.1)}, {"seeds": [0, 1, 2], "gains": {"prompt": as_json(0.1)}}
+    assert one(claims.PROMPT, {"prompting": prompting}).grade == "B"
+    assert one(claims.PROMPT, {"prompting": prompting, "seeds": seeds}).grade == "A"
+    unsure = {**seeds, "gains": {"prompt": as_json(0.1, 0.2)}}
+    assert one(claims.PROMPT, {"prompting": prompting, "seeds": unsure}).grade == "B"
+    leaked = evidence({"without_leaks": {"leaked": 3}}, base=0.3)
+    assert one(claims.PROMPT, {"prompting": prompting, "seeds": seeds}, found=leaked).grade == "B"
+
+
+def decided(numbers=None, minimum_gain=0.0, **gains):
+    return decision.decide(evidence(**gains), ACCURACY, numbers or {}, minimum_gain=minimum_gain)
+
+
+PROMPTED = {"best": "kNN", "gain": as_json(-0.05), "prompt_tokens": {"kNN": 900.0}, "tuned_prompt_tokens": 30.0}
+
+
+def test_the_decision():
+    assert decided().startswith(
+        "Fine-tune: the tuned model beats TF-IDF + linear SVM, the strongest of the cheaper ways"
+    )
+    assert decided({"prompting": PROMPTED}).startswith("Use the prompt: it is clearly better than the tuned model")
+    linear = decided(base=0.3, tfidf=-0.1)
+    assert linear == (
+        "Use TF-IDF + linear SVM: it is clearly better than the tuned model "
+        "(-0.100 accuracy, 95 % interval -0.120 to -0.080, n = 500)."
+    )
+    assert "by less than the 0.200 that is of use" in decided(minimum_gain=0.2)
+    assert "the tuned model is not clearly better" in decided(base=0.3, tfidf=0.01)
+    assert decided(base=0.3, frozen=0.0).startswith("Use a linear head on the base's frozen features")
+
+
+def test_as_good_as_a_prompt_at_a_third_of_its_tokens():
+    same = {**PROMPTED, "gain": as_json(0.005, 0.01)}
+    assert decided({"prompting": same}).startswith(
+        "Fine-tune: the tuned model is as good as the best prompt, which reads 30"
+    )
+    near = {**same, "prompt_tokens": {"kNN": 60.0}}
+    assert decided({"prompting": near}).startswith("Use the prompt")
+
+
+def test_labelling_first():
+    curve = {"learning_curve": CURVE}
+    assert decided(curve, base=0.3, tfidf=-0.03).startswith(
+        "Label about 400 more first, and use TF-IDF + linear SVM until then: it is clearly better"
+    )
+    for change in ({"flat": True}, {"more_labels": None}, {"more_labels": {"low": None, "high": None}}):
+        assert decided({"learning_curve": {**CURVE, **change}}, base=0.3, tfidf=-0.03).startswith("Use TF-IDF")
+    far = {"learning_curve": {**CURVE, "more_labels": {"low": 2340.0, "high": None}}}
+    assert decided(far, base=0.3, tfidf=0.01).startswith("Label at least 2,300 more first")
+    assert decided(curve, base=0.3).startswith("Fine-tune")
+
+
+def test_without_opponents_the_verdict_stands():
+    alone = Evidence("t", "accuracy", {"tuned": {"accuracy": interval(0.9)}}, {}, "the verdict", {}, {})
+    assert decision.decide(alone, ACCURACY, {}) == "the verdict"

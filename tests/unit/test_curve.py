@@ -1,0 +1,102 @@
+"""Learning curves of known laws, published points, and what must never be said."""
+
+import numpy as np
+import pytest
+
+from finesmith.evidence import curve
+
+SIZES = np.array([500, 1000, 2000, 4000])
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        lambda n: 3 * n**-0.35,
+        lambda n: 1 / (1 + np.exp(-(2.5 - 0.5 * np.log(n)))),
+        lambda n: 4 * (n + 300.0) ** -0.4,
+        lambda n: 5 * n**-0.6 + 0.05,
+    ],
+)
+def test_a_curve_that_follows_a_known_law_is_continued(law):
+    fitted = curve.fit(SIZES, law(SIZES))
+    for times in (1, 2, 4):
+        found = fitted.at(times)
+        assert found.value == pytest.approx(law(4000.0 * times), abs=0.02)
+        assert found.low <= law(4000.0 * times) <= found.high
+    assert fitted.miss is not None and fitted.miss < 0.03
+
+
+def test_the_forms_that_need_four_points_wait_for_them():
+    assert list(curve.fit([100, 200, 400], [0.4, 0.3, 0.25]).forms) == ["a n^-b", "logit e = u - v log n"]
+    assert curve.fit([100, 200, 400], [0.4, 0.3, 0.25]).miss is None
+    straight, flattening = curve.fit(SIZES, 3 * SIZES**-0.35), curve.fit(SIZES, 5 * SIZES**-0.6 + 0.05)
+    assert "a n^-b + c" not in straight.forms and "a n^-b + c" in flattening.forms
+    losses = curve.fit(SIZES, 9 * SIZES**-0.1, bounded=False)
+    assert "logit e = u - v log n" not in losses.forms and losses.at(4).value == pytest.approx(
+        9 * 16000**-0.1, rel=0.02
+    )
+
+
+def test_nothing_is_said_beyond_four_times():
+    fitted = curve.fit(SIZES, 3 * SIZES**-0.35)
+    with pytest.raises(AssertionError, match="never beyond four times"):
+        fitted.at(4.1)
+    assert fitted.to_reach(0.001)[1] is None
+
+
+def test_the_range_is_as_wide_as_experience_says():
+    exact, rough = curve.fit(SIZES, 3 * SIZES**-0.35), curve.fit(SIZES, [0.4, 0.22, 0.25, 0.12])
+    for times, half in ((2, 0.07), (4, 0.085)):
+        width = exact.at(times).high - exact.at(times).low
+        assert 0.999 * half <= width < 2 * half + 0.02  # the last point was foretold: down to half of the floor
+        assert rough.at(times).high - rough.at(times).low >= 2 * half or rough.at(times).low == 0
+    many = curve.fit(SIZES, 3 * SIZES**-0.35, few_shot=False)
+    assert many.at(2).high - many.at(2).low < 0.04
+    three = curve.fit(SIZES[1:], 3 * SIZES[1:] ** -0.35)
+    assert three.at(2).high - three.at(2).low >= 0.14  # no check: the whole floor
+
+
+def test_noise_widens_the_range():
+    still, noisy = (
+        curve.fit(SIZES, 3 * SIZES**-0.35, few_shot=False),
+        curve.fit(SIZES, 3 * SIZES**-0.35, few_shot=False, noise=0.02),
+    )
+    assert noisy.at(2).high - noisy.at(2).low > still.at(2).high - still.at(2).low + 0.01
+
+
+def test_the_labels_to_a_target_are_a_range():
+    fitted = curve.fit(SIZES, 3 * SIZES**-0.35, few_shot=False)
+    truth = (0.13 / 3) ** (-1 / 0.35)  # about 7,800
+    low, high = fitted.to_reach(0.13)
+    assert low < truth < high <= 16000
+    assert fitted.to_reach(0.3) == (4000.0, 4000.0)
+
+
+@pytest.mark.parametrize("errors", [[0.3, 0.3, 0.3, 0.3], [0.1, 0.12, 0.11, 0.13], [0.0, 0.0, 0.0, 0.0], [1, 1, 1, 1]])
+def test_curves_that_do_not_fall_are_flat(errors):
+    found = curve.fit(SIZES, errors).at(2)
+    assert found.value == pytest.approx(np.mean(errors), abs=0.03)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+def test_the_same_seed_gives_the_same_range():
+    first, second = (curve.fit(SIZES, [0.5, 0.4, 0.33, 0.28], seed=3).at(4) for _ in range(2))
+    assert first == second
+
+
+PUBLISHED = {  # accuracy of a 7B model at n labels, from the long-context in-context learning paper's fine-tuning runs
+    "banking77": ([64, 128, 512, 1024, 2048, 4096, 8192], [27.3, 42.0, 54.1, 69.1, 77.9, 87.0, 91.6]),
+    "clinc150": ([512, 1024, 4096, 8192, 16384], [49.4, 62.5, 80.0, 85.0, 87.0]),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_curves_are_continued_within_their_range(name):
+    sizes, scores = PUBLISHED[name]
+    errors = 1 - np.array(scores) / 100
+    for end in range(3, len(sizes)):
+        begin = max(0, end - 4)
+        fitted = curve.fit(sizes[begin:end], errors[begin:end])
+        times = sizes[end] / sizes[end - 1]
+        found = fitted.at(times)
+        assert found.low - 0.02 <= errors[end] <= found.high + 0.02
