@@ -19,7 +19,7 @@ from finesmith.models import load as models
 from finesmith.report import card as cards
 from finesmith.runfolder import RunFolder
 from finesmith.stages import Ready, Trained, pieces
-from finesmith.tasks import _head_first, _zero_shot
+from finesmith.tasks import _head_first, _prompting
 from finesmith.tasks.base import Task, predict
 from finesmith.tasks.classification import Classification
 from finesmith.types import Evidence, Example, Message, Prediction
@@ -182,10 +182,6 @@ def _base(ready: Ready, progress: Any) -> dict[str, list[Prediction] | str]:
         return {"base": frozen, "zero-shot": f"{why}; 'base' is a linear head on its frozen features"}
     asked = models.load(recipe.model, "causal-lm", seed=recipe.seed)
     rows = spread(ready.splits.test, max(1, ZERO_SHOT_SEQUENCES // len(task.labels)))
-    answers = _zero_shot.score_labels(
-        asked, [str(row.input) for row in rows], task.labels, max_length, progress=progress
-    )
-    return {
-        "base": [Prediction(row.id, answer.output, answer.scores) for row, answer in zip(rows, answers, strict=True)],
-        "frozen": frozen,
-    }
+    prompts = _prompting.LabelPrompts(asked, task.labels, max_length)
+    answers, _ = prompts.ask(rows, prompts.forms[0], [()] * len(rows), progress)
+    return {"base": answers[_prompting.USUAL], "frozen": frozen}
