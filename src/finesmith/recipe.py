@@ -52,8 +52,13 @@ class Recipe(Settings):
         return getattr(self, _section(name))
 
     def replace(self, **changes: Any) -> Recipe:
-        """A copy with some values changed; nested values merge: `recipe.replace(train={"epochs": 3.0})`."""
+        """A copy with some values changed; nested values merge: `recipe.replace(train={"epochs": 3.0})`.
+
+        Another method takes the section of the one before with it: it would have no effect.
+        """
         given = self.model_dump(exclude_unset=True)
+        if changes.get("method", self.method) != self.method:
+            given.pop(_section(self.method), None)
         for key, value in changes.items():
             given[key] = {**given.get(key, {}), **value} if isinstance(value, dict) else value
         return make(given)

@@ -65,6 +65,7 @@ class Ladder:
     looks: int
     validation_rows: int
     shots: int
+    texts_cut: int
     readings: dict[str, float] = field(default_factory=dict)
 
 
@@ -140,6 +141,7 @@ def climb(
         looks=search.looks,
         validation_rows=len(validation),
         shots=shots,
+        texts_cut=prompts.cut,
         readings=_readings(best, zero, fixed, near),
     )
 
@@ -161,6 +163,7 @@ def summary(ladder: Ladder) -> dict[str, object]:
         "readings": ladder.readings,
         "draws": ladder.draws,
         "shots": ladder.shots,
+        "texts_cut": ladder.texts_cut,
         "looks": ladder.looks,
         "validation_rows": ladder.validation_rows,
         "prompt_tokens": ladder.prompt_tokens,

@@ -12,9 +12,10 @@ from typing import Any
 from finesmith.evidence import verdict
 from finesmith.measurements import _ladder
 from finesmith.measurements.base import Effort, Measured, Study
+from finesmith.metrics.base import Metric
 from finesmith.recipe import Recipe
 from finesmith.tasks.base import Task
-from finesmith.types import Prediction
+from finesmith.types import Prediction, Splits
 from finesmith.watch import Watcher
 
 MOST_VALIDATION = {"classification": 100, "generation": 24}
@@ -45,19 +46,8 @@ class Prompting:
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Chooses a prompt on the validation rows and answers the test rows with it."""
-        prompts, task = prompts_for(study.recipe, study.task), study.recipe.task
         looks = sum("validation" in row for row in study.folder.read_lines("steps.jsonl"))
-        found = _ladder.climb(
-            prompts,
-            study.splits.train,
-            _ladder.spread(study.splits.validation, MOST_VALIDATION[task]),
-            study.splits.test,
-            score=study.score,
-            higher_is_better=study.primary.higher_is_better,
-            looks=looks,
-            seed=study.recipe.seed,
-            watcher=watcher,
-        )
+        found = search(study.recipe, study.task, study.splits, study.primary, looks=looks, watcher=watcher)
         best = found.answers[found.best]
         gain = study.gain(best)
         score = verdict.number(study.primary, _score(study, best))
@@ -70,10 +60,26 @@ class Prompting:
                 "gains": {name: study.gain(answers) for name, answers in found.answers.items()},
                 "looks_of_tuned": looks,
                 "tuned_prompt_tokens": tuned_tokens(study),
-                "texts_cut": prompts.cut,
             },
             systems={"prompt": best, **{f"prompt-{name}": answers for name, answers in found.answers.items()}},
         )
+
+
+def search(
+    recipe: Recipe, task: Task, splits: Splits, metric: Metric, *, looks: int, watcher: Watcher
+) -> _ladder.Ladder:
+    """The best prompt on the validation rows, and every way's answers to the test rows."""
+    return _ladder.climb(
+        prompts_for(recipe, task),
+        splits.train,
+        _ladder.spread(splits.validation, MOST_VALIDATION[recipe.task]),
+        splits.test,
+        score=lambda rows, answers: metric.value([row.target for row in rows], answers),
+        higher_is_better=metric.higher_is_better,
+        looks=looks,
+        seed=recipe.seed,
+        watcher=watcher,
+    )
 
 
 def why_not(recipe: Recipe, task: Task) -> str:
