@@ -1,13 +1,15 @@
 """Prompting: scores with and without the cache, the choice on validation rows, whole measurements on tiny models."""
 
+import json
+
 import numpy as np
 import pytest
 
-from finesmith import comparing, recipe, run
+from finesmith import comparing, recipe, registry, run
 from finesmith.measurements import _ladder, prompting
 from finesmith.models import load as loading
 from finesmith.models.settings import ModelSettings
-from finesmith.tasks import _continuations, _prompted_answers, _prompting, _template
+from finesmith.tasks import _continuations, _json_only, _prompted_answers, _prompting, _template
 from finesmith.types import Conversation, Example, Message, Origin, Prediction
 from finesmith.watch import Watcher
 
@@ -185,8 +187,6 @@ def test_an_encoder_is_not_prompted(tickets, models, tmp_path):
 
 
 def test_answers_are_asked_with_examples_and_cut_where_another_begins(models, tmp_path):
-    from finesmith import registry
-
     task = registry.resolve("tasks", "generation")
     task = task(task.Settings(max_new_tokens=8)).fit(
         [Example("0", "q", Message("assistant", "a" * 40), Origin("f", 1))]
@@ -202,3 +202,50 @@ def test_answers_are_asked_with_examples_and_cut_where_another_begins(models, tm
     assert [turn.content for turn in turns[1:]] == ["early?", "no", "late?"] and turns[0].content.startswith("be kind")
     assert prompts.prompt(asked, _prompted_answers.FORMS["turns"], shown * 90).messages[-1].content == "late?"
     assert _prompted_answers._cut("yes\n\nQ: and?\nA: no", _prompted_answers.FORMS["question-answer"]) == "yes"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        '{"',
+        '{"a',
+        '{"a"',
+        '{"a":',
+        '{"a": t',
+        '{"a": [1, -',
+        '{"a": 1.',
+        '{"a": "x\\',
+        '{"a": "\\u00',
+        "[",
+        '[{"b": null}, ',
+        ' {"a": fals',
+        '{"a": 1,',
+        '{"a": 12',
+        "[1e",
+    ],
+)
+def test_beginnings_of_json_are_known(text):
+    assert _json_only.begun(text) and not _json_only.whole(text)
+
+
+@pytest.mark.parametrize("text", ["x", '"a"', "{]", '{"a" 1', "{a", "[1 2", '{"a": tru3', "{}}", "[1]x", "12", "{   "])
+def test_what_can_become_no_json_is_known(text):
+    assert not _json_only.begun(text)
+
+
+def test_every_beginning_of_a_json_text_is_one():
+    text = json.dumps({"a": [1, -2.5e-7, True, None, 'q\u00e9 " \\ x'], "b": {"c": False, "d": []}})
+    assert all(_json_only.begun(text[:end]) for end in range(1, len(text) + 1)) and _json_only.whole(text)
+
+
+def test_answers_of_a_random_model_are_json_where_training_answers_are(models, tmp_path):
+    task = registry.resolve("tasks", "generation")
+    rows_ = [Example(str(n), "q", Message("assistant", '{"a": [1]}'), Origin("f", n)) for n in range(4)]
+    model = loaded(models("llama"))
+    task, _ = task(task.Settings(max_new_tokens=24)).fit(rows_).prepare(model)
+    prompts = _prompted_answers.AnswerPrompts(model, task, 128)
+    found, _ = prompts.ask(rows_, "turns", [()] * 4)
+    assert set(found) == {"greedy", "json only"} == set(prompts.readings)
+    assert all(_json_only.begun(answer.output) for answer in found["json only"])
+    assert not any(_json_only.begun(answer.output) for answer in found["greedy"])

@@ -1,7 +1,7 @@
 """A base language model asked for an answer by prompt: instruction, answered examples, and the request.
 
 Greedy, with the task's own template, stop tokens and length; an answer that goes on to write another example is cut
-there, which is the form's own stop rule.
+there, which is the form's own stop rule. Where all training answers are JSON also `json only`: constrained decoding.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finesmith.tasks._json_only import JsonOnly
 from finesmith.tasks.base import Progress, silent
 from finesmith.types import Conversation, Example, Message, Prediction
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from finesmith.models.load import Loaded
     from finesmith.tasks.generation import Generation
 
-GREEDY = "greedy"
+GREEDY, JSON = "greedy", "json only"
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,20 @@ class AnswerPrompts:
     """
 
     forms = tuple(FORMS)
-    readings = (GREEDY,)
 
     def __init__(self, loaded: Loaded, task: Generation, max_length: int) -> None:
         self.loaded, self.task = loaded, task
         self.room = max_length - task.learnt.new_tokens
         self.cut = 0
+        self.tasks: dict[str, Generation] = {GREEDY: task}
+        if task.learnt.as_json:
+            self.tasks[JSON] = JsonOnly(task.settings, task.learnt)
+        self.readings = tuple(self.tasks)
 
     def ask(
         self, rows: Sequence[Example], form: str, examples: Sequence[Sequence[Example]], progress: Progress = silent
     ) -> tuple[dict[str, list[Prediction]], float]:
-        """The answers, and the mean length of a prompt in tokens.
+        """The answers by reading, and the mean length of a prompt in tokens.
 
         Args:
             rows: rows to answer; their targets are not looked at.
@@ -67,11 +71,12 @@ class AnswerPrompts:
         """
         worded = FORMS[form]
         inputs = [self.prompt(row, worded, shown) for row, shown in zip(rows, examples, strict=True)]
-        answers = self.task.answer(self.loaded, inputs, progress=progress)
-        found = [
-            Prediction(row.id, _cut(str(answer.output), worded)) for row, answer in zip(rows, answers, strict=True)
-        ]
-        return {GREEDY: found}, float(np.mean([self._length(item) for item in inputs]))
+        found = {}
+        for reading, task in self.tasks.items():
+            answers = task.answer(self.loaded, inputs, progress=progress if reading == GREEDY else silent)
+            said = [_cut(str(answer.output), worded) for answer in answers]
+            found[reading] = [Prediction(row.id, text) for row, text in zip(rows, said, strict=True)]
+        return found, float(np.mean([self._length(item) for item in inputs]))
 
     def prompt(self, row: Example, form: Form, examples: Sequence[Example]) -> Conversation:
         """One prompt as a conversation, within the room."""
