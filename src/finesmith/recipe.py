@@ -52,16 +52,18 @@ class Recipe(Settings):
         return getattr(self, _section(name))
 
     def replace(self, **changes: Any) -> Recipe:
-        """A copy with some values changed; nested values merge: `recipe.replace(train={"epochs": 3.0})`.
-
-        Another method takes the section of the one before with it: it would have no effect.
-        """
+        """A copy with some values changed; nested values merge: `recipe.replace(train={"epochs": 3.0})`."""
         given = self.model_dump(exclude_unset=True)
-        if changes.get("method", self.method) != self.method:
-            given.pop(_section(self.method), None)
         for key, value in changes.items():
             given[key] = {**given.get(key, {}), **value} if isinstance(value, dict) else value
         return make(given)
+
+    def with_method(self, method: str) -> Recipe:
+        """A copy for another method, without the section of this one, which would have no effect."""
+        given = self.model_dump(exclude_unset=True)
+        if method != self.method:
+            given.pop(_section(self.method), None)
+        return make({**given, "method": method})
 
     def complete(self) -> dict[str, Any]:
         """Every setting that has an effect on this run, defaults included, as plain values."""
