@@ -162,6 +162,11 @@ def tuned(data, model, place, **settings):
 def test_the_measurement_on_a_classifier(tickets, models, tmp_path, monkeypatch):
     monkeypatch.setattr(prompting, "MOST_VALIDATION", {"classification": 6})
     path = tuned(tickets, models("llama"), tmp_path / "run").path
+    study = comparing.open_study(path, effort="quick", options={}, watcher=Watcher())
+    assert prompting.PLUGIN.skips(study) == ""
+    few = prompting.PLUGIN.cost(study)
+    study.answer_seconds *= 2
+    assert prompting.PLUGIN.cost(study) == pytest.approx(2 * few) and few > 0
     found = comparing.compare(path, only=["prompting"])
     numbers = found.measured["prompting"]["numbers"]
     assert set(numbers["templates"]) == set(_prompting.FORMS) and numbers["looks"] == 13

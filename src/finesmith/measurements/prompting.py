@@ -42,7 +42,8 @@ class Prompting:
         held_out = min(len(study.splits.validation), MOST_VALIDATION.get(kind, 0))
         rows = LOOKS * held_out + 2 * test + 3 * min(test, _ladder.MOST_RETRIEVED)
         labels = len(getattr(study.task, "labels", ()))
-        return rows * study.answer_seconds * (2.0 + labels / 10 if labels else 1.5)
+        readings = 2 if getattr(getattr(study.task, "learnt", None), "as_json", False) else 1
+        return rows * readings * study.answer_seconds * (2.0 + labels / 10 if labels else 1.5)
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Chooses a prompt on the validation rows and answers the test rows with it."""
