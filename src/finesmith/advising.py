@@ -23,6 +23,11 @@ from finesmith.watch import Watcher
 Decision = Literal["do not fine-tune", "mend the data first", "fine-tuning may be worth it", "open"]
 
 FROZEN = "frozen"
+PROMPTED = {
+    "prompt-zero-shot": "the base prompted without examples",
+    "prompt-examples": "the base prompted with fixed examples",
+    "prompt-retrieved": "the base prompted with the nearest examples",
+}
 
 
 @dataclass(frozen=True)
@@ -231,7 +236,7 @@ def _title(name: str) -> str:
     if name in registry.available("baselines"):
         title = registry.resolve("baselines", name).title
     else:
-        title = verdict.TITLES.get(name, name.replace("prompt-", "the base prompted, "))
+        title = PROMPTED.get(name, verdict.TITLES.get(name, name))
     return title[0].upper() + title[1:]
 
 

@@ -52,7 +52,7 @@ def test_labels_that_can_be_read_off_a_word_need_no_fine_tuning(tickets, models,
     assert main(["advise", str(tickets), "--model", models("llama"), "model.device=cpu", "model.dtype=float32"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("Do not fine-tune: ") and "accuracy 1.000" in out
-    assert "retrieved" in out and "times: check" in out
+    assert "prompted" in out and "times: check" in out
 
 
 def test_json_has_every_number(tickets, models, capsys):
