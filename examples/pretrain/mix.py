@@ -17,8 +17,8 @@ from pathlib import Path
 
 import jinja2
 
+from finesmith.tasks._prompting import PATTERN, plain_label
 from finesmith.tasks._template import PLAIN
-from finesmith.tasks._zero_shot import PATTERN, plain_label
 
 END = "<|end|>"
 PIECE = 20_000  # characters: long books are cut at a line, so that no document fills a batch

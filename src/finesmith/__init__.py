@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from finesmith.version import VERSION
 
 if TYPE_CHECKING:
+    from finesmith.advising import Advice
     from finesmith.recipe import Recipe
     from finesmith.run import Run
     from finesmith.types import Examined
 
 __version__ = VERSION
-__all__ = ["Recipe", "Run", "__version__", "check", "load", "tune"]
+__all__ = ["Recipe", "Run", "__version__", "advise", "check", "load", "tune"]
 
 
 def tune(data: str | Path, *, watcher: Any = None, **settings: Any) -> Run:
@@ -59,6 +60,33 @@ def check(data: str | Path, *, glossary: str | Path | None = None, watcher: Any 
     terms = glossaries.read(str(glossary)) if glossary else ()
     found, _ = examine.examine(recipes.from_source(str(data), settings), glossary=terms, watcher=watcher)
     return found
+
+
+def advise(
+    data: str | Path,
+    *,
+    target: float | None = None,
+    minimum_gain: float | None = None,
+    watcher: Any = None,
+    **settings: Any,
+) -> Advice:
+    """Should this be fine-tuned at all? Checks, cheap opponents and prompts, on the locked test rows; no training.
+
+    Args:
+        data: what `tune` takes.
+        target: the value of the primary metric that would be good enough.
+        minimum_gain: the smallest gain that is of use; None is one point.
+        watcher: a `finesmith.watch.Watcher` that receives notes and progress.
+        settings: recipe settings, nested as in YAML; `model="owner/name"` is the base that is prompted.
+
+    Raises:
+        finesmith.errors.FinesmithError: anything you can mend, with the place and the nearest valid name.
+    """
+    from finesmith import advising
+    from finesmith import recipe as recipes
+
+    recipe = recipes.from_source(str(data), settings)
+    return advising.advise(recipe, target=target, minimum_gain=minimum_gain, watcher=watcher)
 
 
 def load(path: str | Path) -> Run:

@@ -20,10 +20,10 @@ from finesmith.models import quantize
 from finesmith.report import card as cards
 from finesmith.runfolder import RunFolder
 from finesmith.stages import Ready, Trained, pieces
-from finesmith.tasks import _head_first, _zero_shot
+from finesmith.tasks import _head_first, _prompting
 from finesmith.tasks.base import Task, predict
 from finesmith.tasks.classification import Classification
-from finesmith.types import Evidence, Example, Message, Prediction
+from finesmith.types import Evidence, Example, Message, Prediction, Splits
 from finesmith.version import VERSION
 from finesmith.watch import Watcher
 
@@ -174,23 +174,23 @@ def _base(ready: Ready, progress: Any) -> dict[str, list[Prediction] | str]:
     if not isinstance(task, Classification):
         task.prepare(loaded)
         return {"base": predict(task, loaded, ready.splits.test, progress=progress)}
-    max_length = int(recipe.train.max_length)
-    parts = [pieces(task, loaded, part, max_length) for part in (ready.splits.train, ready.splits.validation)]
-    _head_first.fit_head(task, loaded, *parts, dropout=False)
-    frozen = predict(task, loaded, ready.splits.test)
+    answers = frozen(task, loaded, ready.splits, int(recipe.train.max_length))
     if task.multi_label or not models.is_decoder(loaded.model.config):
         why = (
             "the base is an encoder, which cannot answer without training"
             if not task.multi_label
             else "label scoring gives one label, and here several may hold"
         )
-        return {"base": frozen, "zero-shot": f"{why}; 'base' is a linear head on its frozen features"}
+        return {"base": answers, "zero-shot": f"{why}; 'base' is a linear head on its frozen features"}
     asked = models.load(recipe.model, "causal-lm", seed=recipe.seed)
     rows = spread(ready.splits.test, max(1, ZERO_SHOT_SEQUENCES // len(task.labels)))
-    answers = _zero_shot.score_labels(
-        asked, [str(row.input) for row in rows], task.labels, max_length, progress=progress
-    )
-    return {
-        "base": [Prediction(row.id, answer.output, answer.scores) for row, answer in zip(rows, answers, strict=True)],
-        "frozen": frozen,
-    }
+    prompts = _prompting.LabelPrompts(asked, task.labels, int(recipe.train.max_length))
+    said, _ = prompts.ask(rows, prompts.forms[0], [()] * len(rows), progress)
+    return {"base": said[_prompting.USUAL], "frozen": answers}
+
+
+def frozen(task: Classification, loaded: models.Loaded, splits: Splits, max_length: int) -> list[Prediction]:
+    """The test rows' answers of a linear head that is fitted on the base's frozen features."""
+    parts = [pieces(task, loaded, part, max_length) for part in (splits.train, splits.validation)]
+    _head_first.fit_head(task, loaded, *parts, dropout=False)
+    return predict(task, loaded, splits.test)

@@ -58,6 +58,13 @@ class Recipe(Settings):
             given[key] = {**given.get(key, {}), **value} if isinstance(value, dict) else value
         return make(given)
 
+    def with_method(self, method: str) -> Recipe:
+        """A copy for another method, without the section of this one, which would have no effect."""
+        given = self.model_dump(exclude_unset=True)
+        if method != self.method:
+            given.pop(_section(self.method), None)
+        return make({**given, "method": method})
+
     def complete(self) -> dict[str, Any]:
         """Every setting that has an effect on this run, defaults included, as plain values."""
         plain = self.model_dump(mode="json")

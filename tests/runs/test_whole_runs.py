@@ -145,7 +145,7 @@ ALWAYS = {
 FULL = {"model/config.json", "model/model.safetensors"}
 ADAPTER = {"model/adapter_config.json", "model/adapter_model.safetensors"}
 WRITER = {"model/generation_config.json", "model/chat_template.jinja", "predictions/nearest.jsonl"}
-CLASSIFIER = {"predictions/majority.jsonl", "predictions/tfidf.jsonl"}
+CLASSIFIER = {"predictions/knn.jsonl", "predictions/majority.jsonl", "predictions/tfidf.jsonl"}
 FILES = {
     "bert-full": ALWAYS | FULL | CLASSIFIER,
     "llama-lora": ALWAYS | ADAPTER | CLASSIFIER | {"predictions/frozen.jsonl"},

@@ -62,3 +62,34 @@ def test_nearest_takes_the_first_row_of_equals():
     nearest = registry.resolve("baselines", "nearest")
     train = rows([("same words", Message("assistant", "first")), ("same words", Message("assistant", "second"))])
     assert nearest(train, [("0", "same words"), ("1", "zzz")], seed=0)[0].output == "first"
+
+
+def test_knn_votes_by_similarity_and_says_the_shares():
+    knn = type(registry.resolve("baselines", "knn"))(neighbours=3)
+    train = rows([("lost card", "card"), ("card gone", "card"), ("card fee", "fee"), ("send money", "money")])
+    answer = knn(train, [("0", "card")], seed=0)[0]
+    assert answer.output == "card" and set(answer.scores) == {"card", "fee"}
+    assert abs(sum(answer.scores.values()) - 1) < 1e-9
+
+
+def test_knn_chooses_the_number_of_neighbours_on_training_rows_alone():
+    knn = registry.resolve("baselines", "knn")
+    words = ["red", "blue"]
+    clean = rows([(f"{words[i % 2]} thing {i + 10}", words[i % 2]) for i in range(60)])
+    flipped = [Example(r.id, r.input, words[1 - words.index(r.target)] if i in (0, 1) or i > 50 else r.target, r.origin)
+               for i, r in enumerate(clean)]  # fmt: skip
+    asked = [("0", "red thing"), ("1", "blue thing")]  # all of a colour are equally near, the first of them are flipped
+    one, chosen = type(knn)(neighbours=1)(flipped, asked, seed=0), knn(flipped, asked, seed=0)
+    assert [answer.output for answer in one] == ["blue", "red"]
+    assert [answer.output for answer in chosen] == ["red", "blue"]
+
+
+def test_knn_of_nothing_similar_is_the_commonest_label():
+    knn = registry.resolve("baselines", "knn")
+    assert knn(rows([("aa bb", "x"), ("cc dd", "y"), ("ee ff", "y")]), [("0", "zz")], seed=0)[0].output == "y"
+
+
+def test_knn_of_several_labels_takes_those_with_more_than_half():
+    knn = registry.resolve("baselines", "knn")
+    train = rows([("red one", ("r",)), ("red two", ("r", "s")), ("blue one", ("b",)), ("blue two", ("b",))] * 2)
+    assert knn(train, [("0", "red")], seed=0)[0].output[0] == "r"

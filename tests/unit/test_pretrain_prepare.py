@@ -14,7 +14,7 @@ import heldout
 import mix
 
 from finesmith.models import embedded
-from finesmith.tasks import _template, _zero_shot
+from finesmith.tasks import _prompting, _template
 from finesmith.types import Conversation, Message
 
 ROW = "The tenant must give the landlord notice in writing at least sixty days before the end of the lease."
@@ -81,7 +81,7 @@ def test_questions_have_the_plain_template_of_the_generation_task():
 
 def test_labels_have_the_pattern_of_the_zero_shot_opponent():
     assert mix.labelled({"text": "where is it", "label": "lost_card-2"}) == "Text: where is it\nCategory: lost card 2"
-    assert mix.labelled({"text": "a", "label": "b"}).startswith(_zero_shot.PATTERN.format(text="a"))
+    assert mix.labelled({"text": "a", "label": "b"}).startswith(_prompting.PATTERN.format(text="a"))
 
 
 def test_rows_that_must_not_be_used_are_left_out(tmp_path):

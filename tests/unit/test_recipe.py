@@ -271,6 +271,9 @@ def test_replace_merges_and_checks():
     assert (changed.train.batch_size, changed.train.epochs, changed.seed, recipe.seed) == (4, 3.0, 2, 0)
     with pytest.raises(RecipeError, match="'lora' has no effect"):
         make({"data": "a.csv", "lora": {"rank": 2}}).replace(method="full")
+    other = make({"data": "a.csv", "lora": {"rank": 2}, "train": {"epochs": 2}}).with_method("full")
+    assert (other.method, other.train.epochs) == ("full", 2) and "lora" not in other.model_fields_set
+    assert make({"data": "a.csv", "lora": {"rank": 2}}).with_method("lora").section("lora").rank == 2
 
 
 GIVEN = st.fixed_dictionaries(

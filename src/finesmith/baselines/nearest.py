@@ -7,15 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from finesmith.baselines._features import features
+from finesmith.baselines._neighbours import Neighbours
 from finesmith.baselines.base import TestInput, as_text
 from finesmith.types import Example, Message, Prediction
-
-CHUNK = 256  # test rows compared at once
 
 
 @dataclass(frozen=True)
@@ -27,28 +22,16 @@ class Nearest:
 
     def __call__(self, train: Sequence[Example], test_inputs: Sequence[TestInput], *, seed: int) -> list[Prediction]:
         """The completion of the nearest training prompt for every input."""
-        rows = _nearest([as_text(example.input) for example in train], [text for _, text in test_inputs])
+        rows = Neighbours([as_text(example.input) for example in train]).nearest([text for _, text in test_inputs], 1)
         return [
-            Prediction(id=name, output=_content(train[row])) for (name, _), row in zip(test_inputs, rows, strict=True)
+            Prediction(id=name, output=_content(train[int(best[0])]))
+            for (name, _), (best, _) in zip(test_inputs, rows, strict=True)
         ]
 
 
 def _content(example: Example) -> str:
     assert isinstance(example.target, Message)
     return example.target.content
-
-
-def _nearest(known: Sequence[str], asked: Sequence[str]) -> list[int]:
-    """For each text asked, the position of the nearest known one."""
-    vectors = features(known)
-    if vectors is None:
-        return [0] * len(asked)
-    told: Any = vectors.transform(known).T.tocsr()
-    rows: list[int] = []
-    for start in range(0, len(asked), CHUNK):
-        similarity = (vectors.transform(asked[start : start + CHUNK]) @ told).toarray()
-        rows += np.round(similarity, 9).argmax(axis=1).tolist()
-    return rows
 
 
 PLUGIN = Nearest()

@@ -103,6 +103,11 @@ def without(
     return {"without_leaks": {"leaked": len(gone), "rows": len(kept), "systems": scores}}
 
 
+def estimate(metric: Metric, targets: Mapping[str, Target], answers: Sequence[Prediction], *, seed: int) -> Estimate:
+    """A system's value with its interval on the rows that it answered (one at least)."""
+    return _estimate(metric, _measure(metric, targets, answers).statistics, seed)
+
+
 def between(
     metric: Metric,
     targets: Mapping[str, Target],

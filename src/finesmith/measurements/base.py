@@ -167,7 +167,8 @@ class Study:
 
         splits = replace(self.splits, train=list(self.splits.train if rows is None else rows))
         with RunFolder.temporary() as folder:
-            recipe = self.recipe.replace(**settings, track=[])
+            recipe = self.recipe.with_method(settings.get("method", self.recipe.method))
+            recipe = recipe.replace(**settings, track=[])
             ready = stages.build(recipe, splits, Watcher())
             trained = stages.train(ready, folder, watcher, resume=False)
             moved, total = models.parameter_counts(ready.model)

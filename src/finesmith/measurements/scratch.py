@@ -1,11 +1,17 @@
 """The same architecture from random weights, on the same rows with the same number of steps: what pretraining is worth.
 
 Its learning rate is its own, chosen on the validation rows among three (training from scratch wants a higher one).
+TF-IDF is the honest control: on small data it usually beats a transformer from scratch, and it needs no pretraining
+either. Where a learning curve was measured, the label multiplier says how many times the rows pretraining is worth.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from finesmith.evidence import verdict
 from finesmith.measurements.base import Effort, Measured, Study
@@ -22,7 +28,7 @@ class Scratch:
     title: str = "the same model from scratch"
     priority: int = 3
     effort: Effort = "standard"
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ("learning_curve",)
 
     def skips(self, study: Study) -> str:
         """A run that was from scratch itself has nothing to be compared with."""
@@ -49,9 +55,56 @@ class Scratch:
         gap, score = study.gain(answers), verdict.number(study.primary, study.score(study.splits.test, answers))
         return Measured(
             says=f"{score}; the tuned model gains {verdict.signed(study.primary, gap.value)}",
-            numbers={"learning_rates": tried, "learning_rate": rate, "gap": gap, "costs": costs},
+            numbers={
+                "learning_rates": tried,
+                "learning_rate": rate,
+                "gap": gap,
+                "costs": costs,
+                **_control(study, answers),
+                **_labels(study, study.score(study.splits.test, answers)),
+            },
             systems={"scratch": answers},
         )
+
+
+def _control(study: Study, answers: Sequence[Prediction]) -> dict[str, Any]:
+    """`control`: from scratch minus the classical opponent that had the same rows, where there is one."""
+    name = next((name for name in ("tfidf", "nearest") if name in study.predictions), "")
+    if not name:
+        return {}
+    return {"control": name, "over_control": study.gain(study.predictions[name], over=answers)}
+
+
+def _labels(study: Study, score: float) -> dict[str, Any]:
+    """`label_multiplier`: all rows over those with which the tuned model is as good as this is with all of them.
+
+    Read off the measured learning curve, between its points by the logarithm of the rows. Where the tuned model is as
+    good already at the curve's first point, `label_multiplier_at_least`; where it never is, 1 at most.
+    """
+    points = _curve(study.found.get("learning_curve", {}))
+    if len(points) < 2:
+        return {}
+    sign = 1.0 if study.primary.higher_is_better else -1.0
+    rows, total = multiplier(points, sign * score, sign), len(study.splits.train)
+    known = "label_multiplier" if rows > points[0][0] else "label_multiplier_at_least"
+    return {known: total / rows}
+
+
+def multiplier(points: Sequence[tuple[float, float]], score: float, sign: float = 1.0) -> float:
+    """Rows at which a learning curve (rows, value) first reaches a score; the last point's where it does not."""
+    values = [(rows, sign * value) for rows, value in points]
+    if values[0][1] >= score:
+        return values[0][0]
+    for (fewer, low), (more, high) in itertools.pairwise(values):
+        if low < score <= high:
+            share = (score - low) / (high - low)
+            return math.exp(math.log(fewer) + share * (math.log(more) - math.log(fewer)))
+    return values[-1][0]
+
+
+def _curve(numbers: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """The measured points of the tuned model's learning curve: rows and value, by rows."""
+    return sorted((float(point["rows"]), float(point["score"])) for point in numbers.get("points", ()))
 
 
 PLUGIN = Scratch()

@@ -209,6 +209,10 @@ class Generation:
             tokenizer, _template.render(tokenizer, conversation.messages, conversation.tools, ask=True)
         )
 
+    def steering(self, loaded: Loaded, width: int) -> Any:
+        """A transformers logits processor for prompts of so many tokens; None: the model alone decides."""
+        return None
+
     def _piece(self, turn: _template.Turn, tokenizer: Any) -> Piece:
         """A turn as tokens; the end token stands in the answer exactly once."""
         tokens = _template.ids(tokenizer, turn.completion)
@@ -257,6 +261,7 @@ class Generation:
                 temperature=None,
                 top_p=None,
                 top_k=None,
+                logits_processor=self.steering(loaded, tokens.shape[1]),
             )
         return loaded.tokenizer.batch_decode(out[:, tokens.shape[1] :], skip_special_tokens=True)
 

@@ -1,0 +1,264 @@
+"""Should this be fine-tuned at all? Nothing large is trained: checks, cheap opponents and prompts on the test rows.
+
+The rule, decided by `decide`: do not fine-tune where something cheap reaches the target already, or where even a model
+without an error would gain less than is of use. What is left is what fine-tuning has to beat.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from finesmith import examine, registry, run
+from finesmith.baselines.base import as_text
+from finesmith.evidence import compare as evidences
+from finesmith.evidence import plain, verdict
+from finesmith.metrics.base import Metric
+from finesmith.recipe import Recipe
+from finesmith.types import Estimate, Example, Finding, Prediction, Splits
+from finesmith.watch import Watcher
+
+Decision = Literal["do not fine-tune", "mend the data first", "fine-tuning may be worth it", "open"]
+
+FROZEN = "frozen"
+PROMPTED = {
+    "prompt-zero-shot": "the base prompted without examples",
+    "prompt-examples": "the base prompted with fixed examples",
+    "prompt-retrieved": "the base prompted with the nearest examples",
+}
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do, in a word and in a sentence, and every number behind it.
+
+    `systems` are values on the locked test rows, `gains` how much better the best of them is than each other one (its
+    paired interval); `seconds` is how long each part took.
+    """
+
+    source: str
+    decision: Decision
+    sentence: str
+    metric: str
+    rows: Mapping[str, int]
+    best: str
+    systems: Mapping[str, Estimate]
+    gains: Mapping[str, Estimate]
+    titles: Mapping[str, str]
+    findings: tuple[Finding, ...]
+    not_measured: Mapping[str, str]
+    seconds: Mapping[str, float]
+    prompting: Mapping[str, Any] = field(default_factory=dict)
+
+
+def advise(
+    recipe: Recipe, *, target: float | None = None, minimum_gain: float | None = None, watcher: Watcher | None = None
+) -> Advice:
+    """Measures what a fine-tuned model would have to beat.
+
+    Args:
+        recipe: as `tune` takes it; the model is only prompted, and a linear head is fitted on its frozen features.
+        target: the value of the primary metric that would be good enough.
+        minimum_gain: the smallest gain that is of use, in the metric's units; None is one point (a hundredth of its
+            range), 0 where it has no range.
+
+    Raises:
+        DataError: the rows cannot be used.
+    """
+    watcher, clock = watcher or Watcher(), _Clock()
+    prepared = run.prepare(recipe)
+    recipe, splits = prepared.recipe, prepared.splits
+    findings = clock.time("check", lambda: examine.before_training(recipe, splits, recipe.task, watcher)[0])
+    task = registry.resolve("tasks", recipe.task)(recipe.section(recipe.task)).fit(splits.train)
+    metric = registry.resolve("metrics", task.primary)
+    found: dict[str, Sequence[Prediction]] = {}
+    missing: dict[str, str] = {}
+    for name in _baselines(recipe.task):
+        found[name] = clock.time(name, lambda name=name: _baseline(name, splits, recipe.seed))  # type: ignore[misc]
+    prompting = _base(recipe, task, splits, metric, found, missing, clock, watcher)
+    systems, gains, best = _weigh(metric, splits.test, found, recipe.seed)
+    titles = {name: _title(name) for name in systems}
+    least = _least(metric, minimum_gain)
+    decision, sentence = decide(
+        metric, systems, gains, best, titles, target=target, minimum_gain=least, findings=findings
+    )
+    return Advice(
+        source=recipe.data.path,
+        decision=decision,
+        sentence=sentence,
+        metric=metric.title,
+        rows={part: len(getattr(splits, part)) for part in ("train", "validation", "test")},
+        best=best,
+        systems=systems,
+        gains=gains,
+        titles=titles,
+        findings=findings,
+        not_measured=missing,
+        seconds=clock.seconds,
+        prompting=prompting,
+    )
+
+
+def decide(
+    metric: Metric,
+    systems: Mapping[str, Estimate],
+    gains: Mapping[str, Estimate],
+    best: str,
+    titles: Mapping[str, str],
+    *,
+    target: float | None,
+    minimum_gain: float,
+    findings: Sequence[Finding] = (),
+) -> tuple[Decision, str]:
+    """The rule as a word and a sentence. Pure.
+
+    Blocking findings come first. A target is reached where the best opponent's whole interval is. There is no room
+    where a model without an error would gain no more than `minimum_gain`. With neither, fine-tuning may be worth it,
+    and only `tune` and `compare` can say whether it is.
+    """
+    blocking = [finding for finding in findings if finding.severity == "blocking"]
+    if blocking:
+        return "mend the data first", f"Mend the data first: {blocking[0].what} {blocking[0].advice}"
+    if not best:
+        return "open", "Nothing could be measured without training: run finesmith tune, then finesmith compare."
+    reached = f"{titles[best]} reaches {_interval(metric, systems[best])} without fine-tuning"
+    better = _signed(metric)
+    if target is not None and better * _worst(metric, systems[best]) >= better * target:
+        said = f"that is the target of {verdict.number(metric, target)}; ship that"
+        return "do not fine-tune", f"Do not fine-tune: {reached}, and {said}."
+    room = _room(metric, systems[best].value)
+    if room is not None and room <= minimum_gain:
+        said = f"even a model without an error would gain no more than {verdict.number(metric, room)}"
+        return "do not fine-tune", f"Do not fine-tune: {reached}; {said}. Ship that."
+    needed = f"it is worth it only if the tuned model beats this by {verdict.number(metric, minimum_gain)} or more, "
+    rule = f"{needed}with a 95 % interval of the paired difference above 0, or matches it at a third of its cost a call"
+    goal = f" (target {verdict.number(metric, target)})" if target is not None else ""
+    return "fine-tuning may be worth it", f"Fine-tuning may be worth it: {reached}{goal}; {rule}.{_sign(gains)}"
+
+
+def as_json(advice: Advice) -> dict[str, Any]:
+    """Everything as plain values."""
+    return plain.values_of(advice)
+
+
+def _sign(gains: Mapping[str, Estimate]) -> str:
+    """What the base's own features say of its chances, where they are known."""
+    if FROZEN not in gains:
+        return ""
+    if gains[FROZEN].low > 0:
+        return " The base's frozen features are clearly behind it, a bad sign for this base: try a larger one."
+    return ""
+
+
+def _base(
+    recipe: Recipe,
+    task: Any,
+    splits: Splits,
+    metric: Metric,
+    found: dict[str, Sequence[Prediction]],
+    missing: dict[str, str],
+    clock: _Clock,
+    watcher: Watcher,
+) -> dict[str, Any]:
+    """What the base does without training: a linear head on its frozen features, and prompts."""
+    from finesmith.measurements import _ladder, prompting
+
+    if recipe.task == "classification":
+        with watcher.progress("a linear head on frozen features", len(splits.train)):
+            found[FROZEN] = clock.time(FROZEN, lambda: _frozen(recipe, task, splits))
+    why = prompting.why_not(recipe, task)
+    if why:
+        missing["prompt"] = why
+        return {}
+    ladder = clock.time(
+        "prompting",
+        lambda: prompting.search(recipe, task, splits, metric, looks=0, watcher=watcher),
+    )
+    found |= {f"prompt-{name}": answers for name, answers in ladder.answers.items()}
+    return _ladder.summary(ladder)
+
+
+def _frozen(recipe: Recipe, task: Any, splits: Splits) -> Sequence[Prediction]:
+    from finesmith import measure
+    from finesmith.models import load as models
+
+    loaded = models.load(recipe.model, task.kind, **task.load_arguments(), seed=recipe.seed)
+    context = models.context_length(loaded.model.config, loaded.tokenizer)
+    asked = recipe.train.max_length
+    length = min(context, task.max_length) if asked == "auto" else int(asked)
+    return measure.frozen(task.restore({**task.state(), "max_length": length}), loaded, splits, length)
+
+
+class _Clock:
+    """How long each part took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def time(self, name: str, work: Callable[[], Any]) -> Any:
+        began = time.monotonic()
+        try:
+            return work()
+        finally:
+            self.seconds[name] = time.monotonic() - began
+
+
+def _baselines(task: str) -> list[str]:
+    return [name for name in registry.available("baselines") if task in registry.resolve("baselines", name).tasks]
+
+
+def _baseline(name: str, splits: Splits, seed: int) -> Sequence[Prediction]:
+    inputs = [(row.id, as_text(row.input)) for row in splits.test]
+    return registry.resolve("baselines", name)(splits.train, inputs, seed=seed)
+
+
+def _weigh(
+    metric: Metric, test: Sequence[Example], found: Mapping[str, Sequence[Prediction]], seed: int
+) -> tuple[dict[str, Estimate], dict[str, Estimate], str]:
+    """Every system's value, how much better the best is than each other one on common rows, and which it is."""
+    targets = {row.id: row.target for row in test}
+    able = {name: rows for name, rows in found.items() if any(metric.measurable(row) for row in rows)}
+    systems = {name: evidences.estimate(metric, targets, rows, seed=seed) for name, rows in able.items()}
+    if not systems:
+        return {}, {}, ""
+    best = max(systems, key=lambda name: _signed(metric) * systems[name].value)
+    gains = {
+        name: evidences.between(metric, targets, able[best], rows, seed=seed)
+        for name, rows in able.items()
+        if name != best
+    }
+    return systems, gains, best
+
+
+def _title(name: str) -> str:
+    if name in registry.available("baselines"):
+        title = registry.resolve("baselines", name).title
+    else:
+        title = PROMPTED.get(name, verdict.TITLES.get(name, name))
+    return title[0].upper() + title[1:]
+
+
+def _signed(metric: Metric) -> float:
+    return 1.0 if metric.higher_is_better else -1.0
+
+
+def _worst(metric: Metric, value: Estimate) -> float:
+    return value.low if metric.higher_is_better else value.high
+
+
+def _room(metric: Metric, value: float) -> float | None:
+    """How far it is to a model without an error; None where the metric has no best value."""
+    best = metric.limits[1] if metric.higher_is_better else metric.limits[0]
+    return abs(best - value) if abs(best) != float("inf") else None
+
+
+def _least(metric: Metric, given: float | None) -> float:
+    span = metric.limits[1] - metric.limits[0]
+    return given if given is not None else (0.01 * span if span != float("inf") else 0.0)
+
+
+def _interval(metric: Metric, value: Estimate) -> str:
+    ends = f"{verdict.number(metric, value.low)} to {verdict.number(metric, value.high)}"
+    return f"{metric.title} {verdict.number(metric, value.value)} (95 % interval {ends}, n = {value.n})"

@@ -1,0 +1,232 @@
+"""The best prompt for a base, found on validation rows: forms, readings, fixed and retrieved examples. No torch.
+
+Examples come from the training rows alone. A look is one pass over the validation rows; readings share a look.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from finesmith.baselines._neighbours import Neighbours
+from finesmith.baselines.base import as_text
+from finesmith.types import Example, Prediction
+from finesmith.watch import Watcher
+
+ZERO, EXAMPLES, RETRIEVED = "zero-shot", "examples", "retrieved"
+SHOTS = 8
+"""Examples in a prompt at least; one for each label where there are up to twice as many."""
+DRAWS = (3, 5)
+"""Draws of fixed examples, at least and at most."""
+MOST_RETRIEVED = 300
+"""Test rows that are asked with retrieved examples, evenly spread: such prompts share nothing that could be cached."""
+
+Score = Callable[[Sequence[Example], Sequence[Prediction]], float]
+
+
+class Prompts(Protocol):
+    """Label or answer prompts: `ask` gives the answers by reading, and the mean prompt length in tokens."""
+
+    forms: tuple[str, ...]
+    readings: tuple[str, ...]
+    cut: int
+
+    def ask(
+        self, rows: Sequence[Example], form: str, examples: Sequence[Sequence[Example]], progress: Callable[[int], None]
+    ) -> tuple[dict[str, list[Prediction]], float]:
+        """See `tasks/_prompting.py`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to prompt, as it was chosen: its form, how the answer is read, which draw, and its validation score."""
+
+    name: str
+    form: str
+    reading: str
+    score: float
+    draw: int = 0
+
+
+@dataclass
+class Ladder:
+    """What the search found. `scores[way][form]` are validation scores, `draws` those of the fixed examples' draws."""
+
+    best: str
+    ways: dict[str, Way]
+    answers: dict[str, list[Prediction]]
+    prompt_tokens: dict[str, float]
+    scores: dict[str, dict[str, float]]
+    draws: list[float]
+    looks: int
+    validation_rows: int
+    shots: int
+    texts_cut: int
+    readings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class _Search:
+    prompts: Prompts
+    rows: Sequence[Example]
+    score: Score
+    sign: float
+    watcher: Watcher
+    looks: int = 0
+
+    def look(self, way: str, form: str, examples: Sequence[Sequence[Example]], draw: int = 0) -> tuple[Way, dict]:
+        """The best reading of one pass over the validation rows, and every reading's score."""
+        self.looks += 1
+        with self.watcher.progress(f"prompting: {way}, {form}", len(self.rows)) as progress:
+            found, _ = self.prompts.ask(self.rows, form, examples, progress)
+        scores = {reading: self.score(self.rows, found[reading]) for reading in self.prompts.readings}
+        reading = max(scores, key=lambda name: self.sign * scores[name])
+        return Way(way, form, reading, scores[reading], draw), scores
+
+    def best(self, ways: Sequence[Way]) -> Way:
+        return max(ways, key=lambda way: self.sign * way.score)
+
+
+def climb(
+    prompts: Prompts,
+    train: Sequence[Example],
+    validation: Sequence[Example],
+    test: Sequence[Example],
+    *,
+    score: Score,
+    higher_is_better: bool,
+    looks: int,
+    seed: int,
+    watcher: Watcher,
+) -> Ladder:
+    """Chooses on the validation rows, then answers the test rows each way.
+
+    Args:
+        prompts: how the base is asked.
+        train: where examples come from.
+        validation, test: rows to choose on (all are used) and to report on.
+        score: the primary metric of answers to rows.
+        looks: how often the tuned model looked at the validation rows; more looks give more draws of the examples.
+    """
+    search = _Search(prompts, validation, score, 1.0 if higher_is_better else -1.0, watcher)
+    nothing: list[Sequence[Example]] = [()] * len(validation)
+    shots = shots_for(train)
+    drawn = [balanced(train, shots, seed + draw) for draw in range(DRAWS[1])]
+    zero = [search.look(ZERO, form, nothing) for form in prompts.forms]
+    fixed = [search.look(EXAMPLES, form, [drawn[0]] * len(validation)) for form in prompts.forms]
+    form = search.best([way for way, _ in fixed]).form
+    draws = [way for way, _ in fixed if way.form == form]
+    for draw in range(1, min(DRAWS[1], max(DRAWS[0], looks - 2 * len(prompts.forms)))):
+        draws.append(search.look(EXAMPLES, form, [drawn[draw]] * len(validation), draw)[0])
+    known = Neighbours([as_text(row.input) for row in train])
+    near = search.look(RETRIEVED, form, retrieved(known, train, validation, shots))
+    ways = {way.name: way for way in (search.best([way for way, _ in zero]), search.best(draws), near[0])}
+    best = search.best(list(ways.values()))
+    answers, tokens = _on_test(prompts, ways, drawn, known, train, test, shots, watcher)
+    return Ladder(
+        best=best.name,
+        ways=ways,
+        answers=answers,
+        prompt_tokens=tokens,
+        scores={
+            ZERO: {way.form: way.score for way, _ in zero},
+            EXAMPLES: {way.form: way.score for way, _ in fixed},
+            RETRIEVED: {near[0].form: near[0].score},
+        },
+        draws=[way.score for way in draws],
+        looks=search.looks,
+        validation_rows=len(validation),
+        shots=shots,
+        texts_cut=prompts.cut,
+        readings=_readings(best, zero, fixed, near),
+    )
+
+
+def summary(ladder: Ladder) -> dict[str, object]:
+    """The numbers of a ladder without the answers: of the best way each form's score, their median and worst."""
+    forms = ladder.scores[ladder.best if ladder.best != RETRIEVED else EXAMPLES]
+    best = ladder.ways[ladder.best]
+    ordered = sorted(forms.values(), key=lambda value: abs(value - best.score))
+    return {
+        "best": ladder.best,
+        "best_template": best.form,
+        "reading": best.reading,
+        "templates": forms,
+        "median": statistics.median(forms.values()),
+        "worst": ordered[-1],
+        "ways": {name: {"template": w.form, "reading": w.reading, "score": w.score} for name, w in ladder.ways.items()},
+        "all_templates": ladder.scores,
+        "readings": ladder.readings,
+        "draws": ladder.draws,
+        "shots": ladder.shots,
+        "texts_cut": ladder.texts_cut,
+        "looks": ladder.looks,
+        "validation_rows": ladder.validation_rows,
+        "prompt_tokens": ladder.prompt_tokens,
+    }
+
+
+def shots_for(train: Sequence[Example]) -> int:
+    """One example for each label where that is little more than `SHOTS`; `SHOTS` else."""
+    labels = len({row.target for row in train if isinstance(row.target, str)})
+    return labels if SHOTS < labels <= 2 * SHOTS else SHOTS
+
+
+def balanced(train: Sequence[Example], count: int, seed: int) -> list[Example]:
+    """So many rows in random order, every label as often as any other as far as that goes; without labels any rows."""
+    choose = random.Random(seed)
+    rows = choose.sample(list(train), len(train))
+    turns: dict[object, int] = {}
+    ordered = []
+    for row in rows:
+        label = row.target if isinstance(row.target, str) else None
+        turns[label] = turns.get(label, -1) + 1
+        ordered.append((turns[label] if label is not None else 0, row))
+    chosen = [row for _, row in sorted(ordered, key=lambda pair: pair[0])[:count]]
+    return choose.sample(chosen, len(chosen))
+
+
+def retrieved(known: Neighbours, train: Sequence[Example], rows: Sequence[Example], count: int) -> list[list[Example]]:
+    """For each row the nearest training rows, the most similar last."""
+    found = known.nearest([as_text(row.input) for row in rows], count)
+    return [[train[int(place)] for place in near[::-1]] for near, _ in found]
+
+
+def spread(rows: Sequence[Example], most: int) -> list[Example]:
+    """At most so many rows, evenly over all: a file may be sorted by label."""
+    step = max(1.0, len(rows) / most)
+    return [rows[int(place * step)] for place in range(min(most, len(rows)))]
+
+
+def _on_test(
+    prompts: Prompts,
+    ways: Mapping[str, Way],
+    drawn: Sequence[Sequence[Example]],
+    known: Neighbours,
+    train: Sequence[Example],
+    test: Sequence[Example],
+    shots: int,
+    watcher: Watcher,
+) -> tuple[dict[str, list[Prediction]], dict[str, float]]:
+    """Each way's answers to the test rows, and its mean prompt length."""
+    answers, tokens = {}, {}
+    for name, way in ways.items():
+        rows = spread(test, MOST_RETRIEVED) if name == RETRIEVED else list(test)
+        examples: Sequence[Sequence[Example]] = [drawn[way.draw] if name == EXAMPLES else ()] * len(rows)
+        examples = retrieved(known, train, rows, shots) if name == RETRIEVED else examples
+        with watcher.progress(f"testing the prompt: {name}", len(rows)) as progress:
+            found, tokens[name] = prompts.ask(rows, way.form, examples, progress)
+        answers[name] = found[way.reading]
+    return answers, tokens
+
+
+def _readings(
+    best: Way, zero: Sequence[tuple[Way, dict]], fixed: Sequence[tuple[Way, dict]], near: tuple[Way, dict]
+) -> dict[str, float]:
+    """Every reading's validation score in the best way and form."""
+    looked = {ZERO: zero, EXAMPLES: fixed, RETRIEVED: [near]}[best.name]
+    return next(scores for way, scores in looked if way.form == best.form)

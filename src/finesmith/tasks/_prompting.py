@@ -1,0 +1,170 @@
+"""A base language model asked for a label by prompt: forms of the prompt, examples in it, and ways to read the answer.
+
+The answer is the label whose string is most probable; nothing else can be said, so this is constrained decoding over
+the label set. Readings of the log-probability: of the whole string (`sum`), per token (`mean`), per byte (`bytes`, as
+lm-eval's `acc_norm`), above that without a text (`pmi`, its `acc_mutual_info`); each also `calibrated` (contextual
+calibration, Zhao et al. 2021, arXiv 2102.09690: divided by the mean distribution over texts without content).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from finesmith.tasks import _continuations, _template
+from finesmith.tasks.base import Progress, silent
+from finesmith.types import Example, Message, Prediction
+
+if TYPE_CHECKING:
+    from finesmith.models.load import Loaded
+
+CONTENT_FREE = ("N/A", "[MASK]", "")
+PATTERN = "Text: {text}\nCategory:"
+"""What a plain language model continues with a label."""
+MOST_NAMED = 50
+"""More labels than this are not listed in a prompt."""
+READINGS = tuple(f"{kind}{end}" for kind in ("sum", "mean", "bytes", "pmi") for end in ("", " calibrated"))
+TINY = 1e-30
+USUAL = "mean calibrated"
+"""The reading where none can be chosen."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a prompt is worded. `instruction` may name the `{labels}`; `row` is a `{text}` up to where its label is."""
+
+    row: str
+    instruction: str = ""
+
+
+FORMS = {
+    "text-category": Form(PATTERN),
+    "input-label": Form("Input: {text}\nLabel:", "Give the label of each input."),
+    "question": Form("Text: {text}\nQuestion: Which category does this text belong to?\nAnswer:"),
+    "about": Form("{text}\n\nThis text is about", "Each text is followed by what it is about."),
+    "listed": Form("TEXT: {text}\nCATEGORY:", "Classify each text. The categories are: {labels}."),
+}
+
+
+def plain_label(label: str) -> str:
+    """A label as words behind a form: `card_arrival` becomes ` card arrival`."""
+    return " " + label.replace("_", " ").replace("-", " ")
+
+
+class LabelPrompts:
+    """Prompts for one model and one label set.
+
+    `max_length` is the context in tokens. Examples get at most half of it, the least similar go first; a text that is
+    still too long is cut at its beginning (`cut` counts them), for this opponent only.
+    """
+
+    forms = tuple(FORMS)
+    readings = READINGS
+
+    def __init__(self, loaded: Loaded, labels: Sequence[str], max_length: int) -> None:
+        self.loaded, self.labels = loaded, tuple(labels)
+        self.chat = bool(loaded.tokenizer.chat_template)
+        self.ends = [_template.ids(loaded.tokenizer, self._said(label)) for label in labels]
+        self.room = max(1, max_length - max(map(len, self.ends)))
+        self.cut = 0
+
+    def ask(
+        self, rows: Sequence[Example], form: str, examples: Sequence[Sequence[Example]], progress: Progress = silent
+    ) -> tuple[dict[str, list[Prediction]], float]:
+        """The answers by reading, and the mean length of a prompt in tokens.
+
+        Args:
+            rows: rows to answer; their targets are not looked at.
+            form: a name of `forms`.
+            examples: of each row the answered examples in its prompt, the most similar last.
+        """
+        worded = FORMS[form]
+        prompts = [self.prompt(str(row.input), worded, shown) for row, shown in zip(rows, examples, strict=True)]
+        sums = self._sums(prompts, progress)
+        alike = all(shown == examples[0] for shown in examples)
+        free = self._content_free(worded, examples[:1] if alike else examples, CONTENT_FREE if alike else ("N/A",))
+        bare = self._sums([self._ids(_fill(worded.row, "").strip())])
+        found = {}
+        for kind in ("sum", "mean", "bytes", "pmi"):
+            shares, without = (_softmax(self._reading(kind, values, bare)) for values in (sums, free))
+            found[kind] = self._answers(rows, shares)
+            found[f"{kind} calibrated"] = self._answers(rows, _normal(shares / np.maximum(without.mean(axis=1), TINY)))
+        return found, float(np.mean([len(prompt) for prompt in prompts]))
+
+    def prompt(self, text: str, form: Form, examples: Sequence[Example]) -> list[int]:
+        """The tokens of one prompt, within the room."""
+        shown = list(examples)
+        while shown and len(self._compose("", form, shown)) > self.room // 2:
+            shown = shown[1:]
+        tokens = self._compose(text, form, shown)
+        if len(tokens) <= self.room:
+            return tokens
+        self.cut += 1
+        words = _template.ids(self.loaded.tokenizer, text)
+        over = len(tokens) - self.room
+        while len(tokens) > self.room and over < len(words):
+            tokens = self._compose(self.loaded.tokenizer.decode(words[over:]), form, shown)
+            over += max(1, len(tokens) - self.room)
+        return tokens[-self.room :]
+
+    def _compose(self, text: str, form: Form, examples: Sequence[Example]) -> list[int]:
+        """Instruction, examples and text as tokens; a chat model is given the examples as earlier turns."""
+        named = ", ".join(plain_label(label).strip() for label in self.labels)
+        instruction = form.instruction if len(self.labels) <= MOST_NAMED or "{labels}" not in form.instruction else ""
+        if self.chat and len(self.labels) <= MOST_NAMED and "{labels}" not in instruction:
+            instruction = f"{instruction} Answer with one of: {{labels}}.".strip()
+        instruction = instruction.replace("{labels}", named)
+        if self.chat:
+            turns = [Message("user", _fill(form.row, str(shown.input))) for shown in examples]
+            said = [Message("assistant", self._said(str(shown.target))) for shown in examples]
+            pairs = [message for pair in zip(turns, said, strict=True) for message in pair]
+            messages = [*pairs, Message("user", _fill(form.row, text))]
+            first = Message("user", f"{instruction}\n\n{messages[0].content}".strip())
+            tokenizer = self.loaded.tokenizer
+            return _template.ids(tokenizer, _template.render(tokenizer, [first, *messages[1:]], (), ask=True))
+        blocks = [_fill(form.row, str(shown.input)) + self._said(str(shown.target)) for shown in examples]
+        return self._ids("\n\n".join([*([instruction] if instruction else []), *blocks, _fill(form.row, text)]))
+
+    def _ids(self, text: str) -> list[int]:
+        tokenizer = self.loaded.tokenizer
+        start = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
+        return start + _template.ids(tokenizer, text)
+
+    def _said(self, label: str) -> str:
+        return plain_label(label).strip() if self.chat else plain_label(label)
+
+    def _sums(self, prompts: Sequence[list[int]], progress: Progress = silent) -> np.ndarray:
+        return _continuations.log_probabilities(self.loaded, prompts, self.ends, progress=progress)
+
+    def _content_free(self, form: Form, examples: Sequence[Sequence[Example]], texts: Sequence[str]) -> np.ndarray:
+        """[1 or rows, texts, K]: what is said of texts without content, behind the same examples."""
+        prompts = [self.prompt(text, form, shown) for shown in examples for text in texts]
+        return self._sums(prompts).reshape(len(examples), len(texts), len(self.labels))
+
+    def _reading(self, kind: str, sums: np.ndarray, bare: np.ndarray) -> np.ndarray:
+        if kind == "mean":
+            return sums / np.array([len(end) for end in self.ends])
+        if kind == "bytes":
+            return sums / np.array([len(self._said(label).encode()) for label in self.labels])
+        return sums - bare[0] if kind == "pmi" else sums
+
+    def _answers(self, rows: Sequence[Example], shares: np.ndarray) -> list[Prediction]:
+        return [
+            Prediction(row.id, self.labels[int(share.argmax())], dict(zip(self.labels, share.tolist(), strict=True)))
+            for row, share in zip(rows, shares, strict=True)
+        ]
+
+
+def _fill(row: str, text: str) -> str:
+    return row.replace("{text}", text)  # not `format`: a text may hold braces
+
+
+def _softmax(values: np.ndarray) -> np.ndarray:
+    return _normal(np.exp(values - values.max(axis=-1, keepdims=True)))
+
+
+def _normal(values: np.ndarray) -> np.ndarray:
+    return values / values.sum(axis=-1, keepdims=True)

@@ -1,0 +1,92 @@
+"""`finesmith advise`: the rule, whole answers on tiny models, and the case where the answer is no."""
+
+import json
+
+import pytest
+
+import finesmith
+from finesmith import advising
+from finesmith.__main__ import main
+from finesmith.errors import RecipeError
+from finesmith.metrics.accuracy import PLUGIN as ACCURACY
+from finesmith.metrics.bits_per_byte import PLUGIN as BITS
+from finesmith.types import Estimate, Finding
+
+TITLES = {"tfidf": "TF-IDF + linear SVM", "frozen": "A linear head"}
+
+
+def said(value, low, high, *, metric=ACCURACY, gains=None, target=None, minimum_gain=0.01, findings=()):
+    systems = {"tfidf": Estimate(value, low, high, 100)}
+    return advising.decide(
+        metric, systems, gains or {}, "tfidf", TITLES, target=target, minimum_gain=minimum_gain, findings=findings
+    )
+
+
+def test_the_rule():
+    decision, sentence = said(0.9, 0.86, 0.93, target=0.85)
+    assert decision == "do not fine-tune"
+    assert sentence == (
+        "Do not fine-tune: TF-IDF + linear SVM reaches accuracy 0.900 (95 % interval 0.860 to 0.930, n = 100) without "
+        "fine-tuning, and that is the target of 0.850; ship that."
+    )
+    assert said(0.9, 0.86, 0.93, target=0.88)[0] == "fine-tuning may be worth it"
+    assert said(0.995, 0.97, 0.999)[0] == said(0.9, 0.86, 0.93, minimum_gain=0.2)[0] == "do not fine-tune"
+    assert said(0.9, 0.86, 0.93)[0] == "fine-tuning may be worth it"
+    assert said(1.2, 1.1, 1.3, metric=BITS, target=1.35)[0] == "do not fine-tune"
+    assert said(1.2, 1.1, 1.3, metric=BITS, target=1.15)[0] == "fine-tuning may be worth it"
+    assert advising.decide(ACCURACY, {}, {}, "", {}, target=None, minimum_gain=0.0)[0] == "open"
+
+
+def test_the_rule_names_a_base_that_is_behind_and_data_to_mend():
+    behind = {"frozen": Estimate(0.3, 0.2, 0.4, 100)}
+    assert "bad sign for this base" in said(0.5, 0.4, 0.6, gains=behind)[1]
+    assert "bad sign" not in said(0.5, 0.4, 0.6, gains={"frozen": Estimate(0.1, -0.1, 0.2, 100)})[1]
+    finding = Finding("labels", "blocking", "All rows are alike.", 9, (), "", "Mend them.")
+    assert said(1.0, 0.9, 1.0, findings=[finding]) == (
+        "mend the data first",
+        "Mend the data first: All rows are alike. Mend them.",
+    )
+
+
+def test_labels_that_can_be_read_off_a_word_need_no_fine_tuning(tickets, models, capsys):
+    assert main(["advise", str(tickets), "--model", models("llama"), "model.device=cpu", "model.dtype=float32"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Do not fine-tune: ") and "accuracy 1.000" in out
+    assert "prompted" in out and "times: check" in out
+
+
+def test_json_has_every_number(tickets, models, capsys):
+    given = ["--model", models("llama"), "model.device=cpu", "model.dtype=float32", "--target", "0.5", "--json"]
+    assert main(["advise", str(tickets), *given]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["decision"] == "do not fine-tune" and found["metric"] == "accuracy"
+    assert {"majority", "tfidf", "knn", "frozen", "prompt-zero-shot", "prompt-examples"} <= found["systems"].keys()
+    assert found["systems"].keys() - {found["best"]} == found["gains"].keys()
+    assert {"check", "tfidf", "frozen", "prompting"} <= found["seconds"].keys()
+
+
+def test_an_encoder_is_not_prompted_but_its_features_are_tried(tickets, models):
+    found = finesmith.advise(tickets, model={"name": models("bert"), "device": "cpu", "dtype": "float32"})
+    assert "encoder" in found.not_measured["prompt"] and "frozen" in found.systems
+
+
+def test_generation_is_advised_on_too(clauses, models, monkeypatch):
+    from finesmith.measurements import prompting
+
+    monkeypatch.setattr(prompting, "MOST_VALIDATION", {"generation": 2})
+    found = finesmith.advise(
+        clauses, model={"name": models("llama"), "device": "cpu", "dtype": "float32"}, generation={"max_new_tokens": 4}
+    )
+    assert {"nearest", "prompt-zero-shot", "prompt-retrieved"} <= found.systems.keys()
+    assert found.prompting["best_template"] and found.decision in ("fine-tuning may be worth it", "do not fine-tune")
+
+
+def test_plain_documents_have_nothing_to_compare(notes, models):
+    found = finesmith.advise(notes, model={"name": models("llama"), "device": "cpu", "dtype": "float32"})
+    assert found.decision == "open" and "plain documents" in found.not_measured["prompt"]
+
+
+def test_a_target_that_is_no_number_is_refused(tickets, capsys):
+    assert main(["advise", str(tickets), "--target", "good"]) == 2
+    with pytest.raises(RecipeError, match="metod"):
+        finesmith.advise(tickets, metod="lora")

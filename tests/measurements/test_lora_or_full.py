@@ -1,0 +1,59 @@
+"""LoRA against full, and the model from scratch: own learning rates, the numbers, the margin."""
+
+import pytest
+
+from finesmith import comparing, recipe, run
+from finesmith.measurements import lora_or_full, scratch
+from finesmith.metrics.accuracy import PLUGIN as ACCURACY
+from finesmith.types import Estimate
+from finesmith.watch import Watcher
+
+
+@pytest.fixture
+def study(tickets, models, tmp_path):
+    made = run.tune(
+        recipe.make(
+            {"data": str(tickets), "model": {"name": models("llama"), "dtype": "float32", "device": "cpu"},
+             "out": str(tmp_path / "run"), "train": {"max_steps": 3}, "speed": {"block_attention": 0},
+             "lora": {"rank": 4}}
+        )
+    )  # fmt: skip
+    return comparing.open_study(made.path, effort="full", options={}, watcher=Watcher())
+
+
+def test_both_methods_are_swept_and_compared(study):
+    plugin = lora_or_full.PLUGIN
+    assert plugin.skips(study) == "" and plugin.cost(study) == pytest.approx(7.5 * study.train_seconds)
+    found = plugin(study, Watcher())
+    numbers = found.numbers
+    assert found.systems.keys() == {"lora", "full"} and "full fine-tuning gains" in found.says
+    middles = [sorted(numbers[name]["learning_rates"])[1] for name in ("lora", "full")]
+    assert middles == [pytest.approx(float(study.recipe.train.learning_rate)), 5e-4]
+    assert numbers["lora"]["trainable_parameters"] < numbers["full"]["trainable_parameters"] / 3
+    assert numbers["lora"]["megabytes"] == numbers["lora"]["trainable_parameters"] * 4 / 1e6
+    gap = numbers["difference"]
+    assert gap.low <= numbers["low90"] <= gap.value <= numbers["high90"] <= gap.high
+    assert gap.value == pytest.approx(numbers["full"]["score"] - numbers["lora"]["score"])
+    assert numbers["delta"] >= 0.01 and "forget" in next(iter(found.missing))
+    best = max(numbers["full"]["learning_rates"].values())
+    assert numbers["full"]["learning_rates"][numbers["full"]["learning_rate"]] == best
+
+
+def test_the_margin_is_a_point_or_what_the_rows_can_show():
+    assert lora_or_full.margin(ACCURACY, Estimate(0.0, -0.001, 0.001, 9000), 0.9) == 0.01
+    assert lora_or_full.margin(ACCURACY, Estimate(0.0, -0.0196, 0.0196, 900), 0.9) == pytest.approx(0.028)
+
+
+def test_from_scratch_of_a_lora_run_with_the_label_multiplier_and_its_control(study):
+    study.found["learning_curve"] = {"points": [{"rows": 10, "score": -1.0}, {"rows": 63, "score": 2.0}]}
+    found = scratch.PLUGIN(study, Watcher())
+    assert len(found.numbers["learning_rates"]) == 3 and found.numbers["control"] == "tfidf"
+    assert 1 <= found.numbers["label_multiplier"] <= len(study.splits.train) / 10
+
+
+def test_rows_at_which_a_curve_reaches_a_score():
+    curve = [(100.0, 0.5), (400.0, 0.7), (1600.0, 0.8)]
+    assert scratch.multiplier(curve, 0.6) == pytest.approx(200.0)
+    assert scratch.multiplier(curve, 0.4) == 100.0 and scratch.multiplier(curve, 0.9) == 1600.0
+    losses = [(100.0, 3.0), (400.0, 2.0)]
+    assert scratch.multiplier(losses, -2.5, -1.0) == pytest.approx(200.0)

@@ -1,0 +1,256 @@
+"""Prompting: scores with and without the cache, the choice on validation rows, whole measurements on tiny models."""
+
+import json
+
+import numpy as np
+import pytest
+
+from finesmith import comparing, recipe, registry, run
+from finesmith.measurements import _ladder, prompting
+from finesmith.models import load as loading
+from finesmith.models.settings import ModelSettings
+from finesmith.tasks import _continuations, _json_only, _prompted_answers, _prompting, _template
+from finesmith.types import Conversation, Example, Message, Origin, Prediction
+from finesmith.watch import Watcher
+
+
+def loaded(folder):
+    return loading.load(ModelSettings(name=folder, dtype="float32", device="cpu"), "causal-lm")
+
+
+def rows(pairs, name="r"):
+    return [Example(f"{name}{n}", text, label, Origin("f", n)) for n, (text, label) in enumerate(pairs)]
+
+
+@pytest.mark.parametrize("family", ["llama", "llama_tied", "gpt2", "qwen3"])
+def test_the_cache_of_the_shared_prefix_changes_no_score(models, family, monkeypatch):
+    model = loaded(models(family))
+    start = "Text: where is my parcel\nCategory: delivery\n\nText: "
+    texts = ["refund", "the card was stolen today", "card", "password wrong again"]
+    prompts = [_template.ids(model.tokenizer, f"{start}{text}\nCategory:") for text in texts]
+    ends = [_template.ids(model.tokenizer, f" {label}") for label in ("card", "money back", "delivery late courier")]
+    assert _continuations.shared(prompts) >= 10 and {len(end) for end in ends} != {1}
+    plain = _continuations.log_probabilities(model, prompts, ends, cached=False)
+    np.testing.assert_allclose(_continuations.log_probabilities(model, prompts, ends), plain, atol=2e-4)
+    monkeypatch.setattr(_continuations, "MOST_ENDS", 2)  # continuations in several passes
+    np.testing.assert_allclose(_continuations.log_probabilities(model, prompts[:1], ends), plain[:1], atol=2e-4)
+
+
+def test_the_cached_way_is_really_taken_and_left_where_it_disagrees(models, monkeypatch):
+    model = loaded(models("llama"))
+    prompts, ends = [[5, 6, 7, 20], [5, 6, 7, 21]], [[30, 31], [32]]
+    seen = []
+    real = _continuations._plainly
+    monkeypatch.setattr(_continuations, "_plainly", lambda m, p, e, s: seen.append(len(p)) or real(m, p, e, s))
+    right = _continuations.log_probabilities(model, prompts, ends)
+    assert seen == [1]  # the proof alone
+    together = _continuations._together
+    monkeypatch.setattr(_continuations, "_together", lambda *given: together(*given) + 9)
+    np.testing.assert_allclose(_continuations.log_probabilities(model, prompts, ends), right, atol=2e-4)
+    assert seen == [1, 1, 2]
+
+
+def test_a_shared_prefix_leaves_every_prompt_a_token():
+    assert _continuations.shared([[1, 2, 3], [1, 2, 3, 4]]) == 2
+    assert _continuations.shared([[1, 2], [3, 4]]) == _continuations.shared([[1, 2]]) == 0
+
+
+def test_readings_are_what_they_say(models):
+    model = loaded(models("llama"))
+    prompts = _prompting.LabelPrompts(model, ("card", "money_back"), 128)
+    found, tokens = prompts.ask(rows([("my card", None)]), "text-category", [()])
+    sums = _continuations.log_probabilities(model, [prompts.prompt("my card", _prompting.FORMS["text-category"], ())],
+                                            prompts.ends)[0]  # fmt: skip
+    share = np.exp(sums - np.logaddexp(*sums))
+    np.testing.assert_allclose(list(found["sum"][0].scores.values()), share, rtol=1e-5)
+    means = sums / [len(end) for end in prompts.ends]
+    np.testing.assert_allclose(list(found["mean"][0].scores.values()), np.exp(means - np.logaddexp(*means)), rtol=1e-5)
+    assert tokens > 5 and set(found) == set(_prompting.READINGS) and prompts.cut == 0
+
+
+def test_calibration_takes_out_what_is_said_of_texts_without_content(models):
+    prompts = _prompting.LabelPrompts(loaded(models("llama")), ("a", "b", "c"), 128)
+    asked = rows([(text, None) for text in _prompting.CONTENT_FREE])
+    found, _ = prompts.ask(asked, "question", [()] * 3)
+    for kind in ("sum", "mean", "bytes", "pmi"):
+        plain = np.array([list(answer.scores.values()) for answer in found[kind]])
+        even = np.array([list(answer.scores.values()) for answer in found[f"{kind} calibrated"]])
+        expected = plain / plain.mean(axis=0)
+        np.testing.assert_allclose(even, expected / expected.sum(axis=1, keepdims=True), rtol=1e-6)
+
+
+def test_examples_get_half_of_the_context_and_long_texts_are_cut_at_their_beginning(models):
+    prompts = _prompting.LabelPrompts(loaded(models("llama")), ("card", "other"), 128)
+    form = _prompting.FORMS["text-category"]
+    many = rows([(f"my card {n}", "card") for n in range(30)])
+    text = prompts.loaded.tokenizer.decode(prompts.prompt("where", form, many))
+    assert "card 29\nCategory: card" in text and "my card 0\n" not in text
+    long = prompts.prompt("refund " * 80 + "the end", form, many)
+    assert len(long) <= prompts.room and "the end\nCategory:" in prompts.loaded.tokenizer.decode(long)
+    assert prompts.cut == 1
+
+
+@pytest.mark.parametrize("template", ["chatml", "gemma"])
+def test_a_chat_model_is_given_examples_as_turns(models, template):
+    prompts = _prompting.LabelPrompts(loaded(models("llama", template)), ("card", "other"), 999)
+    text = prompts.loaded.tokenizer.decode(
+        prompts.prompt("x {y}", _prompting.FORMS["text-category"], rows([("q", "card")]))
+    )
+    assert text.index("one of: card, other") < text.index("Text: q") < text.index("Text: x {y}")
+
+
+class Fixed:
+    """Prompts whose answers are known: each form and reading is right on a known share of the rows."""
+
+    forms, readings, cut = ("bad", "good"), ("first", "second"), 0
+
+    def __init__(self):
+        self.asked = []
+
+    def ask(self, asked, form, examples, progress):
+        kind = _ladder.ZERO if not examples[0] else _ladder.EXAMPLES
+        self.asked.append((form, len(asked), [tuple(row.id for row in shown) for shown in examples]))
+        right = {"bad": 0.3, "good": 0.6}[form] + (0.2 if kind == _ladder.EXAMPLES else 0)
+        found = {
+            reading: [
+                Prediction(row.id, row.target if n < (right + more) * len(asked) else "?")
+                for n, row in enumerate(asked)
+            ]
+            for reading, more in (("first", 0.0), ("second", 0.1))
+        }
+        return found, 10.0 + sum(map(len, examples))
+
+
+def test_the_best_prompt_is_chosen_on_validation_rows_and_examples_are_training_rows():
+    train = rows([(f"text {n % 4} {n}", "abcd"[n % 4]) for n in range(40)], "train")
+    held, test = rows([(f"text {n} x", "a") for n in range(10)], "held"), rows([("text", "b")] * 400, "test")
+    prompts = Fixed()
+    found = _ladder.climb(
+        prompts, train, held, test, higher_is_better=True, looks=0, seed=0, watcher=Watcher(),
+        score=lambda some, answers: np.mean([a.output == r.target for r, a in zip(some, answers, strict=True)]),
+    )  # fmt: skip
+    assert (found.ways[found.best].form, found.ways[found.best].reading) == ("good", "second")
+    assert found.best == _ladder.EXAMPLES and found.scores[_ladder.ZERO] == {"bad": 0.4, "good": 0.7}
+    assert found.looks == 2 + 2 + 2 + 1 and len(found.draws) == 3
+    assert {name: len(answers) for name, answers in found.answers.items()} == {
+        "zero-shot": 400, "examples": 400, "retrieved": 300
+    }  # fmt: skip
+    shown = {name for _, _, examples in prompts.asked for each in examples for name in each}
+    assert shown <= {row.id for row in train}
+    values = _ladder.summary(found)
+    assert (values["worst"], values["best_template"]) == (pytest.approx(0.6), "good")
+
+
+def test_examples_are_balanced_and_the_nearest_stand_last():
+    train = rows([(f"word{n}", "a" if n < 30 else "bcd"[n % 3]) for n in range(40)])
+    labels = [row.target for row in _ladder.balanced(train, 8, 1)]
+    assert sorted(labels) == list("aabbccdd") and labels != [r.target for r in _ladder.balanced(train, 8, 2)]
+    known = _ladder.Neighbours([row.input for row in train])
+    assert _ladder.retrieved(known, train, rows([("word7", None)]), 3)[0][-1].id == "r7"
+    assert (_ladder.shots_for(train), _ladder.shots_for(rows([("x", str(n)) for n in range(12)]))) == (8, 12)
+
+
+def tuned(data, model, place, **settings):
+    return run.tune(
+        recipe.make(
+            {"data": str(data), "model": {"name": model, "dtype": "float32", "device": "cpu"}, "out": str(place),
+             "train": {"max_steps": 3}, "speed": {"block_attention": 0}, **settings}
+        )
+    )  # fmt: skip
+
+
+def test_the_measurement_on_a_classifier(tickets, models, tmp_path, monkeypatch):
+    monkeypatch.setattr(prompting, "MOST_VALIDATION", {"classification": 6})
+    path = tuned(tickets, models("llama"), tmp_path / "run").path
+    study = comparing.open_study(path, effort="quick", options={}, watcher=Watcher())
+    assert prompting.PLUGIN.skips(study) == ""
+    few = prompting.PLUGIN.cost(study)
+    study.answer_seconds *= 2
+    assert prompting.PLUGIN.cost(study) == pytest.approx(2 * few) and few > 0
+    found = comparing.compare(path, only=["prompting"])
+    numbers = found.measured["prompting"]["numbers"]
+    assert set(numbers["templates"]) == set(_prompting.FORMS) and numbers["looks"] == 13
+    assert numbers["gain"]["value"] == pytest.approx(found.evidence.gains["prompt"].value)
+    assert {"prompt", "prompt-zero-shot", "prompt-examples", "prompt-retrieved"} <= found.evidence.systems.keys()
+    assert numbers["prompt_tokens"]["retrieved"] > numbers["prompt_tokens"]["zero-shot"] > 0
+    assert numbers["tuned_prompt_tokens"] < numbers["prompt_tokens"]["examples"]
+    best = min(numbers["templates"].values()) <= numbers["median"] <= max(numbers["templates"].values())
+    assert best and numbers["worst"] == min(numbers["templates"].values())
+
+
+def test_the_measurement_on_a_generator(clauses, models, tmp_path, monkeypatch):
+    monkeypatch.setattr(prompting, "MOST_VALIDATION", {"generation": 2})
+    path = tuned(clauses, models("llama"), tmp_path / "run", generation={"max_new_tokens": 4}).path
+    numbers = comparing.compare(path, only=["prompting"]).measured["prompting"]["numbers"]
+    assert set(numbers["templates"]) == set(_prompted_answers.FORMS) and numbers["reading"] == "greedy"
+
+
+def test_an_encoder_is_not_prompted(tickets, models, tmp_path):
+    path = tuned(tickets, models("bert"), tmp_path / "run", method="full").path
+    found = comparing.compare(path, only=["prompting"])
+    assert "encoder" in found.not_measured["prompting"] and "prompt" not in found.evidence.systems
+
+
+def test_answers_are_asked_with_examples_and_cut_where_another_begins(models, tmp_path):
+    task = registry.resolve("tasks", "generation")
+    task = task(task.Settings(max_new_tokens=8)).fit(
+        [Example("0", "q", Message("assistant", "a" * 40), Origin("f", 1))]
+    )
+    model = loaded(models("llama"))
+    task, _ = task.prepare(model)
+    prompts = _prompted_answers.AnswerPrompts(model, task, 128)
+    asked = Example("1", Conversation((Message("system", "be kind"), Message("user", "late?"))), None, Origin("f", 2))
+    shown = [Example("2", "early?", Message("assistant", "no"), Origin("f", 3))]
+    inline = prompts.prompt(asked, _prompted_answers.FORMS["question-answer"], shown)
+    assert inline.messages[-1].content == "Q: early?\nA: no\n\nQ: late?\nA:"
+    turns = prompts.prompt(asked, _prompted_answers.FORMS["instructed turns"], shown).messages
+    assert [turn.content for turn in turns[1:]] == ["early?", "no", "late?"] and turns[0].content.startswith("be kind")
+    assert prompts.prompt(asked, _prompted_answers.FORMS["turns"], shown * 90).messages[-1].content == "late?"
+    assert _prompted_answers._cut("yes\n\nQ: and?\nA: no", _prompted_answers.FORMS["question-answer"]) == "yes"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        '{"',
+        '{"a',
+        '{"a"',
+        '{"a":',
+        '{"a": t',
+        '{"a": [1, -',
+        '{"a": 1.',
+        '{"a": "x\\',
+        '{"a": "\\u00',
+        "[",
+        '[{"b": null}, ',
+        ' {"a": fals',
+        '{"a": 1,',
+        '{"a": 12',
+        "[1e",
+    ],
+)
+def test_beginnings_of_json_are_known(text):
+    assert _json_only.begun(text) and not _json_only.whole(text)
+
+
+@pytest.mark.parametrize("text", ["x", '"a"', "{]", '{"a" 1', "{a", "[1 2", '{"a": tru3', "{}}", "[1]x", "12", "{   "])
+def test_what_can_become_no_json_is_known(text):
+    assert not _json_only.begun(text)
+
+
+def test_every_beginning_of_a_json_text_is_one():
+    text = json.dumps({"a": [1, -2.5e-7, True, None, 'q\u00e9 " \\ x'], "b": {"c": False, "d": []}})
+    assert all(_json_only.begun(text[:end]) for end in range(1, len(text) + 1)) and _json_only.whole(text)
+
+
+def test_answers_of_a_random_model_are_json_where_training_answers_are(models, tmp_path):
+    task = registry.resolve("tasks", "generation")
+    rows_ = [Example(str(n), "q", Message("assistant", '{"a": [1]}'), Origin("f", n)) for n in range(4)]
+    model = loaded(models("llama"))
+    task, _ = task(task.Settings(max_new_tokens=24)).fit(rows_).prepare(model)
+    prompts = _prompted_answers.AnswerPrompts(model, task, 128)
+    found, _ = prompts.ask(rows_, "turns", [()] * 4)
+    assert set(found) == {"greedy", "json only"} == set(prompts.readings)
+    assert all(_json_only.begun(answer.output) for answer in found["json only"])
+    assert not any(_json_only.begun(answer.output) for answer in found["greedy"])
