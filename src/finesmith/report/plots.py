@@ -15,7 +15,7 @@ WIDTH = 6.4
 
 
 def svg(plot: Mapping[str, Any]) -> str:
-    """One figure as an `<svg>` element. `kind` is bars, histogram or line; see `checks/base.py` for the values."""
+    """One figure as an `<svg>` element. `kind` is bars, histogram, line or path (`checks/base.py` has the values)."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -30,7 +30,7 @@ def svg(plot: Mapping[str, Any]) -> str:
         rows = len(plot["labels"]) if plot["kind"] == "bars" else 0
         figure = Figure(figsize=(WIDTH, max(1.4, 0.6 + 0.19 * rows) if rows else 2.6), layout="constrained")
         axes = figure.add_subplot()
-        {"bars": _bars, "histogram": _histogram, "line": _line}[plot["kind"]](axes, plot)
+        {"bars": _bars, "histogram": _histogram, "line": _line, "path": _path}[plot["kind"]](axes, plot)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel(plot["x"])
         out = StringIO()
@@ -67,6 +67,18 @@ def _line(axes: Any, plot: Mapping[str, Any]) -> None:
     if plot.get("mark"):
         axes.plot(*plot["mark"], marker="o", color=MARK)
         axes.annotate(f"  yours: {plot['mark'][1]:.1f}", plot["mark"], color=INK, va="bottom")
+
+
+def _path(axes: Any, plot: Mapping[str, Any]) -> None:
+    """Points in their order, and names at some of them."""
+    across, up = zip(*plot["values"], strict=True)
+    axes.plot(across, up, color=FILL, marker=".")
+    axes.set_ylabel(plot["y"])
+    axes.margins(x=0.15, y=0.15)
+    for number, (name, place) in enumerate(plot["marks"].items()):
+        axes.plot(*place, marker="o", color=MARK)
+        below = {"va": "top"} if number % 2 else {"va": "bottom"}
+        axes.annotate(f"  {name}", place, color=INK, **below)
 
 
 def _inline(drawn: str, title: str) -> str:
