@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from finesmith.measurements import _forms, _paired, _style, _terms, adherence
+from finesmith.metrics.base import edits
 from finesmith.types import Example, Message, Origin
 from finesmith.watch import Watcher
 from tests.conftest import clause_rows, ticket_rows, write_csv, write_jsonl
@@ -73,9 +74,9 @@ def test_rates_are_paired_and_nothing_counted_is_nothing():
 
 
 def test_edits_are_those_of_levenshtein():
-    assert adherence.edits("a b c".split(), "a b c".split()) == 0
-    assert adherence.edits("a b c d".split(), "a x c".split()) == 2 / 4
-    assert adherence.edits([], []) == 0 and adherence.edits([], ["a"]) == 1
+    assert edits("a b c".split(), "a b c".split()) == 0
+    assert edits("a b c d".split(), "a x c".split()) == 2 / 4
+    assert edits([], []) == 0 and edits([], ["a"]) == 1
 
 
 def test_figures_are_the_same_however_they_are_grouped():

@@ -24,7 +24,10 @@ FUNCTION_WORDS = (
     "this those through to under up us was we were what when where which while who will with would you your"
 )
 MARKS = ".,;:!?()[]-–—'\"“”’/%&*#\n"
-FOLDS = 5
+FOLDS = 2
+WIDER = 2**0.5
+"""The bootstrap does not fit the classifier again. With equal writers the area varies by about so much more than that
+says (100 rows, shipped passages; with five folds by 1.7)."""
 LEAST = 20
 """Rows below which a classifier learns nothing that could be tested."""
 
@@ -88,4 +91,7 @@ def interval(wins_of: Sequence[np.ndarray], *, seed: int) -> Estimate:
         areas = area(wins_of, weights)
         return areas[0] if len(areas) == 1 else areas[0] - areas[1]
 
-    return over_rows(score, np.eye(len(wins_of[0])), seed=seed, scale=1.0)
+    found = over_rows(score, np.eye(len(wins_of[0])), seed=seed, scale=1.0)
+    least = 0.0 if len(wins_of) == 1 else -1.0
+    low, high = (found.value + WIDER * (end - found.value) for end in (found.low, found.high))
+    return Estimate(found.value, max(least, low), min(1.0, high), found.n)

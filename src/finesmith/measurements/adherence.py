@@ -18,6 +18,7 @@ from finesmith.baselines import _features
 from finesmith.baselines.base import as_text
 from finesmith.measurements import _forms, _paired, _style, _terms
 from finesmith.measurements.base import Effort, Measured, Study
+from finesmith.metrics.base import edits
 from finesmith.types import Example, Message, Prediction
 from finesmith.watch import Watcher
 
@@ -143,17 +144,6 @@ def _nearest(known: Sequence[str], texts: Sequence[str]) -> list[tuple[float, fl
         best = some[int(np.argmax(scores))]
         found.append((max(scores), edits(text.split(), best.split())))
     return found
-
-
-def edits(one: Sequence[str], other: Sequence[str]) -> float:
-    """Levenshtein distance of word sequences as a share of the longer one: 0 for equal ones."""
-    before = list(range(len(other) + 1))
-    for row, word in enumerate(one, start=1):
-        now = [row]
-        for place, against in enumerate(other, start=1):
-            now.append(min(before[place] + 1, now[-1] + 1, before[place - 1] + (word != against)))
-        before = now
-    return before[-1] / max(1, len(one), len(other))
 
 
 def _copying(answered: Answered) -> dict[str, Any]:
