@@ -230,6 +230,8 @@ def test_the_points_are_chosen_as_they_are_described():
 def test_where_nothing_was_lost_or_won_the_choice_is_plain():
     free = [point(0, 0.2, 0), point(0.5, 0.8, -0.1), point(1, 0.9, -0.2)]
     assert frontier.choose(free, 0.01, higher=True) == {"max": 1, "knee": 1, "keep": 1}
+    bent_down = [point(0, 0.2, 0), point(0.5, 0.25, 0.5), point(1, 0.9, 0.9)]
+    assert frontier.choose(bent_down, 0.01, higher=True) == {"max": 1, "knee": 1, "keep": 0}
     useless = [point(0, 0.2, 0), point(1, 0.2, 0.5)]
     assert frontier.choose(useless, 0.01, higher=True) == {"max": 0, "knee": 0, "keep": 0}
 

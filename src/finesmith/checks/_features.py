@@ -118,14 +118,16 @@ def pooled(loaded: Loaded, texts: Sequence[str], limit: int) -> np.ndarray:
 def right(features: np.ndarray, codes: np.ndarray, *, seed: int) -> np.ndarray:
     """Whether a logistic regression on standardised features, fitted on the other folds, is right: [N] zeros and ones.
 
-    `codes` are the classes, five rows of each at least.
+    `codes` are the classes, two rows of each at least; five folds where there are five.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    folds = StratifiedKFold(
+        max(2, min(FOLDS, np.unique(codes, return_counts=True)[1].min())), shuffle=True, random_state=seed
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -30,11 +30,17 @@ PROBE_MARGIN = 0.05
 """Of an encoder: a share of the passages that a probe tells apart; 212 passages show no smaller loss."""
 LENGTH = 512
 """Most tokens that are read at once."""
-LOGITS = 1 << 28
-"""Bytes for the logits of one pass."""
+LOGITS = 1 << 26
+"""Bytes for the logits of one pass; about five times as much is used."""
+READING = {"sequence-classification": 1_000, "causal-lm": 100}
+"""How many answers take as long as reading the passages once, about: logits of every token against one label, or
+against an answer that is written token by token."""
 REMEMBERED = 1 << 30
 """Bytes for the base's log-probabilities. Where the vocabulary is too large, its likeliest tokens are kept and the
 rest is one; the KL is then a little too small, never too large."""
+
+
+Part = Literal["all", "third", "rest"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class Texts:
     kinds: np.ndarray
     pieces: Sequence[Encoded]
     sizes: np.ndarray
+    texts: Sequence[str] = ()
 
     @property
     def tokens(self) -> int:
@@ -126,10 +133,15 @@ def _divergence(base: Any, logs: Any) -> np.ndarray:
     return found.double().clamp_min(0).cpu().numpy()
 
 
-def shipped(tokenizer: Any, length: int) -> Texts:
-    """The passages, as the task `text` reads documents."""
-    kinds = [kind for kind, texts in passages.by_kind().items() for _ in texts]
-    return documents(tokenizer, [text for texts in passages.by_kind().values() for text in texts], kinds, length)
+def shipped(tokenizer: Any, length: int, part: Part = "all") -> Texts:
+    """The passages, as the task `text` reads documents: all, every third of each kind, or the others."""
+    wanted = {"all": (0, 1, 2), "third": (0,), "rest": (1, 2)}[part]
+    chosen = {
+        kind: [text for place, text in enumerate(texts) if place % 3 in wanted]
+        for kind, texts in passages.by_kind().items()
+    }
+    kinds = [kind for kind, texts in chosen.items() for _ in texts]
+    return documents(tokenizer, [text for texts in chosen.values() for text in texts], kinds, length)
 
 
 def documents(tokenizer: Any, texts: Sequence[str], kinds: Sequence[str], length: int) -> Texts:
@@ -138,7 +150,7 @@ def documents(tokenizer: Any, texts: Sequence[str], kinds: Sequence[str], length
     task = task(task.Settings())
     rows = [Example(str(place), text, None, Origin("", place)) for place, text in enumerate(texts)]
     pieces = [piece for place, row in enumerate(rows) for piece in task.encode(row, place, tokenizer, length)]
-    return Texts(np.asarray(kinds), pieces, np.asarray([len(text.encode()) for text in texts], float))
+    return Texts(np.asarray(kinds), pieces, np.asarray([len(text.encode()) for text in texts], float), texts)
 
 
 def answers(study: Study, loaded: Loaded, rows: Sequence[Example], kind: str, task: Any = None) -> Texts:
@@ -196,21 +208,20 @@ class Yardstick:
         """What the model is now makes of the passages."""
         features = right = None
         if self.pooled:
-            texts = [text for kind in passages.by_kind().values() for text in kind]
-            features = _features.pooled(replace(self.loaded, dtype=_float32()), texts, self.length)
+            features = _features.pooled(replace(self.loaded, dtype=_float32()), self.texts.texts, self.length)
             right = _features.right(features, np.unique(self.texts.kinds, return_inverse=True)[1], seed=self.seed)
         seen = Seen(self.language.read() if self.language else None, features, right)
         self.base = self.base or seen
         return seen
 
-    def loss(self, seen: Seen, chosen: np.ndarray | slice = slice(None)) -> Estimate:
-        """How much worse than the base on the chosen passages: relative bits per byte, or (an encoder) the share of
+    def loss(self, seen: Seen) -> Estimate:
+        """How much worse than the base: relative bits per byte, or (an encoder) the share of
         passages whose kind a linear probe no longer reads off the features."""
         assert self.base is not None
         if seen.read and self.base.read:
-            return change(self.base.read, seen.read, chosen, seed=self.seed)
+            return change(self.base.read, seen.read, seed=self.seed)
         assert seen.right is not None and self.base.right is not None
-        return stats.newcombe(self.base.right[chosen], seen.right[chosen])
+        return stats.newcombe(self.base.right, seen.right)
 
     def margin(self, options: Mapping[str, Any]) -> float:
         """What may be lost: as the user says, else the default for what is measured."""
@@ -224,15 +235,19 @@ class Yardstick:
         return 1 - cka(self.base.features, seen.features)
 
 
-def yardstick(study: Study, loaded: Loaded) -> Yardstick:
-    """The passages for a run's model."""
+def yardstick(
+    study: Study, loaded: Loaded, *, features: bool, part: Part = "all", like: Yardstick | None = None
+) -> Yardstick:
+    """The passages for a run's model. `features` compares those of any classifier, not only of an encoder; `like` is
+    another yardstick for the same model."""
     from finesmith.models.load import context_length
 
     length = min(LENGTH, context_length(loaded.model.config, loaded.tokenizer))
-    texts, logits = shipped(loaded.tokenizer, length), speaker(study, loaded)
+    texts = shipped(loaded.tokenizer, length, part)
+    logits = speaker(study, loaded) if like is None else like.language and like.language.logits
     language = Language(loaded, texts, logits) if logits else None
-    classifies = study.task.kind == "sequence-classification"
-    return Yardstick(loaded, texts, study.recipe.seed, language, classifies, length)
+    pooled = language is None or (features and study.task.kind == "sequence-classification")
+    return Yardstick(loaded, texts, study.recipe.seed, language, pooled, length)
 
 
 def change(base: Read, tuned: Read, chosen: np.ndarray | slice = slice(None), *, seed: int) -> Estimate:

@@ -1,6 +1,6 @@
 """Knowledge against the new task: 13 scales between base and tuned model, without training, and three to choose from.
 
-The points are chosen on validation rows and on every second passage; what is reported of them comes from the test rows
+The points are chosen on validation rows and a third of the passages; what is reported of them comes from the test rows
 and the other passages. See docs/explanation/retention.md; `finesmith set-scale` delivers one.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from finesmith.data import split
 from finesmith.evidence import verdict
 from finesmith.measurements import _general, _line
-from finesmith.measurements._general import Seen, Yardstick
+from finesmith.measurements._general import Yardstick
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.tasks.base import predict
 from finesmith.types import Estimate, Prediction
@@ -56,27 +56,30 @@ class Frontier:
     def cost(self, study: Study) -> float:
         """Validation rows and passages at every scale, test rows at most four times."""
         rows = min(len(study.splits.validation), _most(study))
-        return len(SCALES) * (rows * study.answer_seconds + 2.0) + 4 * len(study.splits.test) * study.answer_seconds
+        reading = _general.READING[study.task.kind]
+        sweep, reports = len(SCALES) * (rows + reading / 3), 4 * (len(study.splits.test) + reading)
+        return 5.0 + (sweep + reports) * study.answer_seconds
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Sweeps, chooses, and answers the test rows at what was chosen."""
         line = _line.of(study)
-        yard = _general.yardstick(study, line.predictor.loaded)
-        every = np.arange(len(yard.texts.sizes))
-        choosing, reporting = every[::2], every[1::2]
-        points, seen = [], {}
+        loaded = line.predictor.loaded
+        choosing = _general.yardstick(study, loaded, features=False, part="third")
+        points = []
         with watcher.progress(self.title, len(SCALES)) as progress:
             for scale in SCALES:
                 line.between.at(scale)
-                seen[scale] = yard.look()
-                points.append(_point(study, line, yard, seen[scale], choosing))
+                points.append(_point(study, line, choosing))
                 progress(1)
-        margin = yard.margin(study.options)
+        margin = choosing.margin(study.options)
         chosen = choose(points, margin, higher=study.primary.higher_is_better)
-        wanted = dict.fromkeys([0.0, 1.0, *chosen.values()])
-        reported = {
-            scale: _reported(study, line, yard, seen[scale], reporting, scale, wanted) for scale in sorted(wanted)
-        }
+        yard = _general.yardstick(study, loaded, features=False, part="rest", like=choosing)
+        wanted = sorted({0.0, 1.0, *chosen.values()})  # the base first: the others are compared with it
+        with watcher.progress("the points to choose from", len(wanted)) as progress:
+            reported = {}
+            for scale in wanted:
+                reported[scale] = _reported(study, line, yard, scale)
+                progress(1)
         numbers: dict[str, Any] = {
             "points": [_plain(point, yard) for point in points],
             "operating_points": {name: reported[scale] for name, scale in chosen.items()},
@@ -109,7 +112,7 @@ def choose(points: Sequence[Point], margin: float, *, higher: bool) -> dict[str,
 
 
 def _knee(path: Sequence[Point], sign: float) -> float:
-    """Of the points up to the best one; the best one itself where nothing was lost on the way."""
+    """Of the points up to the best one; the best one itself where nothing was lost, or no point is above the chord."""
     first, last = path[0], path[-1]
     gain, loss = sign * (last.target - first.target), last.loss.value - first.loss.value
     if gain <= 0 or loss <= 0:
@@ -117,7 +120,7 @@ def _knee(path: Sequence[Point], sign: float) -> float:
     above = [
         sign * (point.target - first.target) / gain - (point.loss.value - first.loss.value) / loss for point in path
     ]
-    return path[int(np.argmax(above))].scale
+    return path[int(np.argmax(above))].scale if max(above) > 1e-9 else last.scale
 
 
 def warnings(points: Sequence[Point]) -> list[str]:
@@ -127,32 +130,25 @@ def warnings(points: Sequence[Point]) -> list[str]:
     return [f"the distance from the base falls at scale {', '.join(back)}: read the points with care"] if back else []
 
 
-def _point(study: Study, line: _line.Line, yard: Yardstick, seen: Seen, choosing: np.ndarray) -> Point:
+def _point(study: Study, line: _line.Line, yard: Yardstick) -> Point:
     rows = split.spread(study.splits.validation, _most(study))
     answers = predict(line.predictor.task, line.predictor.loaded, rows)
-    return Point(line.between.scale, study.score(rows, answers), yard.loss(seen, choosing), yard.drift(seen))
+    seen = yard.look()
+    return Point(line.between.scale, study.score(rows, answers), yard.loss(seen), yard.drift(seen))
 
 
-def _reported(
-    study: Study,
-    line: _line.Line,
-    yard: Yardstick,
-    seen: Seen,
-    reporting: np.ndarray,
-    scale: float,
-    wanted: Mapping[float, Any],
-) -> dict[str, Any]:
+def _reported(study: Study, line: _line.Line, yard: Yardstick, scale: float) -> dict[str, Any]:
     """A point on rows and passages that did not choose it."""
+    line.between.at(scale)
     answers: Sequence[Prediction] = study.predictions["tuned"]
     if scale != 1.0:
-        line.between.at(scale)
         answers = predict(line.predictor.task, line.predictor.loaded, study.splits.test)
-    loss = yard.loss(seen, reporting)
+    seen = yard.look()
     return {
         "scale": scale,
         "test": study.score(study.splits.test, answers),
         "tuned_gains": study.gain(answers),
-        _name(yard): loss,
+        _name(yard): yard.loss(seen),
         "drift": yard.drift(seen),
     }
 

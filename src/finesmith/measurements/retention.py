@@ -38,14 +38,14 @@ class Retention:
         return _line.refusal(study.folder, study.recipe)
 
     def cost(self, study: Study) -> float:
-        """Two readings of 212 passages of about 130 tokens, and of 200 rows: as long as some answers."""
-        return 10.0 + 400 * study.answer_seconds
+        """Two readings of the passages and of 200 rows."""
+        return 5.0 + 2 * (_general.READING[study.task.kind] + TASK_ROWS) * study.answer_seconds
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Reads the passages, the rows of the task and the user's prompts with base and tuned model."""
         line = _line.of(study)
         loaded, between = line.predictor.loaded, line.between
-        yard = _general.yardstick(study, loaded)
+        yard = _general.yardstick(study, loaded, features=True)
         more = _further(study, line, yard)
         with watcher.progress(self.title, 2) as progress:
             between.at(0.0)
