@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from finesmith.data import inputs, shapes
+from finesmith.data import inputs, shapes, sources
 from finesmith.data.read import read as read_rows
 from finesmith.errors import DataError
 from finesmith.types import Example, Origin
+
+ANSWERED = ("alpaca", "prompt")
+"""Shapes with a column for the answer: then every row must have one."""
 
 
 def read(path: str) -> tuple[Example, ...]:
@@ -14,10 +17,12 @@ def read(path: str) -> tuple[Example, ...]:
     Raises:
         DataError: no prompts, or rows of which only some have an answer (all are listed).
     """
+    rows = [row for source in sources.locate(path)[0] for _, row in source.rows() if isinstance(row, dict)]
+    readings = shapes.possible(rows, {}) if rows else []
     try:
         found = read_rows(path)
-    except DataError as error:
-        if error.problems:
+    except DataError:
+        if set(readings) & set(ANSWERED):
             raise
     else:
         if shapes.shape_task(found.shape) == "generation":
