@@ -252,6 +252,8 @@ def test_the_sweep_gives_every_scale_and_the_three_points(runs, family, method, 
     assert set(found["operating_points"]) == {"max", "knee", "keep"}
     tuned = study.score(study.splits.test, study.predictions["tuned"])
     assert found["ends"]["1"]["test"] == tuned and found["ends"]["1"]["tuned_gains"].value == 0
+    share = found["ends"]["1"]["share_of_gain"]
+    assert share == 1 or (share is None and tuned == found["ends"]["0"]["test"])
     assert len(result.plots[0]["values"]) == 13
     from finesmith.report import plots
 

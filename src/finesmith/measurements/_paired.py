@@ -40,10 +40,9 @@ def compared(
 def said(name: str, found: Mapping[str, Any], digits: int = 2) -> str:
     """`term recall 0.81 against 0.12 (+0.69, 95 % interval +0.61 to +0.77)`."""
     gap = found["difference"]
-    return (
-        f"{name} {found['tuned']:.{digits}f} against {found['base']:.{digits}f} ({gap.value:+.{digits}f}, "
-        f"95 % interval {gap.low:+.{digits}f} to {gap.high:+.{digits}f})"
-    )
+    value, low, high = (f"{round(each, digits) + 0.0:+.{digits}f}" for each in (gap.value, gap.low, gap.high))
+    sides = f"{found['tuned']:.{digits}f} against {found['base']:.{digits}f}"
+    return f"{name} {sides} ({value}, 95 % interval {low} to {high})"
 
 
 def _difference(sums: np.ndarray) -> np.ndarray:

@@ -80,6 +80,9 @@ class Frontier:
             for scale in wanted:
                 reported[scale] = _reported(study, line, yard, scale)
                 progress(1)
+        whole = reported[1.0]["test"] - reported[0.0]["test"]
+        for point in reported.values():
+            point["share_of_gain"] = (point["test"] - reported[0.0]["test"]) / whole if whole else None
         numbers: dict[str, Any] = {
             "points": [_plain(point, yard) for point in points],
             "operating_points": {name: reported[scale] for name, scale in chosen.items()},
