@@ -122,6 +122,7 @@ def test_what_is_measured_afterwards_is_still_the_tuned_model(run):
     path = run("llama", "lora", "tickets")
     tuned = said(predictor.load(path))
     scaling.set_scale(path, 0.4)
+    assert "model/ is at scale 0.4" in command("show", path)[1]
     study = kept.study(path)
     assert np.array_equal(said(study.tuned()), tuned)
     assert isinstance(study.splits, Splits)
@@ -143,6 +144,8 @@ def test_a_point_is_taken_from_what_was_measured(run):
     assert code == 0 and f"scale {wanted['scale']:g}" in out
     card = json.loads((path / "model/finesmith.json").read_text())
     assert card.get("scale", 1) == wanted["scale"]
+    if wanted["scale"] != 1:
+        assert f"at scale {wanted['scale']:g}" in command("show", path)[1]
     code, out, _ = command("set-scale", path, "1", "--json")
     assert code == 0 and json.loads(out)["scale"] == 1
 
