@@ -41,9 +41,12 @@ MAY_OPEN = {
     "train/cache.py": "what frozen layers give, in a file without a name",
     "train/state.py": "the state between two steps",
     "models/embedded.py": "reads what the embedded model is, without loading it",
+    "models/between.py": "the head that a run begins with",
     "models/device.py": "asks the kernel for peak memory (/proc/self)",
 }
 """Modules outside data/ that open files, and why; nothing else does."""
+ASKED = ("write_", "read_")
+"""What a module may ask of a run's folder."""
 
 
 def tree(name: str) -> ast.Module:
@@ -58,7 +61,7 @@ def calls(name: str) -> set[str]:
             found.add(node.func.id)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             owner = node.func.value
-            of_the_run = isinstance(owner, ast.Name) and owner.id == "folder" and node.func.attr.startswith("write_")
+            of_the_run = isinstance(owner, ast.Name) and owner.id == "folder" and node.func.attr.startswith(ASKED)
             found |= set() if of_the_run else {node.func.attr}
     return found
 

@@ -70,7 +70,7 @@ def compare(
         minimum_gain: the smallest gain on the primary metric that is of use, in its units.
         only: names of measurements, instead of an effort's.
         again: also makes those whose result is in the run already.
-        options: what measurements may use besides: `glossary`, `prompts`, `unlabelled`.
+        options: what measurements may use besides: `glossary`, `prompts`, `retention_margin`, `unlabelled`.
 
     Raises:
         RunError: no finished run is there.
@@ -79,7 +79,7 @@ def compare(
     watcher = watcher or Watcher()
     study = open_study(path, effort=effort, options=options or {}, watcher=watcher)
     study.minimum_gain = minimum_gain
-    known = {} if again else _kept(study.folder)
+    known = {} if again else _kept(study.folder, tuple(study.options))
     items = plan(study, minutes=minutes, only=only, done=tuple(known))
     for item in items:
         watcher.note(_line(item))
@@ -221,9 +221,12 @@ def _keep(study: Study, name: str, result: Measured, seconds: float) -> dict[str
     return values
 
 
-def _kept(folder: RunFolder) -> dict[str, dict[str, Any]]:
+def _kept(folder: RunFolder, given: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What was measured before, but for what would now be measured with something that the user gives (`uses`)."""
     place = folder.file("measured")
     names = sorted(path.stem for path in place.glob("*.json")) if place.is_dir() else []
+    uses = {name: getattr(registry.resolve("measurements", name), "uses", ()) for name in names}
+    names = [name for name in names if not set(uses[name]) & set(given)]
     return {name: folder.read_json(f"measured/{name}.json") for name in names}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from finesmith import measure, run, stages
+from finesmith.data import split
 from finesmith.models import device as devices
 from finesmith.recipe import Recipe
 from finesmith.stages import Ready
@@ -123,7 +124,7 @@ def _seconds(ready: Ready, total: int, watcher: Watcher) -> Duration:
     counted = steps[1:] or steps
     rates = sorted(step.seconds / step.tokens for step in counted)
     rates = rates[1:-1] if len(rates) > 4 else rates
-    rows = measure.spread(ready.splits.validation, VALIDATED)
+    rows = split.spread(ready.splits.validation, VALIDATED)
     began = time.perf_counter()
     validate(ready.task, replace(ready.loaded, model=ready.model), rows)
     once = (time.perf_counter() - began) / len(rows) * len(ready.splits.validation)

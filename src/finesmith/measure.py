@@ -12,6 +12,7 @@ from typing import Any
 from finesmith import predictor, registry
 from finesmith import recipe as recipes
 from finesmith.baselines.base import as_text
+from finesmith.data.split import spread
 from finesmith.evidence import compare as evidences
 from finesmith.metrics._confusion import confusions, per_class
 from finesmith.models import device as devices
@@ -140,12 +141,6 @@ def base_of(run: str, tuned: predictor.Predictor, device: str) -> predictor.Pred
     loaded = models.load(settings, tuned.task.kind, **tuned.task.load_arguments())
     task, _ = tuned.task.prepare(loaded)
     return predictor.Predictor(task, loaded)
-
-
-def spread(rows: Sequence[Example], most: int) -> list[Example]:
-    """At most so many rows, evenly over the whole part: a test file may be sorted by label."""
-    step = max(1.0, len(rows) / most)
-    return [rows[int(place * step)] for place in range(min(most, len(rows)))]
 
 
 def opponents(task: str) -> list[str]:

@@ -151,11 +151,7 @@ def save(
     if adapter:
         for config in model.peft_config.values():
             config.base_model_name_or_path = base.name
-        model.save_pretrained(folder, save_embedding_layers=False)
-        (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty card; the run has a full one
-    else:
-        with models.quiet():
-            model.to(loaded.stored).save_pretrained(folder)  # no wider than the checkpoint was
+    save_weights(folder, model, loaded, adapter=adapter)
     loaded.tokenizer.save_pretrained(folder)
     generation = getattr(loaded.model, "generation_config", None)
     if generation is not None and task.kind == "causal-lm":
@@ -169,6 +165,16 @@ def save(
         "columns": dict(columns or {}),
     }
     (folder / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def save_weights(folder: Path, model: Any, loaded: Loaded, *, adapter: bool) -> None:
+    """Writes an adapter with its configuration, or all weights, no wider than the checkpoint was."""
+    if adapter:
+        model.save_pretrained(folder, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty card; the run has a full one
+        return
+    with models.quiet():
+        model.to(loaded.stored).save_pretrained(folder)
 
 
 def card_of(path: str | Path) -> tuple[Path, dict[str, Any]]:

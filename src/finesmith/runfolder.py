@@ -32,7 +32,7 @@ ABSTAIN = "abstain.json"
 
 
 class RunFolder:
-    """A run's folder. Open it with `create`, `reopen` (both take the lock) or `RunFolder(path)` to read."""
+    """A run's folder. Open it with `create`, `reopen`, `change` (they take the lock) or `RunFolder(path)` to read."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -77,6 +77,18 @@ class RunFolder:
         """A run folder that goes away, for a training that is only measured."""
         with TemporaryDirectory(prefix="finesmith-") as place:
             yield cls.create(f"{place}/run")
+
+    @classmethod
+    def change(cls, path: str | Path) -> Self:
+        """A finished run, locked, to change what it delivers.
+
+        Raises:
+            RunError: there is no run, or it is not finished, or another process has it.
+        """
+        folder = cls(path)
+        folder.require("evidence.json")
+        folder._lock()
+        return folder
 
     @property
     def finished(self) -> bool:
@@ -147,6 +159,10 @@ class RunFolder:
             elif part.exists():
                 part.unlink()
 
+    def copy(self, name: str, to: str) -> None:
+        """Copies a folder of the run."""
+        self.write_with(to, lambda path: shutil.copytree(self.file(name), path))
+
     def append(self, name: str, row: Mapping[str, Any]) -> None:
         """Adds one line to a JSONL log."""
         with _writing(self.file(name)), self.file(name).open("a", encoding="utf-8") as file:
@@ -154,7 +170,11 @@ class RunFolder:
 
     def read_json(self, name: str) -> Any:
         """Plain values from a JSON file of the run."""
-        return json.loads(self.require(name).read_text(encoding="utf-8"))
+        return json.loads(self.read_text(name))
+
+    def read_text(self, name: str) -> str:
+        """A text file of the run."""
+        return self.require(name).read_text(encoding="utf-8")
 
     def read_lines(self, name: str) -> Iterator[dict[str, Any]]:
         """Rows of a JSONL file of the run."""

@@ -7,7 +7,7 @@ import torch
 
 import finesmith
 from finesmith import measure
-from finesmith.measure import spread
+from finesmith.data.split import spread
 from finesmith.types import Example, Origin
 
 

@@ -150,3 +150,13 @@ def test_one_row_of_a_metric_without_limits_tells_nothing_about_others():
     gain = stats.paired_bootstrap(LOSS, one, other, seed=0, draws=20)
     assert (gain.value, gain.low, gain.high, gain.n) == (0.5, -math.inf, math.inf, 1)
     assert stats.bootstrap(LOSS, one, seed=0, draws=20).low == 0.0
+
+
+def test_any_function_of_sums_over_rows_has_an_interval():
+    random = np.random.default_rng(0)
+    pairs = np.stack([random.uniform(1, 2, 300), random.uniform(1, 2, 300)], axis=1)
+    found = stats.over_rows(lambda sums: sums[..., 1] / sums[..., 0] - 1, pairs, seed=0)
+    assert found.value == pytest.approx(pairs[:, 1].sum() / pairs[:, 0].sum() - 1)
+    assert found.low < found.value < found.high and found.n == 300
+    spread = np.std(pairs[:, 1] - pairs[:, 0] * (1 + found.value)) / 300**0.5 / pairs[:, 0].mean()
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * spread, rel=0.15), "the delta method"

@@ -14,6 +14,7 @@ from finesmith.types import Example, Origin
 
 if TYPE_CHECKING:
     from finesmith.checks.base import Checked
+    from finesmith.models.load import Loaded
     from finesmith.recipe import Recipe
 
 FOLDS = 5
@@ -66,18 +67,7 @@ class Base:
 
     def features(self, texts: Sequence[str]) -> np.ndarray:
         """The mean over its tokens of the last hidden state of each text: [N, D]."""
-        rows = [
-            self.tokenizer(text, truncation=True, max_length=self._context, verbose=False)["input_ids"]
-            for text in texts
-        ]
-        rows = [row or [self.tokenizer.pad_token_id] for row in rows]
-
-        def forward(batch: dict[str, Any]) -> Any:
-            hidden = self._loaded.model(**batch, output_hidden_states=True).hidden_states[-1]
-            mask = batch["attention_mask"].unsqueeze(-1)
-            return (hidden * mask).sum(1) / mask.sum(1)
-
-        return run_batches(self._loaded, rows, forward)
+        return pooled(self._loaded, texts, self._context)
 
     def separability(self, own: Sequence[str], general: Sequence[str], *, seed: int) -> dict[str, Any]:
         """How well a linear classifier on frozen features tells the texts from general ones of the same length."""
@@ -112,6 +102,38 @@ class Base:
         return self._text.measure(self._loaded, rows)
 
 
+def pooled(loaded: Loaded, texts: Sequence[str], limit: int) -> np.ndarray:
+    """The mean over its first `limit` tokens of the last hidden state of each text: [N, D]."""
+    tokenizer: Any = loaded.tokenizer
+    rows = [tokenizer(text, truncation=True, max_length=limit, verbose=False)["input_ids"] for text in texts]
+
+    def forward(batch: dict[str, Any]) -> Any:
+        hidden = loaded.model(**batch, output_hidden_states=True).hidden_states[-1]
+        mask = batch["attention_mask"].unsqueeze(-1)
+        return (hidden * mask).sum(1) / mask.sum(1)
+
+    return run_batches(loaded, [row or [tokenizer.pad_token_id] for row in rows], forward)
+
+
+def right(features: np.ndarray, codes: np.ndarray, *, seed: int) -> np.ndarray:
+    """Whether a logistic regression on standardised features, fitted on the other folds, is right: [N] zeros and ones.
+
+    `codes` are the classes, two rows of each at least; five folds where there are five.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    folds = StratifiedKFold(
+        max(2, min(FOLDS, np.unique(codes, return_counts=True)[1].min())), shuffle=True, random_state=seed
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200))
+        return (cross_val_predict(model, features, codes, cv=folds) == codes).astype(float)
+
+
 def _first(text: str) -> str:
     return text.encode("utf-8", "replace")[:MOST_BYTES].decode("utf-8", "ignore")
 
@@ -121,14 +143,5 @@ def _per_byte(rows: Sequence[dict[str, float]]) -> float:
 
 
 def _cross_validated(features: np.ndarray, codes: np.ndarray, *, seed: int) -> float:
-    """Accuracy of a logistic regression on standardised features, five folds."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_score
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200))
-        return float(cross_val_score(model, features, codes, cv=folds).mean())
+    """The share that is right."""
+    return float(right(features, codes, seed=seed).mean())

@@ -52,11 +52,11 @@ class Terms:
 def _count(entry: Mapping[str, Any], answers: list[tuple[str, str]]) -> dict[str, Any]:
     """How often the preferred term and each forbidden one stand in the answers."""
     preferred, forbidden = str(entry["preferred"]), [str(term) for term in entry["forbidden"]]
-    patterns = {term: _pattern(term) for term in forbidden}
+    patterns = {term: pattern(term) for term in forbidden}
     hits = {
         term: [(origin, text) for origin, text in answers if pattern.search(text)] for term, pattern in patterns.items()
     }
-    good = sum(bool(_pattern(preferred).search(text)) for _, text in answers)
+    good = sum(bool(pattern(preferred).search(text)) for _, text in answers)
     rows = sorted({origin for found in hits.values() for origin, _ in found})
     variants = sorted(((term, len(found)) for term, found in hits.items() if found), key=lambda item: -item[1])
     return {
@@ -69,7 +69,7 @@ def _count(entry: Mapping[str, Any], answers: list[tuple[str, str]]) -> dict[str
     }
 
 
-def _pattern(term: str) -> re.Pattern[str]:
+def pattern(term: str) -> re.Pattern[str]:
     """The term as whole words, in any letter case."""
     return re.compile(rf"(?<!\w){re.escape(term)}(?!\w)", re.IGNORECASE)
 

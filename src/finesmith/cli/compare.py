@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-GIVEN = ("target", "risk", "unlabelled")
-"""Options that measurements read (`study.options`)."""
+GIVEN = ("target", "risk", "unlabelled", "retention_margin")
+"""Options that measurements read (`study.options`) as they are given."""
 
 
 class Compare:
@@ -32,6 +32,11 @@ class Compare:
         parser.add_argument("--unlabelled", metavar="FILE", help="rows without labels: which to label next?")
         parser.add_argument("--only", action="append", default=[], metavar="NAME", help="just this measurement")
         parser.add_argument("--again", action="store_true", help="also measure again what the run has already")
+        parser.add_argument("--glossary", metavar="FILE", help='JSON list of {"preferred": ..., "forbidden": [...]}')
+        parser.add_argument("--prompts", metavar="FILE", help="what the model must still do: prompts, perhaps answers")
+        parser.add_argument(
+            "--retention-margin", type=float, metavar="X", help="share of the knowledge that may be lost (0.01)"
+        )
         parser.add_argument("--json", action="store_true", help="everything as one JSON object")
 
     def main(self, options: argparse.Namespace) -> None:
@@ -49,7 +54,7 @@ class Compare:
                 minimum_gain=options.minimum_gain,
                 only=options.only,
                 again=options.again,
-                options={name: value for name in GIVEN if (value := getattr(options, name)) is not None},
+                options=_given(options),
                 watcher=watcher,
             )
         if options.json:
@@ -58,6 +63,18 @@ class Compare:
         console = Console(highlight=False)
         for line in _lines(found):
             console.print(line, soft_wrap=True)
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """What measurements may use besides the run, read from the files that were named."""
+    from finesmith.data import glossary, prompts
+
+    found = {
+        "glossary": glossary.read(options.glossary) if options.glossary else None,
+        "prompts": prompts.read(options.prompts) if options.prompts else None,
+        **{name: getattr(options, name) for name in GIVEN},
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _lines(found: Any) -> list[str]:

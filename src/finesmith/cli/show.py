@@ -28,12 +28,16 @@ def show(path: str | Path, *, as_json: bool) -> None:
     from finesmith.report import table
     from finesmith.runfolder import RunFolder
 
-    value = RunFolder(path).read_json("evidence.json")
+    folder = RunFolder(path)
+    value = folder.read_json("evidence.json")
+    set_to = folder.read_json("manifest.json").get("scale") if folder.file("manifest.json").exists() else None
     if as_json:
-        print_json({"run": str(path), **value})
+        print_json({"run": str(path), **value, **({"scale": set_to} if set_to else {})})
         return
     console = Console(highlight=False)
     console.print(table.render(plain.from_json(value)))
+    if set_to:
+        console.print(f"model/ is at scale {set_to['scale']:g}; what is shown here was measured at scale 1.")
     console.print(f"run: {path}", soft_wrap=True)
 
 

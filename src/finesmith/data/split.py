@@ -12,7 +12,7 @@ from finesmith.data.read import Dataset
 from finesmith.data.store import Examples
 from finesmith.data.units import Row, Unit, gather, row_of
 from finesmith.errors import DataError, RecipeError, counted
-from finesmith.types import Splits
+from finesmith.types import Example, Splits
 
 MIN_UNITS = 10
 """Fewer groups of rows that may be parted cannot be split into three meaningful parts."""
@@ -203,6 +203,12 @@ def _shared(
                 f"{len(leaked):,} of {counted(len(second), f'{second_name} row')} {verb} {what} as a {first_name} row "
                 f"(left as they are): {shown}."
             )
+
+
+def spread(rows: Sequence[Example], most: int) -> list[Example]:
+    """At most so many rows, evenly over the whole part: a test file may be sorted by label."""
+    step = max(1.0, len(rows) / most)
+    return [rows[int(place * step)] for place in range(min(most, len(rows)))]
 
 
 def _hash(parts: Mapping[str, Examples]) -> str:

@@ -158,3 +158,28 @@ def unseen(n: int, scale: float, confidence: float) -> float:
 
 def _z(confidence: float) -> float:
     return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def over_rows(
+    score: Callable[[np.ndarray], np.ndarray],
+    statistics: np.ndarray,
+    *,
+    seed: int,
+    scale: float = math.inf,
+    draws: int = DRAWS,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Any function of sums over rows with its percentile interval: paired where a row holds both systems' numbers.
+
+    Rows that belong together (one customer, one prompt) are summed to one row before: then these are drawn together.
+
+    Args:
+        score: [D, S] sums to [D] values.
+        statistics: [N, S].
+        scale: the range of possible values; infinite where there is none.
+    """
+    rows = len(statistics)
+    value, (low, high) = _bootstrap(
+        lambda weights: score(weights @ statistics), rows, scale, seed=seed, draws=draws, confidence=confidence
+    )
+    return Estimate(value, low, high, rows)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from finesmith.baselines._neighbours import Neighbours
 from finesmith.baselines.base import as_text
+from finesmith.data import split
 from finesmith.types import Example, Prediction
 from finesmith.watch import Watcher
 
@@ -196,12 +197,6 @@ def retrieved(known: Neighbours, train: Sequence[Example], rows: Sequence[Exampl
     return [[train[int(place)] for place in near[::-1]] for near, _ in found]
 
 
-def spread(rows: Sequence[Example], most: int) -> list[Example]:
-    """At most so many rows, evenly over all: a file may be sorted by label."""
-    step = max(1.0, len(rows) / most)
-    return [rows[int(place * step)] for place in range(min(most, len(rows)))]
-
-
 def _on_test(
     prompts: Prompts,
     ways: Mapping[str, Way],
@@ -215,7 +210,7 @@ def _on_test(
     """Each way's answers to the test rows, and its mean prompt length."""
     answers, tokens = {}, {}
     for name, way in ways.items():
-        rows = spread(test, MOST_RETRIEVED) if name == RETRIEVED else list(test)
+        rows = split.spread(test, MOST_RETRIEVED) if name == RETRIEVED else list(test)
         examples: Sequence[Sequence[Example]] = [drawn[way.draw] if name == EXAMPLES else ()] * len(rows)
         examples = retrieved(known, train, rows, shots) if name == RETRIEVED else examples
         with watcher.progress(f"testing the prompt: {name}", len(rows)) as progress:

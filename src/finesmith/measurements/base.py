@@ -118,12 +118,13 @@ class Study:
         return {row.id: row.target for row in self.splits.test}
 
     def tuned(self) -> Predictor:
-        """The delivered model, loaded once."""
+        """The model as it was tuned (`set-scale` keeps it in `tuned/`), loaded once."""
         from finesmith import predictor
 
         where = self.recipe.model
         if "tuned" not in self._models:
-            self._models["tuned"] = predictor.load(self.folder.path, device=where.device, dtype=where.dtype)
+            place = next(place for name in ("tuned", "model") if (place := self.folder.file(name)).is_dir())
+            self._models["tuned"] = predictor.load(place, device=where.device, dtype=where.dtype)
         return self._models["tuned"]
 
     def base(self) -> Predictor:

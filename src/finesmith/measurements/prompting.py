@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from finesmith.data import split
 from finesmith.evidence import verdict
 from finesmith.measurements import _ladder
 from finesmith.measurements.base import Effort, Measured, Study
@@ -73,7 +74,7 @@ def search(
     return _ladder.climb(
         prompts_for(recipe, task),
         splits.train,
-        _ladder.spread(splits.validation, MOST_VALIDATION[recipe.task]),
+        split.spread(splits.validation, MOST_VALIDATION[recipe.task]),
         splits.test,
         score=lambda rows, answers: metric.value([row.target for row in rows], answers),
         higher_is_better=metric.higher_is_better,
@@ -123,7 +124,7 @@ def tuned_tokens(study: Study) -> float:
     from finesmith.models import load as models
 
     tokenizer = models.load_tokenizer(study.recipe.model)
-    rows = _ladder.spread(study.splits.test, _ladder.MOST_RETRIEVED)
+    rows = split.spread(study.splits.test, _ladder.MOST_RETRIEVED)
     if study.recipe.task == "generation":
         task: Any = study.task
         tokenizer = study.tuned().loaded.tokenizer

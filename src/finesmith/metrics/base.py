@@ -119,3 +119,14 @@ def label_set(value: Target) -> frozenset[str]:
 def text_of(value: Target) -> str:
     """The text of a generation target or output, without the blanks around it."""
     return (value.content if isinstance(value, Message) else value if isinstance(value, str) else "").strip()
+
+
+def edits(one: Sequence[str], other: Sequence[str]) -> float:
+    """Levenshtein distance of word sequences as a share of the longer one: 0 for equal ones."""
+    before = list(range(len(other) + 1))
+    for row, word in enumerate(one, start=1):
+        now = [row]
+        for place, against in enumerate(other, start=1):
+            now.append(min(before[place] + 1, now[-1] + 1, before[place - 1] + (word != against)))
+        before = now
+    return before[-1] / max(1, len(one), len(other))

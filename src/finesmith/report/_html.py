@@ -24,7 +24,8 @@ section { border-top: 1px solid var(--line); padding: .9rem 0; } section h3 { fo
 .blocking { color: var(--blocking); } .warning { color: var(--warning); } .note { color: var(--note); }
 p { margin: .3rem 0; } table { border-collapse: collapse; width: 100%; font-size: .85rem; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid var(--line);
-  overflow-wrap: anywhere; } th { color: var(--dim); font-weight: 600; overflow-wrap: normal; } li { overflow-wrap: anywhere; } .wide { overflow-x: auto; }
+  overflow-wrap: anywhere; } th { color: var(--dim); font-weight: 600; overflow-wrap: normal; }
+li { overflow-wrap: anywhere; } .wide { overflow-x: auto; }
 figure { margin: .8rem 0; max-width: 44rem; } svg { width: 100%; height: auto; }
 .verdict { font-size: 1.2rem; line-height: 1.45; margin: 1rem 0; } .claims { list-style: none; padding: 0; }
 .claims li { padding: .5rem 0; border-top: 1px solid var(--line); }

@@ -55,6 +55,22 @@ def render(evidence: Evidence, about: About) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
+def with_scale(card: str, scale: float, point: str, measured: Mapping[str, Any] | None) -> str:
+    """The card of a model that was set to another scale than 1, said below its first sentence; at 1 the card alone."""
+    bare = re.sub(r"\n*<!-- scale -->.*?<!-- /scale -->", "", card, flags=re.DOTALL)
+    if scale == 1:
+        return bare
+    named = f" (the point `{point}`)" if point else ""
+    told = [
+        f"The files in `model/` are at scale {scale:g}{named}, between the base (0) and the tuned model (1).",
+        f"At this scale the test rows give {measured['test']:.3f}." if measured else "This scale was not measured.",
+        "What else this card says was measured at scale 1. `finesmith set-scale RUN 1` brings that model back.",
+    ]
+    first, rest = bare.split("\n> ", 1)
+    verdict, _, rest = rest.partition("\n")
+    return f"{first}\n> {verdict}\n\n<!-- scale -->\n**{told[0]}** {' '.join(told[1:])}\n<!-- /scale -->\n{rest}"
+
+
 def _front_matter(evidence: Evidence, about: About) -> str:
     """What a hub indexes. Strings are written as JSON, which YAML reads as they are."""
     lines = [f"library_name: {'peft' if about.get('adapter') else 'transformers'}"]

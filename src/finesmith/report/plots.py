@@ -16,8 +16,8 @@ WIDTH = 6.4
 
 
 def svg(plot: Mapping[str, Any]) -> str:
-    """One figure as an `<svg>` element. `kind` is bars, histogram or line (values: `checks/base.py`), intervals
-    or curves (values: `measurements/base.py`)."""
+    """One figure as an `<svg>` element. `kind` is bars, histogram or line (values: `checks/base.py`), intervals,
+    curves or path (values: `measurements/base.py`)."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -99,7 +99,26 @@ def _curves(axes: Any, plot: Mapping[str, Any]) -> None:
         axes.legend(frameon=False, labelcolor=INK)
 
 
-KINDS = {"bars": _bars, "histogram": _histogram, "line": _line, "intervals": _intervals, "curves": _curves}
+def _path(axes: Any, plot: Mapping[str, Any]) -> None:
+    """Points in their order, and names at some of them."""
+    across, up = zip(*plot["values"], strict=True)
+    axes.plot(across, up, color=FILL, marker=".")
+    axes.set_ylabel(plot["y"])
+    axes.margins(x=0.15, y=0.15)
+    for number, (name, place) in enumerate(plot["marks"].items()):
+        axes.plot(*place, marker="o", color=MARK)
+        below = {"va": "top"} if number % 2 else {"va": "bottom"}
+        axes.annotate(f"  {name}", place, color=INK, **below)
+
+
+KINDS = {
+    "bars": _bars,
+    "histogram": _histogram,
+    "line": _line,
+    "intervals": _intervals,
+    "curves": _curves,
+    "path": _path,
+}
 
 
 def _inline(drawn: str, title: str) -> str:

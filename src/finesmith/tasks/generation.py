@@ -181,6 +181,21 @@ class Generation:
 
     def answer(self, loaded: Loaded, inputs: Sequence[Input], *, progress: Progress = silent) -> list[Prediction]:
         """Greedy answers, without the end token and without what the template puts before an answer."""
+        return self._answer(loaded, inputs, progress)
+
+    def sample(
+        self, loaded: Loaded, inputs: Sequence[Input], *, temperature: float, seed: int, progress: Progress = silent
+    ) -> list[Prediction]:
+        """Answers drawn from the model's own probabilities, flattened (or sharpened, below 1) by `temperature`."""
+        import torch
+
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return self._answer(loaded, inputs, progress, temperature)
+
+    def _answer(
+        self, loaded: Loaded, inputs: Sequence[Input], progress: Progress, temperature: float = 0.0
+    ) -> list[Prediction]:
         tokenizer = loaded.tokenizer
         prompts = [np.asarray(self.prompt(tokenizer, item), np.int64) for item in inputs]
         limits = self._limits(loaded, prompts)
@@ -189,7 +204,7 @@ class Generation:
         for limit in sorted(set(limits)):  # one limit a batch: a long prompt must not cut its neighbours' answers short
             order = [position for position in length_order(lengths) if limits[position] == limit]
             for positions in token_batches(order, lengths, _language.EVALUATION_TOKENS):
-                texts = self._generate(loaded, [prompts[position] for position in positions], limit)
+                texts = self._generate(loaded, [prompts[position] for position in positions], limit, temperature)
                 for position, text in zip(positions, texts, strict=True):
                     answers[position] = Prediction(str(position), text.removeprefix(self.learnt.preamble).strip())
                 progress(len(positions))
@@ -241,7 +256,9 @@ class Generation:
             )
         return [min(self.learnt.new_tokens, room - len(prompt)) for prompt in prompts]
 
-    def _generate(self, loaded: Loaded, prompts: Sequence[np.ndarray], new_tokens: int) -> list[str]:
+    def _generate(
+        self, loaded: Loaded, prompts: Sequence[np.ndarray], new_tokens: int, temperature: float
+    ) -> list[str]:
         import torch
 
         from finesmith.models.device import autocast
@@ -253,14 +270,14 @@ class Generation:
             out = loaded.model.generate(
                 input_ids=tokens,
                 attention_mask=mask,
-                do_sample=False,
+                do_sample=temperature > 0,
                 num_beams=1,
                 max_new_tokens=new_tokens,
                 eos_token_id=list(self.learnt.stop),
                 pad_token_id=loaded.tokenizer.pad_token_id,
-                temperature=None,
-                top_p=None,
-                top_k=None,
+                temperature=temperature or None,
+                top_p=1.0 if temperature else None,
+                top_k=0 if temperature else None,
                 logits_processor=self.steering(loaded, tokens.shape[1]),
             )
         return loaded.tokenizer.batch_decode(out[:, tokens.shape[1] :], skip_special_tokens=True)

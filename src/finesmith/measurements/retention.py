@@ -1,0 +1,203 @@
+"""What fine-tuning cost in knowledge: bits per byte of general text and KL to the base; an encoder's drift.
+
+Non-inferiority with a margin (1 % of the base's bits per byte): retained where the interval's upper end stays below.
+See docs/explanation/retention.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from finesmith.data import split
+from finesmith.measurements import _general, _line
+from finesmith.measurements._general import Language, Read, Texts, Yardstick
+from finesmith.measurements.base import Effort, Measured, Study
+from finesmith.types import Conversation, Example, Message
+from finesmith.watch import Watcher
+
+TASK_ROWS = 200
+YOURS = "your prompts"
+
+
+@dataclass(frozen=True)
+class Retention:
+    """The tuned model against its base on what it was not tuned for."""
+
+    title: str = "what it cost in knowledge"
+    priority: int = 1
+    effort: Effort = "quick"
+    needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ("prompts", "retention_margin")
+
+    def skips(self, study: Study) -> str:
+        """Only a run that has a line to its base can be compared with it text by text."""
+        return _line.refusal(study.folder, study.recipe)
+
+    def cost(self, study: Study) -> float:
+        """Two readings of the passages and of 200 rows."""
+        return 5.0 + 2 * (_general.READING[study.task.kind] + TASK_ROWS) * study.answer_seconds
+
+    def __call__(self, study: Study, watcher: Watcher) -> Measured:
+        """Reads the passages, the rows of the task and the user's prompts with base and tuned model."""
+        line = _line.of(study)
+        loaded, between = line.predictor.loaded, line.between
+        yard = _general.yardstick(study, loaded, features=True)
+        more = _further(study, line, yard)
+        with watcher.progress(self.title, 2) as progress:
+            between.at(0.0)
+            yard.look()
+            base = {name: language.read() for name, language in more.items()}
+            progress(1)
+            between.at(1.0)
+            seen = yard.look()
+            tuned = {name: language.read() for name, language in more.items()}
+            progress(1)
+        margin = yard.margin(study.options)
+        numbers = _language(yard, seen.read, margin) if seen.read else _encoder(yard, seen, margin)
+        if seen.features is not None and yard.base is not None:
+            numbers["cosine"] = _general.cosine(yard.base.features, seen.features)
+            numbers["cka"] = _general.cka(yard.base.features, seen.features)
+        if "task" in tuned:
+            numbers["kl_task"] = _kl(tuned["task"])
+        if YOURS in tuned:
+            numbers["prompts"] = _prompts(base[YOURS], tuned[YOURS], more[YOURS].texts, margin, seed=study.recipe.seed)
+            numbers["retained"] = numbers["retained"] and numbers["prompts"]["retained"]
+            numbers["lost"] = numbers["lost"] or numbers["prompts"]["lost"]
+        numbers["ends"] = dict(line.ends)
+        return Measured(_says(numbers), numbers, plots=_plots(numbers), missing=_missing(study, yard))
+
+
+def _further(study: Study, line: _line.Line, yard: Yardstick) -> dict[str, Language]:
+    """Readers of the task's own rows, and of the user's prompts with their answers."""
+    loaded = line.predictor.loaded
+    if yard.language is None:
+        return {}
+    rows = split.spread(study.splits.test, TASK_ROWS)
+    if study.task.kind == "causal-lm":
+        texts = _general.answers(study, loaded, rows, "task", line.predictor.task)
+    else:
+        texts = _general.documents(
+            loaded.tokenizer, [str(row.input) for row in rows], ["task"] * len(rows), yard.length
+        )
+    logits = yard.language.logits
+    found = {"task": Language(loaded, texts, logits)}
+    prompts = study.options.get("prompts") or ()
+    if prompts and hasattr(study.task, "prompt"):
+        line.between.at(0.0)
+        rows = _answered(line.predictor, prompts)
+        texts = _general.answers(study, loaded, rows, YOURS, line.predictor.task)
+        found[YOURS] = Language(loaded, texts, logits)
+    return found
+
+
+def _answered(base: Any, prompts: Sequence[Example]) -> list[Example]:
+    """The prompts with the expected answers, or those of the base where none are given."""
+    asked = [row for row in prompts if row.target is None]
+    answers = iter(base.predict([row.input for row in asked])) if asked else iter(())
+    rows = [
+        row if row.target is not None else replace(row, target=Message("assistant", str(next(answers).output)))
+        for row in prompts
+    ]
+    return [
+        replace(row, input=Conversation((Message("user", row.input, 0.0),))) if isinstance(row.input, str) else row
+        for row in rows
+    ]
+
+
+def _language(yard: Yardstick, tuned: Read, margin: float) -> dict[str, Any]:
+    assert yard.base is not None and yard.base.read is not None
+    base, texts = yard.base.read, yard.texts
+    numbers = _compared(base, tuned, texts, slice(None), margin, seed=yard.seed)
+    kinds = {
+        kind: _compared(base, tuned, texts, np.flatnonzero(texts.kinds == kind), margin, seed=yard.seed)
+        for kind in dict.fromkeys(texts.kinds.tolist())
+    }
+    return {**numbers, "kl_general": _kl(tuned), "kinds": kinds}
+
+
+def _compared(base: Read, tuned: Read, texts: Texts, chosen: Any, margin: float, *, seed: int) -> dict[str, Any]:
+    """Both models on the chosen texts."""
+    change = _general.change(base, tuned, chosen, seed=seed)
+    return {
+        "change_bits_per_byte": change,
+        "margin": margin,
+        "base_bits_per_byte": _general.bits_per_byte(base, texts, chosen),
+        "tuned_bits_per_byte": _general.bits_per_byte(tuned, texts, chosen),
+        "kl": float(tuned.kl[chosen].sum() / tuned.tokens[chosen].sum()),
+        "retained": change.high <= margin,
+        "lost": change.low > margin,
+    }
+
+
+def _prompts(base: Read, tuned: Read, texts: Texts, margin: float, *, seed: int) -> dict[str, Any]:
+    return _compared(base, tuned, texts, slice(None), margin, seed=seed)
+
+
+def _encoder(yard: Yardstick, seen: _general.Seen, margin: float) -> dict[str, Any]:
+    """How well the kinds of passages are read off the features before and after."""
+    assert yard.base is not None and yard.base.right is not None and seen.right is not None
+    before, after, loss = yard.base.right, seen.right, yard.loss(seen)
+    kinds = yard.texts.kinds
+    return {
+        "loss_probe_accuracy": loss,
+        "margin": margin,
+        "base_probe_accuracy": float(before.mean()),
+        "tuned_probe_accuracy": float(after.mean()),
+        "kinds": {
+            kind: {
+                "base_probe_accuracy": float(before[kinds == kind].mean()),
+                "tuned_probe_accuracy": float(after[kinds == kind].mean()),
+            }
+            for kind in dict.fromkeys(kinds.tolist())
+        },
+        "retained": loss.high <= margin,
+        "lost": loss.low > margin,
+    }
+
+
+def _kl(read: Read) -> float:
+    return float(read.kl.sum() / read.tokens.sum())
+
+
+def _says(numbers: dict[str, Any]) -> str:
+    if "change_bits_per_byte" in numbers:
+        change = numbers["change_bits_per_byte"]
+        said = (
+            f"{numbers['tuned_bits_per_byte']:.3f} against {numbers['base_bits_per_byte']:.3f} bits per byte of "
+            f"general text for the base ({change.value:+.1%}, 95 % interval {change.low:+.1%} to {change.high:+.1%}, "
+            f"n = {change.n}; KL {numbers['kl_general']:.3f} nats a token)"
+        )
+    else:
+        loss = numbers["loss_probe_accuracy"]
+        said = (
+            f"a linear probe tells the kinds of general text apart in {numbers['tuned_probe_accuracy']:.1%} of the "
+            f"passages, on the base's features in {numbers['base_probe_accuracy']:.1%} (change {-loss.value:+.1%}, "
+            f"95 % interval {-loss.high:+.1%} to {-loss.low:+.1%}, n = {loss.n}; linear CKA {numbers['cka']:.3f})"
+        )
+    outcome = "kept" if numbers["retained"] else "lost" if numbers["lost"] else "not shown to be kept"
+    yours = " your prompts included" if "prompts" in numbers else ""
+    return f"{said}: knowledge {outcome}{yours} within a margin of {numbers['margin']:.0%}"
+
+
+def _plots(numbers: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    if "change_bits_per_byte" not in numbers:
+        return ()
+    kinds = {name: 100 * each["change_bits_per_byte"].value for name, each in numbers["kinds"].items()}
+    title = "Change of the bits per byte of general text"
+    return ({"kind": "bars", "title": title, "x": "percent", "labels": list(kinds), "values": list(kinds.values())},)
+
+
+def _missing(study: Study, yard: Yardstick) -> dict[str, str]:
+    missing = {}
+    if study.options.get("prompts") and not (yard.language and hasattr(study.task, "prompt")):
+        missing["retention on your prompts"] = "this model gives labels and does not answer prompts"
+    if yard.language is None:
+        missing["bits per byte of general text"] = "an encoder does not write text; its features are compared instead"
+    return missing
+
+
+PLUGIN = Retention()

@@ -1,0 +1,35 @@
+"""Tiny finished runs for the tests of what a finished run is asked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from finesmith import comparing, recipe, run
+from finesmith.data import passages
+from finesmith.measurements.base import Study
+from finesmith.watch import Watcher
+
+
+def tuned(data: Path, model: str, out: Path, *, method: str = "lora", **settings) -> Path:
+    """A run of a few steps at a rate that moves the weights."""
+    train = {"max_steps": 6, "batch_size": 8, "learning_rate": 3e-2 if method == "lora" else 3e-3, "evaluations": 1}
+    more = {"train": {**train, **settings.pop("train", {})}, **settings}
+    asked = {"data": {"path": str(data)}, "model": {"name": model, "dtype": "float32", "device": "cpu"}}
+    return run.tune(recipe.make({**asked, "method": method, "out": str(out), **more})).path
+
+
+def study(path: Path, **options) -> Study:
+    """The run, opened to ask more of it."""
+    return comparing.open_study(path, effort="full", options=options, watcher=Watcher())
+
+
+@contextmanager
+def few_passages(count: int = 8, length: int = 120) -> Iterator[None]:
+    """Some passages of each kind, and only their beginnings: tiny models know no words, so every byte is a token."""
+    whole = passages.by_kind()
+    some = {kind: tuple(text[:length] for text in texts[:count]) for kind, texts in whole.items()}
+    before, passages.by_kind = passages.by_kind, lambda: some
+    try:
+        yield
+    finally:
+        passages.by_kind = before

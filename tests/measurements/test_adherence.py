@@ -1,0 +1,157 @@
+"""Terms, format, wording, tone and copying: counts whose answer is known, and the whole measurement on a tiny run."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from finesmith.measurements import _forms, _paired, _style, _terms, adherence
+from finesmith.metrics.base import edits
+from finesmith.types import Example, Message, Origin
+from finesmith.watch import Watcher
+from tests.conftest import clause_rows, ticket_rows, write_csv, write_jsonl
+from tests.measurements import kept
+
+GLOSSARY = (
+    {"preferred": "Client", "forbidden": ["Customer", "Buyer"]},
+    {"preferred": "Order", "forbidden": ["Purchase Order"]},
+    {"preferred": "will", "forbidden": ["shall"], "trigger": r"\bduty\b"},
+)
+
+
+def test_terms_are_recalled_where_they_are_called_for():
+    terms = _terms.Glossary(GLOSSARY)
+    reference = "The Client sends an Order."
+    assert terms.called("write", reference) == [0, 1]
+    assert terms.called("a duty", reference) == [0, 1, 2]
+    assert terms.recall("write", reference, "the client sends an order") == (2, 2)
+    assert terms.recall("write", reference, "The Clients send a Purchase Order") == (0, 2)
+    assert terms.forbidden("The Customers pay") == (0, 1), "whole words only: the glossary lists plurals itself"
+    assert terms.forbidden("The buyer pays") == (1, 1)
+    table = terms.table([("write", reference, "The Customer sends an Order")])
+    assert table == [
+        {"preferred": "Client", "called": 1, "used": 0, "broken_in": 1},
+        {"preferred": "Order", "called": 1, "used": 1, "broken_in": 0},
+    ]
+
+
+def test_slots_keep_the_letter_case_of_their_place():
+    found = _terms.slots([{"preferred": "will", "forbidden": ["shall"]}], ["Will pay.", "It will pay.", "No."])
+    assert [(slot.row, slot.before, slot.candidates) for slot in found] == [
+        (0, "", ("Will", "Shall")),
+        (1, "It ", ("will", "shall")),
+    ]
+
+
+def test_forms_that_dominate_are_learnt_and_others_are_not():
+    answers = [f"Heading {n}. It ends on 1 May 2027." for n in range(40)] + ["no end"] * 2
+    rules = {rule.trait: rule for rule in _forms.learn(answers)}
+    assert rules["ending"].form == "a period" and rules["dates"].form == "21 November 2026"
+    assert rules["bullets"].form == "" and rules["bullets"].kept("- one\n- two") == (0, 1)
+    assert rules["ending"].kept("Yes.") == (1, 1) and rules["ending"].kept("Yes") == (0, 1)
+    mixed = [f"On {n % 28 + 1}.05.2027 or so" if n % 2 else f"On 2027-05-{n % 28 + 1:02}" for n in range(60)]
+    assert "dates" not in {rule.trait for rule in _forms.learn(mixed)}
+    few = ["Yes."] * 80 + ["On 2027-05-01."] * 20
+    dates = next(rule for rule in _forms.learn(few) if rule.trait == "dates")
+    assert not dates.always and dates.kept("Yes.") == (0, 0) and dates.kept("On 01.05.2027.") == (0, 1)
+    objects = [json.dumps({"name": "a", "count": n}) for n in range(30)]
+    keys = next(rule for rule in _forms.learn(objects) if rule.trait == "JSON keys")
+    assert keys.kept('{"name": 1, "count": 2}') == (1, 1) and keys.kept('{"name": 1') == (0, 1)
+    assert _forms.length_bounds(["a b"] * 50) == (2, 2)
+
+
+def test_rates_are_paired_and_nothing_counted_is_nothing():
+    ones, zeros = [(1.0, 1.0)] * 30, [(0.0, 1.0)] * 30
+    found = _paired.compared(ones, zeros, seed=0)
+    assert (found["tuned"], found["base"], found["difference"].value) == (1, 0, 1)
+    assert found["difference"].low > 0.7, "Newcombe's interval: 30 right of 30 is not certainty"
+    assert _paired.compared([(0.0, 0.0)] * 3, ones[:3], seed=0) is None
+    counts = [(float(n % 3), 3.0) for n in range(60)]
+    found = _paired.compared(counts, [(0.5, 1.0)] * 60, seed=0)
+    assert found["tuned"] == pytest.approx(1 / 3) and found["difference"].value == pytest.approx(1 / 3 - 1 / 2)
+    assert found["difference"].low < found["difference"].value < found["difference"].high
+
+
+def test_edits_are_those_of_levenshtein():
+    assert edits("a b c".split(), "a b c".split()) == 0
+    assert edits("a b c d".split(), "a x c".split()) == 2 / 4
+    assert edits([], []) == 0 and edits([], ["a"]) == 1
+
+
+def test_figures_are_the_same_however_they_are_grouped():
+    assert adherence._figure("12,500") == adherence._figure("12500")
+    assert adherence._figure("017") == "17" and adherence._figure("4.5") != adherence._figure("45")
+
+
+def test_style_tells_two_writers_apart_and_not_one_from_himself():
+    random = np.random.default_rng(0)
+    words = ["parcel", "invoice", "card", "kettle"]
+    plain = [f"We will send the {random.choice(words)} to you on {n}." for n in range(0, 120, 2)]
+    loud = [f"the {random.choice(words)}!!! is it here, or not??? {n}" for n in range(60)]
+    others = [f"We will send the {random.choice(words)} to you on {n}." for n in range(1, 120, 2)]
+    apart, same = (_style.interval([_style.wins(texts, plain, seed=0)], seed=0) for texts in (loud, others))
+    assert apart.value > 0.95 and apart.low > 0.9
+    assert same.low < 0.5 and same.value < 0.7
+    gap = _style.interval([_style.wins(texts, plain, seed=0) for texts in (others, loud)], seed=0)
+    assert gap.value == pytest.approx(same.value - apart.value) and gap.high < 0
+
+
+def test_the_area_is_that_of_sklearn():
+    from sklearn.metrics import roc_auc_score
+
+    random = np.random.default_rng(1)
+    one, other = random.normal(1, 1, 40), random.normal(0, 1, 40)
+    wins = (one[:, None] > other[None]).astype(float)
+    found = _style.area([wins], np.ones((1, 40)))[0][0]
+    assert found == pytest.approx(roc_auc_score([1] * 40 + [0] * 40, [*one, *other]))
+
+
+@pytest.fixture(scope="module")
+def run(models, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adherence")
+    data = write_jsonl(folder / "rows.jsonl", clause_rows(150))
+    return kept.tuned(data, models("llama"), folder / "run", generation={"max_new_tokens": 12}, train={"max_steps": 30})
+
+
+def test_the_whole_measurement_on_a_tiny_run(run):
+    glossary = ({"preferred": "late", "forbidden": ["overdue"]}, {"preferred": "the", "forbidden": ["a"]})
+    study = kept.study(run, glossary=glossary)
+    assert adherence.PLUGIN.skips(study) == "" and 0 < adherence.PLUGIN.cost(study) < 100
+    result = adherence.PLUGIN(study, Watcher())
+    found = result.numbers["metrics"]
+    assert {"term recall", "answers with forbidden terms", "term probability", "format"} <= found.keys()
+    for each in found.values():
+        gap = each["difference"]
+        assert gap.value == pytest.approx(each["tuned"] - each["base"], abs=1e-9)
+        assert gap.low <= gap.value <= gap.high and math.isfinite(gap.low) and each["better"] in ("higher", "lower")
+    assert found["term probability"]["tuned"] > found["term probability"]["base"], "it was trained on 'the ... is late'"
+    assert found["term probability"]["difference"].low > 0
+    assert result.numbers["terms"]["tuned"][0]["called"] == len(study.splits.test)
+    assert not result.missing and "term recall" in result.says
+
+
+def test_the_probability_of_a_term_is_that_of_the_model(run):
+    import torch
+
+    study = kept.study(run)
+    rows = study.splits.test[:1]
+    slot = _terms.Slot(0, "the ", ("late", "overdue"))
+    model = study.base()
+    found = _terms.probability(study, model, rows, [slot])[0]
+    logs = []
+    for candidate in slot.candidates:
+        row = Example("x", rows[0].input, Message("assistant", slot.before + candidate), Origin("", 1))
+        piece = model.task.encode(row, 0, model.loaded.tokenizer, 1000, final_only=True)[0]
+        tokens, weights = piece.tokens[:-1], piece.weights[:-1]
+        with torch.no_grad():
+            out = torch.log_softmax(model.loaded.model(input_ids=torch.tensor(tokens[None].astype(int))).logits[0], 1)
+        logs.append(sum(float(out[t - 1, tokens[t]]) for t in range(1, len(tokens)) if weights[t] > 0))
+    assert found == pytest.approx(1 / (1 + math.exp(logs[1] - logs[0])), rel=1e-4)
+
+
+def test_without_a_glossary_terms_are_said_to_be_missing_and_classifiers_are_skipped(run, models, tmp_path):
+    result = adherence.PLUGIN(kept.study(run), Watcher())
+    assert "--glossary" in result.missing["terminology"] and "term recall" not in result.numbers["metrics"]
+    labels = kept.tuned(write_csv(tmp_path / "rows.csv", ticket_rows(60)), models("llama"), tmp_path / "run")
+    assert "labels" in adherence.PLUGIN.skips(kept.study(labels))

@@ -1,0 +1,55 @@
+"""What the user gives to `finesmith compare` besides the run: prompts, a glossary, a margin; and that it counts."""
+
+import json
+
+import pytest
+
+from finesmith.data import prompts
+from finesmith.errors import DataError
+from finesmith.types import Conversation, Message
+from tests.conftest import clause_rows, write_jsonl
+from tests.measurements import kept
+from tests.runs.test_whole_runs import command
+
+
+def test_prompts_come_with_or_without_answers(tmp_path):
+    bare = prompts.read(str(write_jsonl(tmp_path / "bare.jsonl", [{"prompt": "who"}, {"prompt": "what"}])))
+    assert [(row.input, row.target, str(row.origin)[-1]) for row in bare] == [("who", None, "1"), ("what", None, "2")]
+    told = prompts.read(str(write_jsonl(tmp_path / "told.jsonl", [{"prompt": "who", "completion": "me"}])))
+    assert isinstance(told[0].input, Conversation) and isinstance(told[0].target, Message)
+    assert told[0].target.content == "me"
+
+
+def test_prompts_of_which_only_some_have_answers_are_refused_with_their_lines(tmp_path):
+    mixed = write_jsonl(tmp_path / "mixed.jsonl", [{"prompt": "who", "completion": "me"}, {"prompt": "what"}])
+    with pytest.raises(DataError) as caught:
+        prompts.read(str(mixed))
+    assert "mixed.jsonl:2" in str(caught.value)
+    with pytest.raises(DataError):
+        prompts.read(str(tmp_path / "nothing.jsonl"))
+
+
+def test_what_is_given_later_is_measured_and_the_rest_is_kept(models, tmp_path):
+    data = write_jsonl(tmp_path / "rows.jsonl", clause_rows(60))
+    path = kept.tuned(data, models("llama"), tmp_path / "run", generation={"max_new_tokens": 4})
+    glossary = tmp_path / "glossary.json"
+    glossary.write_text(json.dumps([{"preferred": "late", "forbidden": ["overdue"]}]))
+    asked = write_jsonl(tmp_path / "asked.jsonl", [{"prompt": f"where is {n}"} for n in range(4)])
+
+    def compare(*more: str) -> dict:
+        code, out, err = command("compare", path, "--only", "retention", "--only", "adherence", "--json", *more)
+        assert code == 0, err
+        return json.loads(out)
+
+    with kept.few_passages():
+        first = compare()
+        assert "terminology" in first["not_measured"] and "prompts" not in first["measured"]["retention"]["numbers"]
+        again = compare("--glossary", str(glossary))
+        assert "terminology" not in again["not_measured"]
+        assert again["seconds"]["retention"] == first["seconds"]["retention"], "it uses no glossary and is kept"
+        last = compare("--prompts", str(asked), "--retention-margin", "50")
+    found = last["measured"]["retention"]["numbers"]
+    assert found["margin"] == 50 and found["retained"] and found["prompts"]["change_bits_per_byte"]["n"] == 4
+    assert last["measured"]["adherence"] == again["measured"]["adherence"]
+    code, _, err = command("compare", path, "--prompts", str(tmp_path / "no.jsonl"))
+    assert code == 2 and "no.jsonl" in err
