@@ -1,5 +1,6 @@
 """Calibration and abstention, controls, seeds, learning curve, what to label next: on tiny runs."""
 
+import csv
 import dataclasses
 import json
 
@@ -78,6 +79,8 @@ def test_predict_leaves_out_what_is_below_the_threshold(tickets_run, tmp_path):
     place.write_text(json.dumps({"temperature": 1.0, "threshold": middle, "risk": 0.05, "shown": True, "rows": 50}))
     code, out, err = command("predict", tickets_run, rows, "--abstain", "--out", tmp_path / "a.csv")
     assert code == 0 and "15 of 30 answers left out (null): less sure than" in err
+    with (tmp_path / "a.csv").open(newline="") as file:
+        assert sum(row["output"] == "" for row in csv.DictReader(file)) == 15
     code, out, err = command("predict", tickets_run, rows, "--abstain", "--json")
     found = json.loads(out)
     assert found["left_out"] == 15

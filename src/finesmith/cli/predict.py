@@ -116,7 +116,8 @@ def _csv(lines: Lines) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["id", "output", *(f"score {label}" for label in labels)])
     for line in lines:
-        output = line["output"] if isinstance(line["output"], str) else json.dumps(line["output"], ensure_ascii=False)
+        output = "" if line["output"] is None else line["output"]  # left out: an empty cell
+        output = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
         writer.writerow([line["id"], output, *(line.get("scores", {}).get(label, "") for label in labels)])
     return text.getvalue()
 
