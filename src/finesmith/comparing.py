@@ -17,7 +17,8 @@ from finesmith import registry, run
 from finesmith.errors import DataError, FinesmithError
 from finesmith.evidence import claims, decision, plain
 from finesmith.evidence import compare as evidences
-from finesmith.measurements.base import EFFORTS, Effort, Measured, Measurement, Study
+from finesmith.measurements._plan import line, plan
+from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.report import verdict_page
 from finesmith.runfolder import RunFolder
 from finesmith.types import Claim, Evidence, Example, Prediction, Splits
@@ -25,16 +26,6 @@ from finesmith.watch import Watcher
 
 PROBED_ROWS = 16
 """Validation rows that the tuned model answers to find out how long an answer takes."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """A measurement in the plan: what it will take in seconds, or why it is not made."""
-
-    name: str
-    title: str
-    seconds: float
-    why_not: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +73,7 @@ def compare(
     known = {} if again else _kept(study.folder, tuple(study.options))
     items = plan(study, minutes=minutes, only=only, done=tuple(known))
     for item in items:
-        watcher.note(_line(item))
+        watcher.note(line(item))
     left = math.inf if minutes is None else 60.0 * minutes
     found, missing = dict(known), {item.name: item.why_not for item in items if item.why_not}
     study.found.update({name: values["numbers"] for name, values in known.items()})
@@ -139,46 +130,6 @@ def open_study(path: str | Path, *, effort: Effort, options: Mapping[str, Any], 
     return _probe(study, watcher)
 
 
-def plan(
-    study: Study, *, minutes: float | None = None, only: Sequence[str] = (), done: Sequence[str] = ()
-) -> list[Item]:
-    """What will be made, in order, and what will not and why. Costs no more than the measurements' own estimates."""
-    names = only or registry.available("measurements")
-    plugins = {name: registry.resolve("measurements", name) for name in names}
-    items = [_item(name, plugin, study, bool(only), done) for name, plugin in plugins.items()]
-    order = sorted(items, key=lambda item: (plugins[item.name].priority, item.seconds, item.name))
-    left, chosen = math.inf if minutes is None else 60.0 * minutes, []
-    for item in order:
-        if not item.why_not and item.seconds > left:
-            item = replace(
-                item, why_not=f"about {_minutes(item.seconds)} do not fit into the {minutes:g} minutes given"
-            )
-        left -= 0.0 if item.why_not else item.seconds
-        chosen.append(item)
-    return _after_needs(chosen, plugins)
-
-
-def _item(name: str, plugin: Measurement, study: Study, asked: bool, done: Sequence[str]) -> Item:
-    if name in done:
-        return Item(name, plugin.title, 0.0)
-    why = plugin.skips(study)
-    if not why and not asked and EFFORTS.index(plugin.effort) > EFFORTS.index(study.effort):
-        why = f"part of --effort {plugin.effort}"
-    return Item(name, plugin.title, 0.0 if why else plugin.cost(study), why)
-
-
-def _after_needs(items: Sequence[Item], plugins: Mapping[str, Measurement]) -> list[Item]:
-    """The same order, but nothing before what it needs."""
-    placed: list[Item] = []
-    waiting = list(items)
-    while waiting:
-        names = {item.name for item in waiting}
-        ready = next((item for item in waiting if not names & set(plugins[item.name].needs)), waiting[0])
-        waiting.remove(ready)
-        placed.append(ready)
-    return placed
-
-
 def _made(name: str, study: Study, watcher: Watcher) -> Measured | str:
     """The result, or why there is none: one measurement that fails does not take the others with it."""
     try:
@@ -232,13 +183,14 @@ def _kept(folder: RunFolder, given: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def _write(study: Study, found: Mapping[str, Mapping[str, Any]], missing: Mapping[str, str]) -> Comparison:
     """The evidence again with every opponent there is now, the claims, and both in the run."""
+    folder = study.folder
     systems = dict.fromkeys([*study.evidence.systems, *(name for each in found.values() for name in each["systems"])])
     evidence = evidences.compare(
         task=study.evidence.task,
         primary=study.task.primary,
         metrics=study.metrics,
         targets=study.targets,
-        predictions={name: list(_answers(study.folder, name)) for name in systems},
+        predictions={name: list(_answers(folder, name)) for name in systems},
         opponents=[name for name in systems if name != evidences.TUNED],
         not_measured={name: why for name, why in study.evidence.not_measured.items() if name not in systems},
         costs=study.evidence.costs,
@@ -250,7 +202,7 @@ def _write(study: Study, found: Mapping[str, Mapping[str, Any]], missing: Mappin
     numbers = {name: values["numbers"] for name, values in found.items()}
     judged = claims.judge(evidence, study.primary, numbers, missing, minimum_gain=study.minimum_gain)
     comparison = Comparison(
-        path=study.folder.path,
+        path=folder.path,
         evidence=evidence,
         measured=dict(found),
         not_measured={**missing, **{k: v for values in found.values() for k, v in values["missing"].items()}},
@@ -259,11 +211,11 @@ def _write(study: Study, found: Mapping[str, Mapping[str, Any]], missing: Mappin
         seconds={name: values["seconds"] for name, values in found.items()},
     )
     plainly = as_json(comparison)
-    study.folder.write_json("comparison.json", plainly)
-    steps = list(study.folder.read_lines("steps.jsonl"))
-    about = {"manifest": study.folder.read_json("manifest.json"), "recipe": study.recipe.to_yaml(), "steps": steps}
-    study.folder.write_text("report.html", verdict_page.render(str(study.folder.path), plainly, about))
-    study.folder.write_json("evidence.json", plain.as_json(evidence))
+    folder.write_json("comparison.json", plainly)
+    steps = list(folder.read_lines("steps.jsonl"))
+    about = {"manifest": folder.read_json("manifest.json"), "recipe": study.recipe.to_yaml(), "steps": steps}
+    folder.write_text("report.html", verdict_page.render(str(folder.path), plainly, about))
+    folder.write_json("evidence.json", plain.as_json(evidence))
     return comparison
 
 
@@ -295,11 +247,3 @@ def _without(splits: Splits, left_out: Mapping[str, Sequence[str]]) -> Splits:
         return [row for row in rows if row.id not in gone] if gone else rows
 
     return replace(splits, train=kept("train"), validation=kept("validation"), test=kept("test"))
-
-
-def _line(item: Item) -> str:
-    return f"{item.title}: {f'not measured: {item.why_not}' if item.why_not else _minutes(item.seconds)}"
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
