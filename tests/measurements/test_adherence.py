@@ -128,6 +128,7 @@ def test_the_whole_measurement_on_a_tiny_run(run):
     assert found["term probability"]["tuned"] > found["term probability"]["base"], "it was trained on 'the ... is late'"
     assert found["term probability"]["difference"].low > 0
     assert result.numbers["terms"]["tuned"][0]["called"] == len(study.splits.test)
+    assert found["term recall"]["own"] == 1 and found["format"]["own"] == 1
     assert not result.missing and "term recall" in result.says
 
 

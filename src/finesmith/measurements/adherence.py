@@ -44,9 +44,11 @@ class Answered:
     seed: int
 
     def compared(self, rate: Callable[[int, str], tuple[float, float]], **more: Any) -> dict[str, Any] | None:
-        """A rate of both; `rate` takes the row's place and an answer."""
+        """A rate of both, and `own`, that of the user's test targets; `rate` takes the row's place and an answer."""
         ours, theirs = ([rate(place, text) for place, text in enumerate(side)] for side in (self.tuned, self.base))
-        return _paired.compared(ours, theirs, seed=self.seed, **more)
+        found = _paired.compared(ours, theirs, seed=self.seed, **more)
+        own = np.sum([rate(place, text) for place, text in enumerate(self.references)], axis=0)
+        return None if found is None else {**found, "own": float(own[0] / own[1]) if own[1] else None}
 
 
 @dataclass(frozen=True)
