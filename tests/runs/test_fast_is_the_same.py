@@ -256,11 +256,13 @@ def test_left_padding_is_masked_as_ever():
 
 
 def test_the_layout_of_documents():
-    layout = attention.documents([9, 9, 8, 5, 2])
-    assert [(count, length) for count, length, *_ in layout.groups] == [(3, 9), (1, 5), (1, 2)]
-    assert layout.groups[0][2].tolist()[-3:] == [24, 25, 25]  # the third has 8 tokens: its last one stands in
+    layout = attention.documents([90, 90, 85, 40, 2, 1])
+    assert [(count, length) for count, length, *_ in layout.groups] == [(3, 90), (2, 40), (1, 1)]  # short: to twice
+    assert layout.groups[0][2].tolist()[-6:] == [264] * 6  # the third has 85 tokens: its last one stands in
     flat = torch.cat([places for _, _, places, _ in layout.groups])
-    assert flat[layout.back].tolist() == list(range(33))
+    assert flat[layout.back].tolist() == list(range(308))
+    hidden = layout.groups[1][3]
+    assert hidden[0].tolist() == [0.0] * 40 and hidden[1, 1:3].tolist() == [0.0, -math.inf]
 
 
 def test_copies_do_not_share_what_was_prepared():

@@ -31,7 +31,7 @@ from finesmith.models.settings import ModelSettings
 NAME = "finesmith"
 BLOCK = 1 << 20  # scores in one block: 4 MB in float32
 RACED, BLOCKED = 64, 128  # tokens: the race is run at the first; who wins clearly does all documents up to the second
-WASTE = 1.15  # a group of documents may be padded to so many times its tokens
+WASTE, SHORT_WASTE = 1.15, 2.0  # a group may be padded to so many times its tokens; the second up to RACED tokens
 _packed: ContextVar[bool] = ContextVar("packed", default=False)
 
 
@@ -76,7 +76,8 @@ def _alike(lengths: Sequence[int]) -> Iterator[list[int]]:
     """Runs of lengths that may be padded to the first of them."""
     members: list[int] = []
     for size in lengths:
-        if members and members[0] * (len(members) + 1) > WASTE * (sum(members) + size):
+        waste = SHORT_WASTE if members and members[0] <= RACED else WASTE  # there attention is little work, groups are
+        if members and members[0] * (len(members) + 1) > waste * (sum(members) + size):
             yield members
             members = []
         members.append(size)
