@@ -1,13 +1,16 @@
 """Tiny finished runs for the tests of what a finished run is asked."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from finesmith import comparing, recipe, run
 from finesmith.data import passages
 from finesmith.measurements.base import Study
 from finesmith.watch import Watcher
+from tests.conftest import clause_rows, ticket_rows, write_csv, write_jsonl
 
 
 def tuned(data: Path, model: str, out: Path, *, method: str = "lora", **settings) -> Path:
@@ -16,6 +19,26 @@ def tuned(data: Path, model: str, out: Path, *, method: str = "lora", **settings
     more = {"train": {**train, **settings.pop("train", {})}, **settings}
     asked = {"data": {"path": str(data)}, "model": {"name": model, "dtype": "float32", "device": "cpu"}}
     return run.tune(recipe.make({**asked, "method": method, "out": str(out), **more})).path
+
+
+def runs(models: Callable[..., str], folders: pytest.TempPathFactory) -> Callable[[str, str, str], Path]:
+    """`get("llama", "lora", "tickets")`: a run of a family, a method and a kind of rows, each made once."""
+    made: dict[tuple[str, str, str], Path] = {}
+
+    def get(family: str, method: str, data: str) -> Path:
+        key = family, method, data
+        if key not in made:
+            folder = folders.mktemp("-".join(key))
+            rows = (
+                write_csv(folder / "rows.csv", ticket_rows(60))
+                if data == "tickets"
+                else write_jsonl(folder / "rows.jsonl", clause_rows(40))
+            )
+            more = {"generation": {"max_new_tokens": 4}} if data == "clauses" else {}
+            made[key] = tuned(rows, models(family), folder / "run", method=method, **more)
+        return made[key]
+
+    return get
 
 
 def study(path: Path, **options) -> Study:

@@ -14,7 +14,7 @@ from finesmith.tasks.base import Encoded
 from finesmith.types import Estimate, Example, Message, Origin
 from finesmith.watch import Watcher
 from tests import small
-from tests.conftest import clause_rows, ticket_rows, write_csv, write_jsonl
+from tests.conftest import ticket_rows, write_csv
 from tests.measurements import kept
 
 
@@ -26,23 +26,7 @@ def short():
 
 @pytest.fixture(scope="module")
 def runs(models, tmp_path_factory):
-    """`runs("llama", "lora", "tickets")`: a run, made once."""
-    made = {}
-
-    def get(family: str, method: str, data: str):
-        key = family, method, data
-        if key not in made:
-            folder = tmp_path_factory.mktemp("-".join(key))
-            rows = (
-                write_csv(folder / "rows.csv", ticket_rows(60))
-                if data == "tickets"
-                else write_jsonl(folder / "rows.jsonl", clause_rows(40))
-            )
-            more = {"generation": {"max_new_tokens": 4}} if data == "clauses" else {}
-            made[key] = kept.tuned(rows, models(family), folder / "run", method=method, **more)
-        return made[key]
-
-    return get
+    return kept.runs(models, tmp_path_factory)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from finesmith.predictor import Predictor
 from finesmith.runfolder import RunFolder
 from finesmith.types import Splits
 from finesmith.watch import Watcher
-from tests.conftest import clause_rows, ticket_rows, write_csv, write_jsonl
 from tests.measurements import kept
 from tests.runs.test_whole_runs import command
 
@@ -27,22 +26,7 @@ TOKENS = [list(range(20, 40)), list(range(60, 75))]
 
 @pytest.fixture(scope="module")
 def made(models, tmp_path_factory):
-    done = {}
-
-    def get(family: str, method: str, data: str) -> Path:
-        key = family, method, data
-        if key not in done:
-            folder = tmp_path_factory.mktemp("-".join(key))
-            rows = (
-                write_csv(folder / "rows.csv", ticket_rows(60))
-                if data == "tickets"
-                else write_jsonl(folder / "rows.jsonl", clause_rows(40))
-            )
-            more = {"generation": {"max_new_tokens": 4}} if data == "clauses" else {}
-            done[key] = kept.tuned(rows, models(family), folder / "run", method=method, **more)
-        return done[key]
-
-    return get
+    return kept.runs(models, tmp_path_factory)
 
 
 @pytest.fixture
