@@ -171,7 +171,11 @@ def test_rates_of_a_claim_must_agree():
     assert one(claims.ADHERENCE, {"adherence": rates(terms=0.2)}).outcome == "supported"
     assert one(claims.CONSISTENCY, {"consistency": rates(wording=-0.2)}).outcome == "not supported"
     mixed = one(claims.ADHERENCE, {"adherence": rates(terms=0.2, format=-0.2)})
-    assert mixed.outcome == "inconclusive" and "Better: terms. Worse: format." in mixed.sentence
+    assert (
+        mixed.outcome == "inconclusive"
+        and "Clearly better: terms +" in mixed.sentence
+        and "Clearly worse: format -" in mixed.sentence
+    )
     lower = {"tone": {"tuned": 0.6, "base": 0.9, "difference": as_json(-0.3), "better": "lower"}}
     assert one(claims.ADHERENCE, {"adherence": lower}).outcome == "supported"
     assert one(claims.ADHERENCE, {"adherence": {"metrics": {}}}).outcome == "not measured"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from finesmith.errors import counted
 from finesmith.evidence import equivalence, verdict
 from finesmith.metrics.base import Metric
 from finesmith.types import Claim, Estimate, Evidence, Outcome
@@ -38,6 +39,8 @@ NEEDS = {
     ADHERENCE: "adherence",
     CONSISTENCY: "consistency",
 }
+SHOWN = 3
+"""Rates that a sentence tells; the page has all."""
 KEPT = 0.95
 """Share of the gain that a point of the frontier must keep."""
 
@@ -228,16 +231,21 @@ def _metrics(name: str, found: Mapping[str, Any]) -> Claim:
     adjusted = equivalence.holm({key: 2 * min(0.5, equivalence.above(gap)) for key, gap in parts.items()})
     better = [key for key, p in adjusted.items() if p < 0.05]
     worse = [key for key, gap in parts.items() if gap.high < 0]
-    listed = "; ".join(f"{key} {gap.value:+.3g} ({gap.low:+.3g} to {gap.high:+.3g})" for key, gap in parts.items())
-    said = f"Tuned against the base, positive is better: {listed}."
+    said = f"Tuned against the base, {counted(len(parts), 'rate')}; positive is better."
+    for word, keys in (("Clearly better", better), ("Clearly worse", worse)):
+        told = [f"{key} {_signed(parts[key])}" for key in sorted(keys, key=lambda key: -abs(parts[key].value))]
+        more = f", and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
+        said += f" {word}: {'; '.join(told[:SHOWN])}{more}." if told else f" {word}: none."
     outcome: Outcome = "inconclusive"
     if better and not worse:
         outcome = "supported"
     elif worse and not better:
         outcome = "not supported"
-    elif worse:
-        said += f" Better: {', '.join(better)}. Worse: {', '.join(worse)}."
     return Claim(name, outcome, said, p=min(adjusted.values()), numbers={"better": better, "worse": worse})
+
+
+def _signed(gap: Estimate) -> str:
+    return f"{gap.value:+.3g} ({gap.low:+.3g} to {gap.high:+.3g})"
 
 
 def _differences(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Estimate]]:
