@@ -6,7 +6,7 @@ import torch
 import transformers
 from peft import LoraConfig, get_peft_model
 
-from finesmith.models import attention, fast, reading
+from finesmith.models import blocked, fast, reading
 from finesmith.tasks.base import Encoded, batch_of, collate, token_place
 from finesmith.tasks.classification import Classification, ClassificationSettings
 from tests.runs.test_fast_is_the_same import GROUPED, SMALL, same
@@ -118,16 +118,18 @@ def test_what_is_read_outside_is_whole():
 
 def test_dropout_in_blocks_drops_and_scales_alike_in_both_passes():
     torch.manual_seed(0)
-    query, key, value = (torch.randn(6, 7, 5, dtype=torch.float64).float().requires_grad_() for _ in range(3))
-    bias = torch.zeros(6, 1, 7)
-    bias[2, 0, 5:] = float("-inf")
+    query, key, value = (torch.randn(6, 7, 1, 5).requires_grad_() for _ in range(3))
+    hidden = torch.zeros(6, 7)
+    hidden[2, 5:] = float("-inf")
     torch.manual_seed(1)
-    out = attention._Blocked.apply(query, key, value, bias, 0.5, 0.3)
+    out = blocked.attend(query, key, value, 0.5, blocked.Seen(causal=False, hidden=hidden), 0.3)
     slope = torch.randn_like(out)
     ours = torch.autograd.grad(out, (query, key, value), slope)
     torch.manual_seed(1)
     kept = torch.rand(6, 7, 7) >= 0.3
-    shares = (0.5 * query @ key.transpose(1, 2) + bias).softmax(-1) * kept / 0.7
-    torch.testing.assert_close(out, shares @ value, rtol=1e-5, atol=1e-6)
-    for one, other in zip(ours, torch.autograd.grad(shares @ value, (query, key, value), slope), strict=True):
+    rows, keys, values = (tensor.squeeze(2) for tensor in (query, key, value))
+    shares = (0.5 * rows @ keys.transpose(1, 2) + hidden[:, None]).softmax(-1) * kept / 0.7
+    plain = (shares @ values).unsqueeze(2)
+    torch.testing.assert_close(out, plain, rtol=1e-5, atol=1e-6)
+    for one, other in zip(ours, torch.autograd.grad(plain, (query, key, value), slope), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)

@@ -14,6 +14,7 @@ from finesmith.errors import RecipeError
 from finesmith.methods import _fused
 from finesmith.methods.base import layer_list, linear_names
 from finesmith.models import attention, fast, recompute
+from finesmith.models.documents import documents
 from finesmith.tasks import _cross_entropy, _language
 from finesmith.tasks.base import Encoded, batch_of, collate, pack
 
@@ -256,12 +257,13 @@ def test_left_padding_is_masked_as_ever():
 
 
 def test_the_layout_of_documents():
-    layout = attention.documents([90, 90, 85, 40, 2, 1])
+    layout = documents([90, 90, 85, 40, 2, 1])
     assert [(count, length) for count, length, *_ in layout.groups] == [(3, 90), (2, 40), (1, 1)]  # short: to twice
-    assert layout.groups[0][2].tolist()[-6:] == [264] * 6  # the third has 85 tokens: its last one stands in
-    flat = torch.cat([places for _, _, places, _ in layout.groups])
-    assert flat[layout.back].tolist() == list(range(308))
-    hidden = layout.groups[1][3]
+    places = layout.places.tolist()
+    assert places[264:270] == [264] * 6  # the third has 85 tokens: its last one stands in
+    assert layout.places[layout.back].tolist() == list(range(308))
+    assert layout.behind.tolist() == [*range(265, 270), *range(312, 350)]
+    hidden = layout.groups[1][2]
     assert hidden[0].tolist() == [0.0] * 40 and hidden[1, 1:3].tolist() == [0.0, -math.inf]
 
 
@@ -269,3 +271,26 @@ def test_copies_do_not_share_what_was_prepared():
     model = MODELS["llama"]()
     fast.remember(model, fast.Fast(None, True))
     assert fast.of(copy.deepcopy(model)) == fast.Fast()
+
+
+@pytest.mark.parametrize("factor", [1.0, 40.0], ids=["near", "beyond what a probability can hold"])
+def test_the_loss_of_tokens_however_unlikely(factor):
+    torch.manual_seed(0)
+    hidden = (torch.randn(9, 6) * factor).requires_grad_()
+    matrix, targets, weights = torch.randn(30, 6).requires_grad_(), torch.arange(9), torch.linspace(0.5, 1.5, 9)
+    plain = (nn.functional.cross_entropy(hidden @ matrix.T, targets, reduction="none") * weights).sum()
+    assert (plain > 1000) == (factor > 1)
+    ours = _cross_entropy.weighted_sum(hidden, matrix, None, 1.0, targets, weights)
+    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=0)
+    expected, found = (torch.autograd.grad(loss, (hidden, matrix)) for loss in (plain, ours))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_shared_cast_is_made_anew_when_what_was_read_has_changed():
+    x = torch.randn(5, 8).bfloat16()
+    first = _fused._read(x, True)
+    assert _fused._read(x.reshape(-1, 8), True) is first
+    x.add_(1)
+    assert torch.equal(_fused._read(x, True), x.float())
+    assert torch.equal(_fused._read(x[:3], True), x[:3].float())
+    _fused.forget()

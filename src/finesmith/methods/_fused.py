@@ -8,6 +8,7 @@ Legend for shapes: N tokens, I inputs, O outputs, R rank.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -38,6 +39,7 @@ def unfuse(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(vars(module).get("forward"), _Forward):
             del module.forward
+    forget()
 
 
 def _is_plain(module: Linear) -> bool:
@@ -82,7 +84,7 @@ class _LoraLinear(torch.autograd.Function):
             flat = x.reshape(-1, x.shape[-1]).to(dtype)
             weight = weight.to(dtype)
             out = F.linear(flat, weight, None if bias is None else bias.to(dtype))
-            inner = _branch(flat, wide) @ _branch(down, wide, dtype).T
+            inner = _read(flat, wide) @ _branch(down, wide, dtype).T
             _add(out, inner, _branch(up, wide, dtype).T, scale)
         ctx.save_for_backward(flat, weight, down, up, inner)
         ctx.shape = x.shape
@@ -93,10 +95,10 @@ class _LoraLinear(torch.autograd.Function):
         flat, weight, down, up, inner = ctx.saved_tensors
         wide, scale, dtype = ctx.wide, ctx.scale, flat.dtype
         gradient = gradient.reshape(-1, gradient.shape[-1]).to(dtype)
-        slopes = _branch(gradient, wide)
+        slopes = gradient.float() if wide else gradient
         back = slopes @ _branch(up, wide, dtype)  # [N, R]
         to_up = (slopes.T @ inner).mul_(scale).to(ctx.dtypes[2])
-        to_down = (back.T @ _branch(flat, wide)).mul_(scale).to(ctx.dtypes[1])
+        to_down = (back.T @ _read(flat, wide)).mul_(scale).to(ctx.dtypes[1])
         to_x = None
         if ctx.needs_input_grad[0]:
             to_x = gradient @ weight
@@ -105,9 +107,30 @@ class _LoraLinear(torch.autograd.Function):
         return to_x, None, None, to_down, to_up, None, None
 
 
-def _branch(tensor: Tensor, wide: bool, dtype: torch.dtype | None = None) -> Tensor:
+_last = threading.local()  # of each thread that computes: what it read last, and that in float32
+
+
+def _read(flat: Tensor, wide: bool) -> Tensor:
+    """What a layer reads, in the branch's precision. Layers that read the same (query, key, value) share the cast."""
+    if not wide or flat.dtype == torch.float32:
+        return flat
+    if flat.is_inference():  # has no version to tell whether it was changed
+        return flat.float()
+    source, version, cast = getattr(_last, "kept", (None, 0, None))
+    if source is None or cast is None or version != flat._version or not source.is_set_to(flat):
+        cast = flat.float()
+        _last.kept = flat, flat._version, cast
+    return cast
+
+
+def forget() -> None:
+    """Drops what is kept between layers."""
+    vars(_last).clear()
+
+
+def _branch(tensor: Tensor, wide: bool, dtype: torch.dtype) -> Tensor:
     """A factor of the adapter's branch in the branch's precision."""
-    return tensor.float() if wide else tensor.to(dtype or tensor.dtype)
+    return tensor.float() if wide else tensor.to(dtype)
 
 
 def _add(out: Tensor, left: Tensor, right: Tensor, scale: float) -> None:
@@ -115,4 +138,4 @@ def _add(out: Tensor, left: Tensor, right: Tensor, scale: float) -> None:
     if left.dtype == out.dtype:
         out.addmm_(left, right, alpha=scale)
     else:
-        out.copy_(torch.addmm(out.float(), left, right, alpha=scale))
+        out.copy_(out.float().addmm_(left, right, alpha=scale))

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from finesmith.errors import RecipeError
-from finesmith.models import attention, reading
+from finesmith.models import attention, blocked, reading
+from finesmith.models.documents import Documents, documents
 from finesmith.models.reading import Reading
 
 TOLERANCE = 1e-4
@@ -117,7 +118,7 @@ def can_pack(model: nn.Module) -> bool:
         with _asking(plain):
             alone = torch.cat([plain(input_ids=part).logits for part in tokens.split(sizes, dim=1)], dim=1)
             plain.set_attn_implementation(attention.NAME)
-            layout = attention.documents(sizes, tokens.device)
+            layout = documents(sizes, tokens.device)
             with attention.packed():
                 together = plain(**packed_inputs(tokens, sizes, layout)).logits
                 beside = plain(**packed_inputs(other, sizes, layout)).logits
@@ -143,7 +144,7 @@ def can_read(model: nn.Module) -> Reading | None:
 
     def inputs(parts: list[Tensor], start: int) -> dict[str, Any]:
         sizes = [part.shape[1] for part in parts]
-        packed = packed_inputs(torch.cat(parts, dim=1), sizes, attention.documents(sizes, tokens.device), start)
+        packed = packed_inputs(torch.cat(parts, dim=1), sizes, documents(sizes, tokens.device), start)
         return {name: value for name, value in packed.items() if name != "use_cache"}
 
     with _asking(plain):
@@ -158,7 +159,7 @@ def can_read(model: nn.Module) -> Reading | None:
     return found
 
 
-def packed_inputs(tokens: Tensor, sizes: Any, layout: attention.Documents, start: int = 0) -> dict[str, Any]:
+def packed_inputs(tokens: Tensor, sizes: Any, layout: Documents, start: int = 0) -> dict[str, Any]:
     """The arguments of a pass over packed documents: tokens `[1, N]`, positions from `start` in each, the layout."""
     positions = torch.cat([torch.arange(start, start + size) for size in sizes]).to(tokens.device)
     return {"input_ids": tokens, "position_ids": positions[None], "documents": layout, "use_cache": False}
@@ -172,7 +173,7 @@ def race(model: nn.Module, dtype: torch.dtype, device: torch.device) -> int:
     heads = config.num_attention_heads
     shared = heads // (getattr(config, "num_key_value_heads", None) or heads)
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    return attention.blocked_up_to(heads, shared, size, dtype)
+    return blocked.up_to(attention.fused, heads, shared, size, dtype)
 
 
 def inner(model: Any) -> Any:

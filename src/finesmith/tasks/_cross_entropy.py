@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+SMALLEST = 1e-30  # below this a probability's logarithm is taken from the logits
 BUDGET = 1 << 28  # bytes for the logits of a chunk and their gradient
 
 
@@ -44,6 +45,22 @@ def weighted_sum(
 def _log_softmax(hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: float) -> Tensor:
     logits = torch.nn.functional.linear(hidden, weight, bias)
     return torch.log_softmax(logits if scale == 1.0 else logits * scale, dim=1, dtype=torch.float32)
+
+
+def _softmax(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: float, chosen: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Probabilities `[N, V]` in float32, and the nats `[N]` of those chosen `[N, 1]`."""
+    logits = torch.nn.functional.linear(hidden, weight, bias)
+    logits = logits if scale == 1.0 else logits * scale
+    if logits.device.type == "cpu":  # one pass less; elsewhere the question would wait for the device
+        shares = torch.softmax(logits, dim=1, dtype=torch.float32)
+        found = shares.gather(1, chosen)
+        if bool((found > SMALLEST).all()):
+            return shares, -found.log().squeeze(1)
+    logs = torch.log_softmax(logits, dim=1, dtype=torch.float32)
+    found = -logs.gather(1, chosen).squeeze(1)
+    return logs.exp_(), found
 
 
 def _narrow(*tensors: Any) -> tuple[Any, ...]:
@@ -89,15 +106,16 @@ def _chunked(
     to_weight = torch.zeros_like(weight, dtype=torch.float32) if wanted[1] else None
     to_bias = weight.new_zeros(len(weight), dtype=torch.float32) if wanted[2] else None
     total = hidden.new_zeros((), dtype=torch.float32)
+    factors = weights * scale
+    plain = hidden.device.type == "cpu" and bool((factors == 1).all())  # then a pass over all logits is saved
     for part in chunks(len(hidden), len(weight)):
-        logs = _log_softmax(hidden[part], weight, bias, scale)
         chosen = targets[part, None]
-        total -= (logs.gather(1, chosen).squeeze(1) * weights[part]).sum()
+        shares, found = _softmax(hidden[part], weight, bias, scale, chosen)
+        total += (found * weights[part]).sum()
         if not any(wanted):
             continue
-        slopes = logs.exp_()
-        slopes.scatter_add_(1, chosen, slopes.new_full(chosen.shape, -1.0))
-        slopes = slopes.mul_((weights[part] * scale)[:, None]).to(hidden.dtype)
+        slopes = shares.scatter_add_(1, chosen, shares.new_full(chosen.shape, -1.0))
+        slopes = (slopes if plain else slopes.mul_(factors[part, None])).to(hidden.dtype)
         if to_hidden is not None:
             torch.mm(slopes, weight, out=to_hidden[part])
         if to_weight is not None:

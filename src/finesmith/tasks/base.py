@@ -247,11 +247,12 @@ def pack_texts(items: Sequence[Encoded], pad_id: int, device: Any, able: Fast) -
 def _in_a_row(items: Sequence[Encoded], device: Any, blocked: int, start: int) -> dict[str, Any]:
     import torch
 
-    from finesmith.models import attention, fast
+    from finesmith.models import fast
+    from finesmith.models.documents import documents
 
     sizes = [len(item.tokens) for item in items]
     tokens = torch.from_numpy(np.concatenate([item.tokens for item in items]).astype(np.int64))[None].to(device)
-    return fast.packed_inputs(tokens, sizes, attention.documents(sizes, device, blocked=blocked), start)
+    return fast.packed_inputs(tokens, sizes, documents(sizes, device, blocked=blocked), start)
 
 
 def token_place(tokens: np.ndarray, which: str, pad_id: int) -> int:

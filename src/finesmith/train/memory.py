@@ -20,7 +20,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from finesmith.models import attention
+from finesmith.methods import _fused
+from finesmith.models import blocked
 from finesmith.models.device import autocast
 from finesmith.models.load import Loaded
 from finesmith.tasks.base import Encoded, Task, batch_of
@@ -218,7 +219,8 @@ def _without_numbers(model: nn.Module) -> Iterator[Ledger]:
         for name, tensor in store.items()
         if tensor is not None
     ]
-    attention.forget()
+    blocked.forget()
+    _fused.forget()
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), Ledger() as ledger:
             hollow = {id(tensor): _hollow(tensor) for _, _, tensor in places}
@@ -230,7 +232,8 @@ def _without_numbers(model: nn.Module) -> Iterator[Ledger]:
     finally:
         for store, name, tensor in places:
             store[name] = tensor
-        attention.forget()
+        blocked.forget()
+        _fused.forget()
 
 
 def _hollow(tensor: Tensor) -> Tensor:

@@ -1,0 +1,107 @@
+"""Attention in blocks is PyTorch's own in other pieces: the same results and gradients, for each way to look."""
+
+import itertools
+
+import pytest
+import torch
+
+from finesmith.models import attention, blocked
+from finesmith.models.blocked import Seen
+from finesmith.models.documents import collect, documents, spread
+
+
+def drawn(count, length, heads, groups, size=8):
+    torch.manual_seed(0)
+    shapes = ((count, length, heads, size), (count, length, groups, size), (count, length, groups, size))
+    return [torch.randn(shape).requires_grad_() for shape in shapes]
+
+
+def hides(count, length):
+    """Each document of another length than the longest, which the first has."""
+    ends = torch.tensor([max(1, length - 3 * place) for place in range(count)])
+    return torch.zeros(count, length).masked_fill_(ends[:, None] <= torch.arange(length), float("-inf"))
+
+
+LOOKS = {
+    "causal": lambda count, length: Seen(),
+    "in a window": lambda count, length: Seen(window=7),
+    "in both directions": lambda count, length: Seen(causal=False),
+    "in both directions, some hidden": lambda count, length: Seen(causal=False, hidden=hides(count, length)),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize(("heads", "groups"), [(4, 4), (6, 2)])
+@pytest.mark.parametrize("length", [1, 8, 29])
+def test_every_way_to_look_in_tiles_and_blocks(look, heads, groups, length, monkeypatch):
+    monkeypatch.setattr(blocked, "TILE", 8)
+    monkeypatch.setattr(blocked, "BLOCK", 2 * heads * min(length, 8) * length)  # two documents at a time
+    tensors, seen = drawn(5, length, heads, groups), LOOKS[look](5, length)
+    plain = attention.fused(*tensors, 0.4, seen, 0.0)
+    ours = blocked.attend(*tensors, 0.4, seen, 0.0)
+    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-6)
+    slope = torch.randn_like(plain)
+    expected, found = (torch.autograd.grad(way, tensors, slope) for way in (plain, ours))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_dropout_keeps_the_same_shares_in_the_backward_pass(monkeypatch):
+    """The output is linear in the values, so their gradient can be had from the outputs themselves."""
+    monkeypatch.setattr(blocked, "TILE", 8)
+    query, key, value = drawn(2, 20, 2, 2)
+
+    def out(values):
+        torch.manual_seed(3)
+        return blocked.attend(query, key, values, 0.4, Seen(), 0.5)
+
+    slope = torch.randn(2, 20, 2, 8)
+    (found,) = torch.autograd.grad(out(value), value, slope)
+    for place in itertools.product((0, 1), (0, 9, 19), (0, 1), (0, 5)):
+        one = torch.zeros_like(value)
+        one[place] = 1.0
+        torch.testing.assert_close(found[place], (out(one) * slope).sum(), rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_is_as_near_to_the_truth_as_pytorchs_own():
+    tensors = drawn(2, 200, 6, 2, size=64)
+    truth = attention.fused(*tensors, 0.125, Seen(), 0.0)
+    slope = torch.randn_like(truth)
+    exact = torch.autograd.grad(truth, tensors, slope)
+    narrow = [tensor.detach().bfloat16().requires_grad_() for tensor in tensors]
+
+    def error(way):
+        found = torch.autograd.grad(way(*narrow, 0.125, Seen(), 0.0), narrow, slope.bfloat16())
+        return [float((one.float() - other).norm() / other.norm()) for one, other in zip(found, exact, strict=True)]
+
+    for ours, theirs in zip(error(blocked.attend), error(attention.fused), strict=True):
+        assert ours <= 1.1 * theirs
+
+
+def test_the_way_to_the_groups_and_back_is_read_in_both_directions():
+    layout = documents([70, 66, 66, 20])
+    assert layout.sizes == [210, 20]
+    tokens = torch.randn(222, 3, dtype=torch.float64, requires_grad=True)
+    there = spread(tokens, layout)
+    back = collect(there.split(layout.sizes), layout)
+    assert torch.equal(back, tokens)
+    slope = torch.randn_like(tokens)
+    assert torch.equal(torch.autograd.grad(back, tokens, slope)[0], slope)
+    places = torch.randn(230, 3, dtype=torch.float64, requires_grad=True)
+    (found,) = torch.autograd.grad(collect(places.split(layout.sizes), layout), places, slope)
+    assert torch.equal(found[layout.behind], torch.zeros(len(layout.behind), 3, dtype=torch.float64))
+    assert torch.equal(found[layout.back], slope)
+
+
+def test_documents_of_one_length_stand_where_they_are():
+    layout = documents([80, 80, 3])
+    assert layout.places is None
+    tokens = torch.randn(163, 3)
+    assert spread(tokens, layout) is tokens
+
+
+def test_who_wins_the_races_is_used_and_no_further(monkeypatch):
+    for gains, longest in (((2.0, 2.0), 1024), ((2.0, 1.0), 128), ((1.0, 2.0), 0)):
+        told = dict(zip((length for length, _ in blocked.RACES), gains, strict=True))
+        monkeypatch.setattr(blocked, "speedup", lambda fused, length, *shape, told=told: told[length])
+        assert blocked.up_to(attention.fused, 6, 3, 64, torch.float32) == longest
