@@ -173,14 +173,24 @@ def _percent(share: float) -> str:
 
 
 def _plots(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
-    bins = numbers["after"]["bins"]
+    """Is it as often right as it is sure; and what is gained when it leaves the doubtful rows to a person."""
     return [
         {
-            "kind": "bars",
-            "title": "Accuracy by confidence, after the temperature",
-            "x": "accuracy",
-            "labels": [f"sure of {confidence:.2f}" for confidence, *_ in bins],
-            "values": [accuracy for _, accuracy, _ in bins],
+            "kind": "reliability",
+            "title": "How often it is right, by how sure it is",
+            "x": "mean confidence of the answers in a group (1 is certain)",
+            "y": "share that is right",
+            "values": {
+                name: [list(each) for each in numbers[key]["bins"]]
+                for name, key in (("as it is", "before"), ("with the temperature", "after"))
+            },
+        },
+        {
+            "kind": "curves",
+            "title": "What is gained when it answers only the rows it is surest of",
+            "x": "share of the test rows that it answers",
+            "y": "share that is right",
+            "values": {"the surest rows": sorted([each["share"], each["accuracy"]] for each in numbers["coverage"])},
         },
     ]
 

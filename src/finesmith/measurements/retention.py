@@ -186,9 +186,15 @@ def _says(numbers: dict[str, Any]) -> str:
 def _plots(numbers: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     if "change_bits_per_byte" not in numbers:
         return ()
-    kinds = {name: 100 * each["change_bits_per_byte"].value for name, each in numbers["kinds"].items()}
-    title = "Change of the bits per byte of general text"
-    return ({"kind": "bars", "title": title, "x": "percent", "labels": list(kinds), "values": list(kinds.values())},)
+    changes = {name: each["change_bits_per_byte"] for name, each in numbers["kinds"].items()}
+    plot = {
+        "kind": "intervals",
+        "title": "How much worse general text is predicted than by the base, with 95 % intervals",
+        "x": f"change of bits per byte, % (margin {100 * numbers['margin']:g} %; right is worse)",
+        "labels": list(changes),
+        "values": [[100 * each.value, 100 * each.low, 100 * each.high] for each in changes.values()],
+    }
+    return (plot,)
 
 
 def _missing(study: Study, yard: Yardstick) -> dict[str, str]:
