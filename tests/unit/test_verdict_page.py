@@ -281,7 +281,7 @@ def test_the_first_screen_tells_a_clear_gain(page):
 @pytest.mark.parametrize(
     ("against", "decision", "worth", "told"),
     [
-        (gain(-0.2), "Use TF-IDF + linear SVM: it is clearly better (-0.2, n = 144).", "No", "0.200 behind"),
+        (gain(-0.2), "Use TF-IDF + linear SVM: it is clearly better (-0.2, n = 144).", "No", "20 points worse now"),
         (gain(0.02), "Use TF-IDF + linear SVM: not clearly better (+0.02, n = 144).", "Not shown", "test rows would"),
         (gain(-0.02), "Use TF-IDF + linear SVM: not clearly better (-0.02, n = 144).", "Not shown", "clearly better"),
         (gain(0.1), "Use TF-IDF + linear SVM: below what is of use (0.1, n = 144).", "Not shown", "smaller gain"),

@@ -233,6 +233,7 @@ def _scale(metric: Metric) -> float:
 def _says(study: Study, numbers: Mapping[str, Any]) -> str:
     metric = study.primary
     shown = ", ".join(f"{verdict.number(metric, point['score'])} with {point['rows']:,}" for point in numbers["points"])
+    shown = f"{metric.title} {shown} labelled rows"
     if "x2" not in numbers:
         return f"{shown}: too few points for a curve"
     ends = [f"{verdict.number(metric, numbers[key]['low'])} to {verdict.number(metric, numbers[key]['high'])}"

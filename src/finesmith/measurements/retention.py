@@ -178,9 +178,15 @@ def _says(numbers: dict[str, Any]) -> str:
             f"passages, on the base's features in {numbers['base_probe_accuracy']:.1%} (change {-loss.value:+.1%}, "
             f"95 % interval {-loss.high:+.1%} to {-loss.low:+.1%}, n = {loss.n}; linear CKA {numbers['cka']:.3f})"
         )
-    outcome = "kept" if numbers["retained"] else "lost" if numbers["lost"] else "not shown to be kept"
-    yours = " your prompts included" if "prompts" in numbers else ""
-    return f"{said}: knowledge {outcome}{yours} within a margin of {numbers['margin']:.0%}"
+    yours = ", your prompts included," if "prompts" in numbers else ""
+    outcome = (
+        f"kept{yours} within"
+        if numbers["retained"]
+        else f"lost{yours} by more than"
+        if numbers["lost"]
+        else f"not shown to be kept{yours} within"
+    )
+    return f"{said}: knowledge {outcome} the margin of {numbers['margin']:.0%}"
 
 
 def _plots(numbers: dict[str, Any]) -> tuple[dict[str, Any], ...]:

@@ -36,7 +36,8 @@ READ = {
     "best at the task, keep the best that stays within the margin, knee the best trade between the two.",
     "reliability": "On the dashed line the model is as sure as it is right. Below it, it is too sure of itself.",
     "curve": "Dashed: the forecast. The shaded band is its range.",
-    "matrix": "A row is what is true, a column what the model answered. Right answers lie on the diagonal.",
+    "matrix": "A row is what is true, a column what the model answered. Right answers lie on the "
+    "diagonal (blue), wrong ones beside it (orange).",
     "loss": "The training loss says how much the training rows surprise the model: it should fall and then level off.",
 }
 WORDS = {

@@ -140,16 +140,30 @@ def _sure(seen: _Seen) -> list[str]:
                 if seen.evidence.metric in scores), default=0)  # fmt: skip
     lines = [f"It was tested on {counted(rows, 'row')} that had been put aside before training (the test rows)."]
     if seen.rival is not None:
-        low, high = (verdict.signed(seen.metric, end) for end in (seen.gain.low, seen.gain.high))
+        value, low, high = (names.apart(seen.metric, each) for each in (seen.gain.value, seen.gain.low, seen.gain.high))
         clear = seen.gain.low > 0 or seen.gain.high < 0
-        why = "chance alone hardly explains that" if clear else "it includes 0, so chance may be the reason"
-        value = verdict.signed(seen.metric, seen.gain.value)
-        lines.append(f"The tuned model's {seen.metric.title} less that of {_short(seen.rival)}: {value}; with 95 % "
-                     f"confidence between {low} and {high}: {why}.")  # fmt: skip
-    seeds = len(seen.found("seeds").get("seeds", ()))
-    once = "The model was trained once: another training may come out better or worse."
-    lines.append(f"The training was repeated: {seeds} times with other random numbers." if seeds > 1 else once)
-    return [*lines, _tally(seen)]
+        why = "chance alone hardly explains that" if clear else "so it may be chance"
+        beside = f"Compared with {_short(seen.rival)} the tuned model is {value}"
+        lines.append(f"{beside}; with 95 % confidence between {low} and {high}: {why}.")
+    return [*lines, _trainings(seen), _tally(seen)]
+
+
+def _trainings(seen: _Seen) -> str:
+    """Whether another training would give the same, as far as that is known."""
+    found = seen.found("seeds")
+    if len(found.get("seeds", ())) < 2:
+        return "The model was trained once: another training may come out better or worse."
+    values = ", ".join(verdict.number(seen.metric, value) for value in found["values"])
+    said = f"It was trained {len(found['seeds'])} times with other random numbers: {seen.metric.title} {values}."
+    gain = (found.get("gains") or {}).get("base")
+    if gain is None:
+        return said
+    ends = (
+        gain["low"] if gain["low"] is not None else -math.inf,
+        gain["high"] if gain["high"] is not None else math.inf,
+    )
+    low, high = (names.apart(seen.metric, end) for end in ends)
+    return f"{said} Over all of them, with 95 % confidence, it is between {low} and {high} than the base."
 
 
 def _tally(seen: _Seen) -> str:
@@ -193,8 +207,7 @@ def _change(seen: _Seen, worth: str) -> list[str]:
     if worth == YES:
         return [f"The advice would change if a cheaper way did as well; the best so far is {rival}."]
     if worth == NO:
-        short = verdict.number(seen.metric, abs(gain.value))
-        far = f"It is {short} behind in {seen.metric.title}."
+        far = f"It is {names.apart(seen.metric, gain.value)} now."
         return [f"The advice would change if the tuned model became clearly better than {rival}. {far}"]
     if gain.low > 0:
         return ["The advice would change if a smaller gain were of use to you: the tuned model is clearly better, but "
@@ -212,8 +225,8 @@ def _labels(seen: _Seen) -> list[str]:
         return ["Whether more labelled rows would help was not measured."]
     if found["flat"]:
         return ["More labelled rows like these would hardly help."]
-    low, high = (verdict.signed(seen.metric, found["gain_2x"][end]) for end in ("low", "high"))
-    return [f"Twice as many labelled rows would change its {seen.metric.title} by {low} to {high} (a forecast)."]
+    low, high = (names.apart(seen.metric, found["gain_2x"][end]) for end in ("low", "high"))
+    return [f"With twice as many labelled rows it would be between {low} and {high} than now (a forecast)."]
 
 
 def _alarms(seen: _Seen) -> list[str]:

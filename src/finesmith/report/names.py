@@ -5,6 +5,7 @@ Technical names stand beside them, so that an expert finds what is meant.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -38,7 +39,7 @@ WAYS = {
     "retrieved": "with similar examples in the prompt",
 }
 METRICS = {
-    "accuracy": "Accuracy is the share of the test rows that are answered right.",
+    "accuracy": "Accuracy is the share of the test rows that are answered right; a point is one row in a hundred.",
     "micro_f1": "Micro-F1 weighs labels that are missing against labels that are wrong, over all rows: 0 is worst, "
     "1 is best.",
     "macro_f1": "Macro-F1 is the same for each label, and then the mean, so that rare labels count as much.",
@@ -51,7 +52,7 @@ METRICS = {
 }
 GRADES = {
     "A": "three trainings or more agree, the 95 % interval does not include 0, and no test row was trained on",
-    "B": "the 95 % interval decides, but the model was trained only once: another training may come out otherwise",
+    "B": "the 95 % interval of one training decides; that other trainings come out the same has not been shown",
     "C": "no interval decides: it is a direction at most",
 }
 OUTCOMES = {
@@ -138,6 +139,16 @@ def phrase(metric: Metric, value: float) -> str:
         return f"right in {100 * value:.0f} of 100 test rows"
     shown = f"{value:.{metric.digits}f}"
     return f"{shown} {metric.unit}" if metric.unit == metric.title else f"{metric.title} {shown}"
+
+
+def apart(metric: Metric, value: float) -> str:
+    """A gain in words: `12 points better` (shares, in hundredths), or `16.0 chrF worse`."""
+    if not math.isfinite(value):
+        return f"without limit {'better' if value > 0 else 'worse'}"
+    times, unit, digits = (100, "points", 0) if metric.kind == "share" else (1, metric.title, metric.digits)
+    size = round(times * abs(value), digits)
+    shown = f"{size:.{digits}f} {unit}"
+    return f"{shown} {'better' if value > 0 else 'worse'}" if size else shown
 
 
 def explained(names: Mapping[str, object] | list[str]) -> list[str]:

@@ -49,7 +49,7 @@ def shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{names.key(key)} {shown(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return "; ".join(shown(item) for item in value)
+        return "; ".join(shown(item) for item in value) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else number(value)

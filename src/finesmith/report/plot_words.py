@@ -39,8 +39,11 @@ def rows(plot: Mapping[str, Any]) -> list[dict[str, Any]]:
             {f"{up} \\ {across}": label, **dict(zip(plot["labels"], row, strict=True))}
             for label, row in zip(plot["labels"], values, strict=True)
         ]
-    named = {tuple(place): name for name, place in plot.get("marks", {}).items()}
-    return [{across: x, up: y, **({"": named.get((x, y), "")} if named else {})} for x, y in values]
+    marks = plot.get("marks", {})
+    called = [", ".join(name for name, place in marks.items() if list(place) == [x, y]) for x, y in values]
+    return [
+        {across: x, up: y, **({"called": name} if marks else {})} for (x, y), name in zip(values, called, strict=True)
+    ]
 
 
 def description(plot: Mapping[str, Any]) -> str:

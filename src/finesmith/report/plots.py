@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import math
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -28,8 +29,9 @@ def svg(plot: Mapping[str, Any], form: str = "broad", description: str = "") -> 
     """One figure as an `<svg>` element with a title and a description, whose ids no other element has.
 
     `kind` is bars, histogram or line (values: `checks/base.py`), intervals, curves or path (values:
-    `measurements/base.py`), reliability (`values`: name -> [confidence, share right, rows]), or matrix (`labels`,
-    `values` [row][column]; rows are what is true, columns what was answered). `form` is broad or slim.
+    `measurements/base.py`; `told` are the numbers beside intervals), reliability (`values`: name -> [confidence, share
+    right, rows]), or matrix (`labels`, `values` [row][column]; rows are what is true, columns what was answered).
+    `form` is broad or slim.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -93,7 +95,8 @@ def _against(axes: Any, places: Sequence[float], mark: float, form: str) -> None
     if form == "broad":
         axes.axvline(mark, color=INK, linewidth=0.8, linestyle="--")
     else:
-        axes.vlines([mark] * len(places), [at - 0.5 for at in places], [at + 0.5 for at in places], INK, linewidth=0.8)
+        ends = [at - 0.5 for at in places], [at + 0.5 for at in places]
+        axes.vlines([mark] * len(places), *ends, INK, linewidth=0.8, linestyle="--")
 
 
 def _beside(axes: Any, places: Sequence[float], told: Sequence[str]) -> None:
@@ -138,7 +141,7 @@ def _intervals(axes: Any, plot: Mapping[str, Any], form: str) -> None:
         low, high = (value if bound is None else bound for bound in (low, high))
         axes.plot([low, high], [place, place], color=FILL, linewidth=2.5)
         axes.plot([value], [place], marker="o", color=FILL)
-    _beside(axes, places, [f"{value:+.3g}" for value, *_ in plot["values"]])
+    _beside(axes, places, plot.get("told") or [f"{value:+.3g}" for value, *_ in plot["values"]])
 
 
 def _curves(axes: Any, plot: Mapping[str, Any], form: str) -> None:
@@ -184,11 +187,14 @@ def _path(axes: Any, plot: Mapping[str, Any], form: str) -> None:
     together: dict[tuple[float, ...], list[str]] = {}
     for name, place in plot["marks"].items():
         together.setdefault(tuple(place), []).append(name)
-    middle = (min(across) + max(across)) / 2
-    for number, (place, names) in enumerate(sorted(together.items())):
+    middle, span = (min(across) + max(across)) / 2, (max(across) - min(across)) or 1.0
+    last, down = -math.inf, False
+    for place, names in sorted(together.items()):
         axes.plot(*place, marker="o", color=MARK)
         side = {"ha": "right"} if place[0] > middle else {"ha": "left"}
-        offset = (-4 if place[0] > middle else 4, -9 if number % 2 else 9)
+        down = not down if place[0] - last < 0.3 * span else False  # neighbours would write over each other
+        last = place[0]
+        offset = (-5 if place[0] > middle else 5, -11 if down else 11)
         said = ",\n".join(names) if form == "slim" else ", ".join(names)
         axes.annotate(said, place, xytext=offset, textcoords="offset points", color=INK, va="center", **side)
 

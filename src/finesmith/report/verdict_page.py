@@ -9,9 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from finesmith.evidence import plain
+from finesmith.evidence import claims, plain
 from finesmith.evidence.verdict import number as value_of
 from finesmith.evidence.verdict import signed
+from finesmith.metrics.base import Metric
 from finesmith.report import explained, first_screen, made, names, words
 from finesmith.report._html import document, figure, folded, identifier, listed, table, text
 from finesmith.report.numbers import every_number
@@ -24,6 +25,8 @@ MARKS = {
     "not measured": "-",
 }
 TONES = {"supported": "yes", "not supported": "no", "inconclusive": "open", "not measured": "unknown"}
+RIVALS = {claims.IMPROVED: "base", claims.PROMPT: "prompt"}
+"""Claims that several trainings can confirm, and against what."""
 FIRST = ("prompting", "retention", "frontier", "seeds", "learning_curve")
 """Measurements that the decision rests on come first."""
 
@@ -40,7 +43,7 @@ def render(title: str, comparison: Mapping[str, Any], about: Mapping[str, Any]) 
     measured = comparison["measured"]
     order = sorted(measured, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
     parts = {
-        "The statements, one by one": _claims(comparison, about["manifest"]),
+        "The statements, one by one": _claims(comparison, about["manifest"], evidence.metric),
         "Every system on the same test rows": _gains(evidence) + _systems(evidence),
         **{_sentence(measured[name]["title"]): _measured(name, measured[name]) for name in order},
         "Where it is right and wrong": _errors(evidence),
@@ -93,10 +96,10 @@ def _command(line: str) -> str:
     return re.sub(r"(finesmith [a-z-]+ .+?)\.$", r"<code>\1</code>", text(line))
 
 
-def _claims(comparison: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+def _claims(comparison: Mapping[str, Any], manifest: Mapping[str, Any], metric: str) -> str:
     """Each claim with its outcome, its numbers, and what it rests on."""
-    seeds = comparison["measured"].get("seeds", {}).get("numbers", {}).get("seeds", ())
-    lines = "".join(_claim(claim, manifest, seeds) for claim in comparison["claims"])
+    seeds = comparison["measured"].get("seeds", {}).get("numbers", {})
+    lines = "".join(_claim(claim, _rests(claim, manifest, seeds, metric)) for claim in comparison["claims"])
     outcomes = "".join(
         f"<li><strong>{text(name)}</strong>: {text(meaning)}.</li>" for name, meaning in names.OUTCOMES.items()
     )
@@ -108,28 +111,37 @@ def _claims(comparison: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     return f"<p class='dim'>{note}</p><ul class='claims'>{lines}</ul>{means}"
 
 
-def _claim(claim: Mapping[str, Any], manifest: Mapping[str, Any], seeds: Sequence[int]) -> str:
+def _claim(claim: Mapping[str, Any], basis: str) -> str:
     outcome = claim["outcome"]
     tag = f"<span class='tag {TONES[outcome]}'>{MARKS[outcome]} {text(outcome)}</span>"
-    rests = f"<p class='dim small'>{text(_rests(claim, manifest, seeds))}</p>" if claim["grade"] else ""
+    rests = f"<p class='dim small'>{text(basis)}</p>" if basis else ""
     said = _sentence(names.plainly(claim["sentence"]))
     return f"<li>{tag}<h3>{text(_sentence(claim['name']))}</h3><p>{text(said)}</p>{rests}</li>"
 
 
-def _rests(claim: Mapping[str, Any], manifest: Mapping[str, Any], seeds: Sequence[int]) -> str:
+def _rests(claim: Mapping[str, Any], manifest: Mapping[str, Any], seeds: Mapping[str, Any], metric: str) -> str:
     """`Rests on 144 rows, one training (seed 0). Grade B: ...`."""
+    if not claim["grade"]:
+        return ""
     numbers = claim.get("numbers") or {}
     counts = [value["n"] for value in numbers.values() if isinstance(value, Mapping) and value.get("n")]
     rows = [f"{max(counts):,} rows or passages"] if counts else []
-    many = claim["grade"] == "A" and len(seeds) > 1
-    told = ", ".join(map(str, seeds))
-    trainings = f"{len(seeds)} trainings (seeds {told})" if many else f"one training (seed {manifest.get('seed', '?')})"
+    known = seeds.get("seeds", ())
+    many = claim["grade"] == "A" and len(known) > 1
+    told = f"{len(known)} trainings (seeds {', '.join(map(str, known))})"
+    trainings = told if many else f"one training (seed {manifest.get('seed', '?')})"
+    over = (seeds.get("gains") or {}).get(RIVALS.get(claim["name"], ""))
+    both = f" Over {told}: {_over(words.metric_named(metric), over)}." if over else ""
     p = numbers.get("p_holm")
-    shown = "" if p is None else f"p = {p:.2g}" if p >= 0.001 else "p below 0.001"
-    corrected = f" {shown} after Holm's correction." if shown else ""
-    return (
-        f"Rests on {', '.join([*rows, trainings])}.{corrected} Grade {claim['grade']}: {names.GRADES[claim['grade']]}."
-    )
+    chance = "" if p is None else f"p = {p:.2g}" if p >= 0.001 else "p below 0.001"
+    corrected = f" {chance} after Holm's correction." if chance else ""
+    grade = f" Grade {claim['grade']}: {names.GRADES[claim['grade']]}."
+    return f"Rests on {', '.join([*rows, trainings])}.{both}{corrected}{grade}"
+
+
+def _over(metric: Metric, gain: Mapping[str, Any]) -> str:
+    ends = ("unknown" if gain[end] is None else signed(metric, gain[end]) for end in ("low", "high"))
+    return f"{signed(metric, gain['value'])} (95 % interval {' to '.join(ends)})"
 
 
 def _sentence(name: str) -> str:
@@ -148,6 +160,7 @@ def _gains(evidence: Evidence) -> str:
         "x": f"gain in {words.heading(metric)}",
         "labels": [names.system(name) for name, _ in order],
         "values": [plain.values_of([gain.value, gain.low, gain.high]) for _, gain in order],
+        "told": [signed(metric, gain.value) for _, gain in order],
     }
     return figure(plot, explained.READ["gains"])
 
