@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from finesmith.evidence import plain
-from finesmith.report import _style, first_screen, names, plot_words, plots, verdict_page
+from finesmith.report import _style, first_screen, names, plot_words, plots, verdict_page, words
 from finesmith.report._html import document, figure, number, table
 from finesmith.types import Estimate, Evidence
 
@@ -310,6 +310,39 @@ def test_forgetting_is_told_in_words():
     compared["claims"] = [claim]
     cost = first_screen.read(compared, plain.from_json(compared["evidence"]), ABOUT).answers["What did it cost?"]
     assert any("partly lost" in line and "14.8 % worse" in line and "1 % worse was allowed" in line for line in cost)
+
+
+def test_a_written_answer_is_not_said_to_be_right():
+    compared = comparison()
+    compared["evidence"]["task"] = "generation"
+    sure = first_screen.read(compared, plain.from_json(compared["evidence"]), ABOUT).answers["How sure is that?"]
+    assert any("wording, not meaning" in line for line in sure)
+
+
+def test_several_trainings_are_told_where_they_do_not_agree():
+    found = {"seeds": [0, 1, 2], "values": [0.7, 0.6, 0.5], "gains": {"base": plain.values_of(gain(0.1, 0.2))}}
+    compared = comparison(measured={"seeds": {**result(found), "title": "other seeds"}})
+    said = Page(verdict_page.render("run", compared, ABOUT)).said
+    assert "trained 3 times" in said and "between 10 points worse and 30 points better than the base" in said
+    assert "Over 3 trainings (seeds 0, 1, 2): +0.100 (95 % interval -0.100 to +0.300)" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("accuracy", -0.354, "35 points worse"),
+        ("accuracy", 0.0004, "0 points"),
+        ("chrf", 21.64, "21.6 chrF better"),
+        ("accuracy", float("inf"), "without limit better"),
+    ],
+)
+def test_a_gain_in_words(name, value, told):
+    assert names.apart(words.metric_named(name), value) == told
+
+
+def test_folds_are_closed_on_paper_but_for_the_recipe(page):
+    closed = [found for tag, found in Page(page).elements if tag == "details"]
+    assert [found["class"] for found in closed].count("paper") == 1 and not any("open" in found for found in closed)
 
 
 def test_each_claim_says_what_it_rests_on_and_what_its_grade_means(page):

@@ -73,9 +73,9 @@ def listed(kind: str, lines: Sequence[str]) -> str:
     return f"<ul class='{kind}'>{items}</ul>" if lines else ""
 
 
-def folded(title: str, inside: str) -> str:
-    """What opens at a click."""
-    return f"<details><summary>{text(title)}</summary>{inside}</details>" if inside else ""
+def folded(title: str, inside: str, kind: str = "") -> str:
+    """What opens at a click; of kind "paper" it is also printed where it is closed."""
+    return f"<details class='{kind}'><summary>{text(title)}</summary>{inside}</details>" if inside else ""
 
 
 def identifier(heading: str) -> str:

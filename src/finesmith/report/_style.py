@@ -1,4 +1,7 @@
-"""How pages look: two sets of colours, narrow and wide screens, paper. Every text has a contrast of 4.5 at least."""
+"""How pages look: two sets of colours, narrow and wide screens, paper. Every text has a contrast of 4.5 at least.
+
+On paper stands what is open on the screen; what is of class `paper` always does.
+"""
 
 from __future__ import annotations
 
@@ -85,9 +88,10 @@ details { margin: .4rem 0; } summary { cursor: pointer; color: var(--dim); paddi
   .answers { grid-template-columns: 1fr 1fr; } .answers > div { border: 1px solid var(--line); }
   .broad { display: block; } .slim { display: none; }
   figure, .answers > div, .claims > li, tr { break-inside: avoid; } h2, h3, figcaption, caption { break-after: avoid; }
-  .wide { overflow: visible; } table { font-size: 8pt; } td, th { min-width: 0 !important; overflow-wrap: anywhere; }
+  .wide { overflow: visible; } table { font-size: 8pt; } td, th { min-width: 0 !important; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-  details::details-content { content-visibility: visible; display: block; block-size: auto; } }
+  details:not([open], .paper) { display: none; }
+  .paper::details-content { content-visibility: visible; display: block; block-size: auto; } }
 @page { margin: 16mm; }
 """
 PAPER = f"@media print {{ :root {{ color-scheme: light; {_variables(LIGHT)} }} }}"

@@ -23,7 +23,7 @@ ASKED = {
     "lora_or_full": "LoRA trains a few added weights and leaves the rest; full fine-tuning changes all of them. Both "
     "were trained, each with a learning rate of its own.",
     "adherence": "Do the answers keep to the user's own form: terms, format, wording, tone? Each property is counted "
-    "in the answers of the tuned model and of the base. Longer to the right is better.",
+    "in the answers of the tuned model and of the base. Right of the dashed line is better than the base.",
     "consistency": "Like questions should get like answers. The same requests were reworded, and some were asked "
     "several times.",
     "controls": "Checks of the measuring itself: a sound set-up must learn a few rows by heart, and must not find "

@@ -145,7 +145,10 @@ def _sure(seen: _Seen) -> list[str]:
         why = "chance alone hardly explains that" if clear else "so it may be chance"
         beside = f"Compared with {_short(seen.rival)} the tuned model is {value}"
         lines.append(f"{beside}; with 95 % confidence between {low} and {high}: {why}.")
-    return [*lines, _trainings(seen), _tally(seen)]
+    lines.append(_trainings(seen))
+    if seen.evidence.task == "generation":
+        lines.append("The score compares wording, not meaning: whether an answer is right, a person must check.")
+    return [*lines, _tally(seen)]
 
 
 def _trainings(seen: _Seen) -> str:

@@ -30,8 +30,9 @@ def section(run: str, about: Mapping[str, Any], comparison: Mapping[str, Any]) -
         table([{"SHA-256 of": key, "hash": value} for key, value in hashes.items()], kind="facts") if hashes else "",
         _times(comparison),
         f"<p>Again: <code>finesmith tune recipe.yaml</code> with this recipe, then <code>finesmith compare "
-        f"{text(run)}</code>. The same numbers as data: <code>comparison.json</code> in the run.</p>",
-        folded("the recipe", f"<pre>{text(about['recipe'])}</pre>"),
+        f"{text(run)}</code>. The same numbers as data: <code>comparison.json</code> in "
+        "the run. Paper gets the parts that are open on the screen.</p>",
+        folded("the recipe", f"<pre>{text(about['recipe'])}</pre>", "paper"),
         folded("what was noticed while training", listed("dim", manifest.get("notes", ()))),
     ]
     return "".join(parts)

@@ -141,7 +141,7 @@ def _intervals(axes: Any, plot: Mapping[str, Any], form: str) -> None:
         low, high = (value if bound is None else bound for bound in (low, high))
         axes.plot([low, high], [place, place], color=FILL, linewidth=2.5)
         axes.plot([value], [place], marker="o", color=FILL)
-    _beside(axes, places, plot.get("told") or [f"{value:+.3g}" for value, *_ in plot["values"]])
+    _beside(axes, places, plot.get("told") or [f"{value:+.3g}" if value else "0" for value, *_ in plot["values"]])
 
 
 def _curves(axes: Any, plot: Mapping[str, Any], form: str) -> None:

@@ -67,16 +67,15 @@ def _top(
     """The first screen: the decision, four answers, and where to find the rest."""
     first = first_screen.read(comparison, evidence, {**about, "run": title})
     manifest = about["manifest"]
-    made_of = ", ".join(
-        [f"{manifest.get('model', 'a model')} tuned for {evidence.task} with the method {manifest.get('method', '?')}"]
-        + ([str(manifest["created"])[:10]] if manifest.get("created") else [])
-    )
+    facts = {"model": manifest.get("model"), "task": evidence.task, "method": manifest.get("method"),
+             "made": str(manifest.get("created", ""))[:10]}  # fmt: skip
+    made_of = "; ".join(f"{name}: {value}" for name, value in facts.items() if value)
     alarms = "".join(f"<p class='alarm no'>{text(line)}</p>" for line in first.alarms)
     cards = "".join(_card(question, lines, first.worth) for question, lines in first.answers.items())
     links = " ".join(f"<a href='#{identifier(heading)}'>{text(heading)}</a>" for heading in headings)
     basis = f"<p class='dim small'>The numbers behind it: {text(first.basis)}.</p>" if first.basis else ""
     return (
-        f"<h1>Was fine-tuning worth it?</h1><p class='dim small'>{text(title)}: {text(made_of)}</p>{alarms}"
+        f"<h1>Was fine-tuning worth it?</h1><p class='dim small'>run: {text(title)}; {text(made_of)}</p>{alarms}"
         f"<p class='what'>The advice</p><p class='verdict'>{text(first.decision)}</p>{basis}"
         f"<div class='answers'>{cards}</div><nav aria-label='Parts of this page'>{links}</nav>"
     )
