@@ -63,7 +63,7 @@ table { margin: .4rem 0 1rem; border-collapse: collapse; width: 100%; font-size:
   font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); }
 td { min-width: 6rem; overflow-wrap: break-word; } th { color: var(--dim); font-weight: 600; }
-tbody th { min-width: 8rem; } .facts td { min-width: 0; overflow-wrap: anywhere; }
+tbody th { min-width: 8rem; } .facts td { min-width: 5.8rem; overflow-wrap: anywhere; }
  .facts tbody th { min-width: 6rem; overflow-wrap: anywhere; }
 caption { text-align: left; color: var(--dim); padding-bottom: .2rem; }
 li { overflow-wrap: anywhere; max-width: 46rem; } .wide { overflow-x: auto; }

@@ -60,7 +60,8 @@ def _height(plot: Mapping[str, Any], form: str) -> float:
     if plot["kind"] == "matrix":
         return 1.0 + max(2.0, 0.3 * len(plot["labels"]))
     if plot["kind"] not in ("bars", "intervals"):
-        return 2.9
+        legend = len(plot["values"]) if plot["kind"] in ("curves", "reliability") else 0
+        return 2.9 + (0.17 * legend if form == "slim" and legend > 1 else 0.0)
     lines = sum(len(_wrapped(label, form)) for label in plot["labels"])
     each = len(plot["labels"])
     return max(1.4, 0.75 + 0.16 * lines + (0.06 if form == "broad" else 0.2) * each)
