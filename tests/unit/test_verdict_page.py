@@ -272,7 +272,8 @@ def test_the_first_screen_tells_a_clear_gain(page):
     said = Page(page).said
     top = said[: said.index("The statements, one by one")]
     assert "Fine-tune: the tuned model beats TF-IDF + linear SVM (a small program that counts words)" in top
-    assert "Yes." in top and "right in 70 of 100 test rows" in top and "right in 60 of 100 test rows" in top
+    assert "Yes." in top and "right in 70 % of the test rows" in top and "right in 60 % of the test rows" in top
+    assert "does not mean good enough" in top and "of the cheaper ways that were tried" in top
     assert "put aside before training" in top and "trained once" in top
     assert "The training: 34 s" in top and "not measured" in top
     assert "The advice would change if a cheaper way did as well" in top
@@ -332,6 +333,7 @@ def test_several_trainings_are_told_where_they_do_not_agree():
     [
         ("accuracy", -0.354, "35 points worse"),
         ("accuracy", 0.0004, "0 points"),
+        ("accuracy", 0.01, "1 point better"),
         ("chrf", 21.64, "21.6 chrF better"),
         ("accuracy", float("inf"), "without limit better"),
     ],

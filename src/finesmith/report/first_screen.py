@@ -21,15 +21,16 @@ from finesmith.types import Estimate, Evidence
 
 CHEAPER = ("base", "frozen", "zero-shot", "prompt")
 """What there is without fine-tuning, besides the baselines."""
+ENOUGH = "Better than these does not mean good enough for your use: that is yours to judge."
 NUMBERS = re.compile(r" \([^()]*\bn = [\d,]+[^()]*\)")
-YES, NO, OPEN = "Yes", "No", "Not shown"
-TONES = {YES: "yes", NO: "no", OPEN: "open"}
+YES, NO, OPEN, UNKNOWN = "Yes", "No", "Not shown", "Not known"
+TONES = {YES: "yes", NO: "no", OPEN: "open", UNKNOWN: "unknown"}
 
 
 @dataclass(frozen=True)
 class First:
     """`decision` is one sentence and `basis` its numbers; `answers` maps each question to sentences; `alarms` are what
-    makes all of it doubtful; `worth` is Yes, No or Not shown."""
+    makes all of it doubtful; `worth` is Yes, No, Not shown or Not known."""
 
     decision: str
     basis: str
@@ -64,7 +65,7 @@ class _Seen:
         return self.comparison["measured"].get(name, {}).get("numbers", {})
 
     def score(self, name: str) -> str:
-        """`right in 74 of 100 test rows`."""
+        """`right in 74 % of the test rows`."""
         return names.phrase(self.metric, self.evidence.systems[name][self.evidence.metric].value)
 
 
@@ -77,7 +78,7 @@ def read(comparison: Mapping[str, Any], evidence: Evidence, about: Mapping[str, 
     said = comparison["decision"]
     worth = _worth(seen)
     answers = {
-        "Was it worth it?": [f"{worth}.", *_scores(seen)],
+        "Was it worth it?": [f"{worth}.", *_scores(seen), *([ENOUGH] if worth == YES else [])],
         "What did it cost?": _cost(seen),
         "How sure is that?": _sure(seen),
         "What next, and what would change it?": _next(seen, worth),
@@ -89,7 +90,9 @@ def read(comparison: Mapping[str, Any], evidence: Evidence, about: Mapping[str, 
 def _worth(seen: _Seen) -> str:
     if seen.comparison["decision"].startswith("Fine-tune"):
         return YES
-    return NO if seen.rival is not None and seen.gain.high < 0 else OPEN
+    if seen.rival is None:
+        return UNKNOWN
+    return NO if seen.gain.high < 0 else OPEN
 
 
 def _scores(seen: _Seen) -> list[str]:
@@ -109,7 +112,7 @@ def _cost(seen: _Seen) -> list[str]:
     machine = seen.about["manifest"].get("device", "this machine")
     lines = [f"The training: {', '.join(phrases)} ({machine})."] if phrases else []
     if "saved_bytes" in seen.evidence.costs:
-        lines[-1:] = [*lines[-1:], f"On disk: {words.size(seen.evidence.costs['saved_bytes'])}."]
+        lines[-1:] = [*lines[-1:], f"The tuned model takes {words.size(seen.evidence.costs['saved_bytes'])} on disk."]
     lines.append(_knowledge(seen))
     spent = sum(seen.comparison["seconds"].values())
     return [*lines, f"Measuring for this page took {words.duration(spent)}."] if spent else lines
@@ -216,8 +219,8 @@ def _change(seen: _Seen, worth: str) -> list[str]:
         return ["The advice would change if a smaller gain were of use to you: the tuned model is clearly better, but "
                 "not by as much as was asked for."]  # fmt: skip
     if 0 < gain.value < math.inf and math.isfinite(gain.high - gain.low):
-        rows = f"{claims.rows_needed(gain):,}"
-        return [f"The advice would change if the lead over {rival} were real: about {rows} test rows would show it."]
+        rows = f"about {claims.rows_needed(gain):,} test rows would most likely show it"
+        return [f"The advice would change if the lead over {rival} were real. If it is as large as it looks, {rows}."]
     return [f"The advice would change if the tuned model became clearly better than {rival}."]
 
 
@@ -229,7 +232,7 @@ def _labels(seen: _Seen) -> list[str]:
     if found["flat"]:
         return ["More labelled rows like these would hardly help."]
     low, high = (names.apart(seen.metric, found["gain_2x"][end]) for end in ("low", "high"))
-    return [f"With twice as many labelled rows it would be between {low} and {high} than now (a forecast)."]
+    return [f"With twice as many labelled rows it would probably be between {low} and {high} than now."]
 
 
 def _alarms(seen: _Seen) -> list[str]:

@@ -113,6 +113,8 @@ def advice(sentence: str) -> str:
     for name, does in OPPONENTS.items():
         title = words.system_title(name)
         sentence = sentence.replace(title, f"{title} ({does})", 1)
+    sentence = sentence.replace("of the cheaper ways", "of the cheaper ways that were tried")
+    sentence = re.sub(r"([Ll]abel (?:about|at least) [\d,]+) more first", r"\1 more rows first", sentence)
     return plainly(sentence)
 
 
@@ -134,9 +136,9 @@ def reason(why: str) -> str:
 
 
 def phrase(metric: Metric, value: float) -> str:
-    """A score for people who do not know the metric: `right in 74 of 100 test rows`, or `chrF 26.5`."""
+    """A score for people who do not know the metric: `right in 74 % of the test rows`, or `chrF 26.5`."""
     if metric.title == "accuracy":
-        return f"right in {100 * value:.0f} of 100 test rows"
+        return f"right in {100 * value:.0f} % of the test rows"
     shown = f"{value:.{metric.digits}f}"
     return f"{shown} {metric.unit}" if metric.unit == metric.title else f"{metric.title} {shown}"
 
@@ -147,7 +149,7 @@ def apart(metric: Metric, value: float) -> str:
         return f"without limit {'better' if value > 0 else 'worse'}"
     times, unit, digits = (100, "points", 0) if metric.kind == "share" else (1, metric.title, metric.digits)
     size = round(times * abs(value), digits)
-    shown = f"{size:.{digits}f} {unit}"
+    shown = f"{size:.{digits}f} {'point' if unit == 'points' and size == 1 else unit}"
     return f"{shown} {'better' if value > 0 else 'worse'}" if size else shown
 
 
