@@ -252,7 +252,7 @@ def _plots(study: Study, numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
     for name, points in numbers["free"].items():
         title = "linear probe of the base" if name == "probe" else registry.resolve("baselines", name).title
         lines[title] = [[point["rows"], point["score"]] for point in points]
-    title = f"{metric.title[0].upper()}{metric.title[1:]} by the number of labels"
+    title = f"How {metric.title} changes with the number of labelled rows"
     return [
         {
             "kind": "curves",

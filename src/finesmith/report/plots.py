@@ -12,6 +12,7 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from io import StringIO
+from itertools import pairwise
 from typing import Any
 
 INK = "#010203"
@@ -184,20 +185,42 @@ def _path(axes: Any, plot: Mapping[str, Any], form: str) -> None:
     across, up = zip(*plot["values"], strict=True)
     axes.plot(across, up, color=FILL, marker=".")
     axes.set_ylabel(plot["y"])
-    axes.margins(x=0.12, y=0.22)
+    axes.margins(x=0.16 if form == "broad" else 0.38, y=0.22)  # room for names
     together: dict[tuple[float, ...], list[str]] = {}
     for name, place in plot["marks"].items():
         together.setdefault(tuple(place), []).append(name)
-    middle, span = (min(across) + max(across)) / 2, (max(across) - min(across)) or 1.0
-    last, down = -math.inf, False
+    taken = _along(plot["values"])
+    size = [(max(each) - min(each)) or 1.0 for each in (across, up)]
     for place, names in sorted(together.items()):
         axes.plot(*place, marker="o", color=MARK)
-        side = {"ha": "right"} if place[0] > middle else {"ha": "left"}
-        down = not down if place[0] - last < 0.3 * span else False  # neighbours would write over each other
-        last = place[0]
-        offset = (-5 if place[0] > middle else 5, -11 if down else 11)
+        right, above = _freest([place[0] / size[0], place[1] / size[1]], taken, size)
         said = ",\n".join(names) if form == "slim" else ", ".join(names)
-        axes.annotate(said, place, xytext=offset, textcoords="offset points", color=INK, va="center", **side)
+        side = {"ha": "left" if right > 0 else "right", "va": "bottom" if above > 0 else "top"}
+        axes.annotate(said, place, xytext=(5 * right, 5 * above), textcoords="offset points", color=INK, **side)
+
+
+def _along(points: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Places along the path, ten between two points."""
+    return [
+        [a + step / 10 * (b - a) for a, b in zip(start, end, strict=True)]
+        for start, end in pairwise(points)
+        for step in range(11)
+    ]
+
+
+def _freest(place: Sequence[float], taken: list[list[float]], size: Sequence[float]) -> tuple[int, int]:
+    """The corner (right or left, above or below) where a label is furthest from the path and from earlier labels,
+    which it joins."""
+
+    def free(corner: tuple[int, int]) -> float:
+        spots = [(place[0] + corner[0] * far, place[1] + corner[1] * 0.08) for far in (0.03, 0.1, 0.17)]
+        return min(math.hypot(x / size[0] - at, 2 * (y / size[1] - to)) for x, y in taken for at, to in spots)
+
+    best = max(((1, 1), (-1, 1), (1, -1), (-1, -1)), key=free)
+    taken += [
+        [size[0] * (place[0] + best[0] * far), size[1] * (place[1] + best[1] * 0.08)] for far in (0.03, 0.1, 0.17)
+    ]
+    return best
 
 
 def _reliability(axes: Any, plot: Mapping[str, Any], form: str) -> None:
