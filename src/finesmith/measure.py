@@ -14,7 +14,7 @@ from finesmith import recipe as recipes
 from finesmith.baselines.base import as_text
 from finesmith.data.split import spread
 from finesmith.evidence import compare as evidences
-from finesmith.metrics._confusion import confusions, per_class
+from finesmith.metrics._confusion import confusions, matrix, per_class
 from finesmith.models import device as devices
 from finesmith.models import load as models
 from finesmith.models import quantize
@@ -152,7 +152,12 @@ def _details(task: Task, test: Sequence[Example], tuned: Sequence[Prediction]) -
     """Per-class scores and confusions of a classifier; the first answers of a generator beside their references."""
     targets, outputs = [example.target for example in test], [row.output for row in tuned]
     if isinstance(task, Classification):
-        return {"per_class": per_class(targets, outputs), "confusions": confusions(targets, outputs)}
+        found = matrix(targets, outputs)
+        return {
+            "per_class": per_class(targets, outputs),
+            "confusions": confusions(targets, outputs),
+            **({"confusion_matrix": found} if found else {}),
+        }
     return {
         "samples": [
             {"id": row.id, "answer": row.output, "reference": example.target.content}

@@ -58,7 +58,12 @@ def clauses_run(models, tmp_path_factory):
 
 
 def test_calibration_sets_on_validation_rows_and_says_what_holds_on_test_rows(tickets_run):
-    numbers = measured("calibration", opened(tickets_run, risk=0.5)).numbers
+    found = measured("calibration", opened(tickets_run, risk=0.5))
+    numbers = found.numbers
+    drawn = found.plots[0]["values"]["with the temperature"]  # fewer groups, the same rows and right answers
+    assert len(drawn) <= 6 and sum(row[2] for row in drawn) == sum(row[2] for row in numbers["after"]["bins"])
+    right = sum(share * rows for _, share, rows in drawn)
+    assert right == pytest.approx(sum(share * rows for _, share, rows in numbers["after"]["bins"]))
     assert numbers["rows"]["temperature"] + numbers["rows"]["threshold"] == 100
     assert 0.05 <= numbers["temperature"] <= 20
     for each in (numbers["before"], numbers["after"]):
@@ -192,6 +197,9 @@ def test_the_learning_curve_trains_on_parts_and_looks_ahead(tickets_run):
     assert [point["steps"] for point in numbers["points"]] == [30] * 4  # max_steps holds for the parts
     whole = study.score(study.splits.test, study.predictions["tuned"])
     assert numbers["points"][-1]["score"] == pytest.approx(whole)
+    lines = found.plots[0]["values"]
+    assert [row[0] for row in lines["tuned model"]] == [point["rows"] for point in numbers["points"]]
+    assert lines["forecast"][0][1] == numbers["points"][-1]["score"] and len(lines["forecast"]) == 3
     assert {"tfidf", "probe"} <= numbers["free"].keys() and "majority" not in numbers["free"]
     assert numbers["free"]["tfidf"][-1]["score"] == pytest.approx(
         study.score(study.splits.test, study.predictions["tfidf"])
@@ -287,3 +295,10 @@ def test_compare_makes_them_judges_and_decides(tickets_run):
     assert found["decision"].startswith(("Use TF-IDF + linear SVM: it is clearly better", "Fine-tune"))
     code, out, _ = command("compare", tickets_run, *only)
     assert code == 0 and out.splitlines()[0] == found["decision"]
+    page = (tickets_run / "report.html").read_text(encoding="utf-8")
+    for heading in (
+        "Was fine-tuning worth it?",
+        "How often it is right, by how sure it is",
+        "What the tuned model took",
+    ):
+        assert heading in page

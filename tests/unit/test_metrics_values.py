@@ -12,7 +12,7 @@ from sklearn import metrics as reference
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from finesmith import registry
-from finesmith.metrics._confusion import confusions, per_class
+from finesmith.metrics._confusion import confusions, matrix, per_class
 from finesmith.types import Message, Prediction
 
 SEEDS = range(5)
@@ -83,6 +83,12 @@ def test_confusions_are_ranked_and_limited():
         {"target": "b", "output": "a", "count": 1},
     ]
     assert confusions([("a",)], [("b",)]) == []
+
+
+def test_the_matrix_counts_true_labels_down_and_answers_across():
+    targets, outputs = ["a", "a", "a", "b", "b", "c"], ["b", "b", "a", "a", "c", "a"]
+    assert matrix(targets, outputs) == {"labels": ["a", "b", "c"], "values": [[1, 2, 0], [1, 0, 1], [1, 0, 0]]}
+    assert matrix(targets, outputs, most=2) == matrix([("a",)], [("b",)]) == matrix(["a"], [None]) == {}
 
 
 WORDS = ["the", "Größe", "cat", "sat,", "on", "a", "mat.", "42", "naïve", "x", "日本語", "emoji 🎉", "\tand\n"]

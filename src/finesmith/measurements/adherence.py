@@ -19,7 +19,7 @@ from finesmith.baselines.base import as_text
 from finesmith.measurements import _forms, _paired, _style, _terms
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.base import edits
-from finesmith.types import Example, Message, Prediction
+from finesmith.types import Estimate, Example, Message, Prediction
 from finesmith.watch import Watcher
 
 ROWS = 1_000
@@ -246,11 +246,20 @@ def _says(metrics: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _plot(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What the tuned model gained, in percentage points, signed so that longer is better."""
-    sign = {name: 1 if each["better"] == "higher" else -1 for name, each in metrics.items() if "chrF" not in name}
-    values = [100 * sign[name] * metrics[name]["difference"].value for name in sign]
-    title, x = "What the tuned model does better than the base", "points"
-    return {"kind": "bars", "title": title, "x": x, "labels": list(sign), "values": values}
+    """What the tuned model gained, in percentage points with 95 % intervals, signed so that right is better."""
+    shown = {name: each for name, each in metrics.items() if "chrF" not in name}
+    return {
+        "kind": "intervals",
+        "title": "What the tuned model does better than the base, with 95 % intervals",
+        "x": "percentage points better than the base",
+        "labels": list(shown),
+        "values": [_points(each["difference"], -100 if each["better"] == "lower" else 100) for each in shown.values()],
+    }
+
+
+def _points(gap: Estimate, times: int) -> list[float]:
+    low, high = sorted((times * gap.low, times * gap.high))
+    return [times * gap.value + 0.0, low, high]
 
 
 PLUGIN = Adherence()

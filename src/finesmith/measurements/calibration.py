@@ -26,6 +26,8 @@ LEAST = 40
 """Validation rows below which nothing can be set."""
 RISK, ALPHAS = 0.05, (0.1, 0.05)
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.5)
+SHOWN = 6
+"""Groups of rows in the plot; the numbers have the bins that the errors were computed from."""
 
 
 @dataclass(frozen=True)
@@ -173,15 +175,34 @@ def _percent(share: float) -> str:
 
 
 def _plots(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
-    bins = numbers["after"]["bins"]
+    """Is it as often right as it is sure; and what is gained when it leaves the doubtful rows to a person."""
     return [
         {
-            "kind": "bars",
-            "title": "Accuracy by confidence, after the temperature",
-            "x": "accuracy",
-            "labels": [f"sure of {confidence:.2f}" for confidence, *_ in bins],
-            "values": [accuracy for _, accuracy, _ in bins],
+            "kind": "reliability",
+            "title": "How often it is right, by how sure it is",
+            "x": "mean confidence of the answers in a group (1 is certain)",
+            "y": "share that is right",
+            "values": {
+                name: _grouped(numbers[key]["bins"])
+                for name, key in (("as it is", "before"), ("with the temperature", "after"))
+            },
         },
+        {
+            "kind": "curves",
+            "title": "What is gained when it answers only the rows it is surest of",
+            "x": "share of the test rows that it answers",
+            "y": "share that is right",
+            "values": {"the surest rows": sorted([each["share"], each["accuracy"]] for each in numbers["coverage"])},
+        },
+    ]
+
+
+def _grouped(bins: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Neighbouring bins put together until `SHOWN` are left: with few rows each, they show nothing but chance."""
+    groups = [part for part in np.array_split(np.array(bins, float), min(SHOWN, len(bins))) if len(part)]
+    return [
+        [*(float(np.average(part[:, at], weights=part[:, 2])) for at in (0, 1)), int(part[:, 2].sum())]
+        for part in groups
     ]
 
 

@@ -233,6 +233,7 @@ def _scale(metric: Metric) -> float:
 def _says(study: Study, numbers: Mapping[str, Any]) -> str:
     metric = study.primary
     shown = ", ".join(f"{verdict.number(metric, point['score'])} with {point['rows']:,}" for point in numbers["points"])
+    shown = f"{metric.title} {shown} labelled rows"
     if "x2" not in numbers:
         return f"{shown}: too few points for a curve"
     ends = [f"{verdict.number(metric, numbers[key]['low'])} to {verdict.number(metric, numbers[key]['high'])}"
@@ -241,14 +242,28 @@ def _says(study: Study, numbers: Mapping[str, Any]) -> str:
 
 
 def _plots(study: Study, numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What was measured, what is foretold with its range, and the cheap opponents on the same parts."""
     metric = study.primary
-    rows = [(f"{point['rows']:,} labels", point["score"]) for point in numbers["points"]]
-    rows += [
-        (f"{round(numbers[key]['rows']):,} (foretold)", numbers[key]["value"]) for key in ("x2", "x4") if key in numbers
+    lines: dict[str, list[list[float]]] = {"tuned model": [[at["rows"], at["score"]] for at in numbers["points"]]}
+    if "x2" in numbers:
+        ahead = [[at["rows"], at["value"], at["low"], at["high"]] for at in (numbers["x2"], numbers["x4"])]
+        rows, score = lines["tuned model"][-1]
+        lines["forecast"] = [[rows, score, score, score], *ahead]
+    for name, points in numbers["free"].items():
+        title = "linear probe of the base" if name == "probe" else registry.resolve("baselines", name).title
+        lines[title] = [[point["rows"], point["score"]] for point in points]
+    title = f"How {metric.title} changes with the number of labelled rows"
+    return [
+        {
+            "kind": "curves",
+            "title": title,
+            "x": "labelled rows trained on (each step doubles them)",
+            "y": metric.title,
+            "scale": "log",
+            "dashed": ["forecast"],
+            "values": lines,
+        }
     ]
-    title = f"{metric.title[0].upper()}{metric.title[1:]} by the number of labels"
-    labels, values = zip(*rows, strict=True)
-    return [{"kind": "bars", "title": title, "x": metric.title, "labels": list(labels), "values": list(values)}]
 
 
 PLUGIN = LearningCurve()

@@ -178,17 +178,29 @@ def _says(numbers: dict[str, Any]) -> str:
             f"passages, on the base's features in {numbers['base_probe_accuracy']:.1%} (change {-loss.value:+.1%}, "
             f"95 % interval {-loss.high:+.1%} to {-loss.low:+.1%}, n = {loss.n}; linear CKA {numbers['cka']:.3f})"
         )
-    outcome = "kept" if numbers["retained"] else "lost" if numbers["lost"] else "not shown to be kept"
-    yours = " your prompts included" if "prompts" in numbers else ""
-    return f"{said}: knowledge {outcome}{yours} within a margin of {numbers['margin']:.0%}"
+    yours = ", your prompts included," if "prompts" in numbers else ""
+    outcome = (
+        f"kept{yours} within"
+        if numbers["retained"]
+        else f"lost{yours} by more than"
+        if numbers["lost"]
+        else f"not shown to be kept{yours} within"
+    )
+    return f"{said}: knowledge {outcome} the margin of {numbers['margin']:.0%}"
 
 
 def _plots(numbers: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     if "change_bits_per_byte" not in numbers:
         return ()
-    kinds = {name: 100 * each["change_bits_per_byte"].value for name, each in numbers["kinds"].items()}
-    title = "Change of the bits per byte of general text"
-    return ({"kind": "bars", "title": title, "x": "percent", "labels": list(kinds), "values": list(kinds.values())},)
+    changes = {name: each["change_bits_per_byte"] for name, each in numbers["kinds"].items()}
+    plot = {
+        "kind": "intervals",
+        "title": "How much worse general text is predicted than by the base, with 95 % intervals",
+        "x": f"change of bits per byte, % (margin {100 * numbers['margin']:g} %; right is worse)",
+        "labels": list(changes),
+        "values": [[100 * each.value, 100 * each.low, 100 * each.high] for each in changes.values()],
+    }
+    return (plot,)
 
 
 def _missing(study: Study, yard: Yardstick) -> dict[str, str]:

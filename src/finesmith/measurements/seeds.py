@@ -129,7 +129,8 @@ def _says(study: Study, numbers: dict[str, Any]) -> str:
     values = ", ".join(verdict.number(metric, value) for value in numbers["values"])
     interval = f"{verdict.number(metric, score.low)} to {verdict.number(metric, score.high)}"
     return (
-        f"{values}: mean {verdict.number(metric, score.value)}, 95 % interval over seeds and rows {interval}; "
+        f"{metric.title} {values}: mean {verdict.number(metric, score.value)}, 95 % interval over seeds and rows "
+        f"{interval}; "
         f"the average of their weights has {verdict.number(metric, soup['score'])} "
         f"({verdict.signed(metric, soup['gain'].value)} to the run's own)"
     )

@@ -76,3 +76,15 @@ def confusions(targets: Sequence[Target], outputs: Sequence[Target], *, limit: i
     )
     ranked = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:limit]
     return [Confusion(target=target, output=output, count=count) for (target, output), count in ranked]
+
+
+def matrix(targets: Sequence[Target], outputs: Sequence[Target], *, most: int = 40) -> dict[str, Any]:
+    """`labels`, and `values` [K][K]: how many rows of label k (down) were answered with each label (across).
+
+    Empty where rows have several labels, and for more than `most` labels, which nobody could read.
+    """
+    pairs = Counter(zip(targets, outputs, strict=True))
+    labels = sorted({label for pair in pairs for label in pair if isinstance(label, str)})
+    if len(labels) > most or not all(isinstance(label, str) for pair in pairs for label in pair):
+        return {}
+    return {"labels": labels, "values": [[pairs[true, said] for said in labels] for true in labels]}

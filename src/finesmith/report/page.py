@@ -21,7 +21,7 @@ def render(examined: Examined) -> str:
     return document(
         f"Check of {examined.source}",
         f"<h1>{text(examined.source)}</h1><p>{rows} rows, {text(examined.task)}: {plainly.summary(examined)}.</p>"
-        f"{listed('dim', examined.notes)}{sections}{_ending(examined)}",
+        f"{listed('dim', examined.notes)}<h2>What was found</h2>{sections}{_ending(examined)}",
     )
 
 

@@ -5,17 +5,30 @@ Pure: plain values in (`comparison.json`, manifest, recipe, steps), text out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from finesmith.evidence import plain
+from finesmith.evidence import claims, plain
 from finesmith.evidence.verdict import number as value_of
 from finesmith.evidence.verdict import signed
-from finesmith.report import words
-from finesmith.report._html import document, figure, folded, listed, number, scalars, table, text
+from finesmith.metrics.base import Metric
+from finesmith.report import explained, first_screen, made, names, words
+from finesmith.report._html import document, figure, folded, identifier, listed, table, text
+from finesmith.report.numbers import every_number
 from finesmith.types import Evidence
 
+MARKS = {
+    "supported": "\N{CHECK MARK}",
+    "not supported": "\N{MULTIPLICATION SIGN}",
+    "inconclusive": "?",
+    "not measured": "-",
+}
 TONES = {"supported": "yes", "not supported": "no", "inconclusive": "open", "not measured": "unknown"}
+RIVALS = {claims.IMPROVED: "base", claims.PROMPT: "prompt"}
+"""Claims that several trainings can confirm, and against what."""
+FIRST = ("prompting", "retention", "frontier", "seeds", "learning_curve")
+"""Measurements that the decision rests on come first."""
 
 
 def render(title: str, comparison: Mapping[str, Any], about: Mapping[str, Any]) -> str:
@@ -27,33 +40,107 @@ def render(title: str, comparison: Mapping[str, Any], about: Mapping[str, Any]) 
         about: `manifest`, `recipe` (YAML) and `steps` (one mapping a step) of the run.
     """
     evidence = plain.from_json(comparison["evidence"])
-    body = [
-        f"<h1>{text(title)}</h1><p class='verdict'>{text(comparison['decision'])}</p>",
-        _claims(comparison["claims"]),
-        _gains(evidence),
-        f"<h2>Every system on the same {_rows(evidence):,} test rows</h2>{_systems(evidence)}",
-        *(_measured(each) for each in comparison["measured"].values()),
-        _training(about["steps"]),
-        _errors(evidence),
-        f"<h2>Not measured</h2>{listed('dim', _missing(comparison))}" if _missing(comparison) else "",
-        _made(about, comparison["seconds"]),
-    ]
+    measured = comparison["measured"]
+    order = sorted(measured, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+    parts = {
+        "The statements, one by one": _claims(comparison, about["manifest"], evidence.metric),
+        "Every system on the same test rows": _gains(evidence) + _systems(evidence),
+        **{_sentence(measured[name]["title"]): _measured(name, measured[name]) for name in order},
+        "Where it is right and wrong": _errors(evidence),
+        "The training": _training(about["steps"]),
+        "What was not measured, and why": _missing(comparison),
+        "How it was made": made.section(title, about, comparison),
+        "What the words mean": _glossary(evidence),
+    }
+    parts = {heading: inside for heading, inside in parts.items() if inside}
+    body = [_top(title, comparison, evidence, about, list(parts)), *(_part(*part) for part in parts.items())]
     return document(f"Verdict on {title}", "".join(body))
 
 
-def _claims(claims: Sequence[Mapping[str, Any]]) -> str:
-    grades = (
-        "A: three seeds or more, the interval excludes 0, no leaked rows. B: one seed. C: a point estimate. "
-        "Intervals are 95 %; claims are Holm-corrected."
+def _part(heading: str, inside: str) -> str:
+    return f"<h2 id='{identifier(heading)}'>{text(heading)}</h2>{inside}"
+
+
+def _top(
+    title: str, comparison: Mapping[str, Any], evidence: Evidence, about: Mapping[str, Any], headings: Sequence[str]
+) -> str:
+    """The first screen: the decision, four answers, and where to find the rest."""
+    first = first_screen.read(comparison, evidence, {**about, "run": title})
+    manifest = about["manifest"]
+    facts = {"model": manifest.get("model"), "task": evidence.task, "method": manifest.get("method"),
+             "made": str(manifest.get("created", ""))[:10]}  # fmt: skip
+    made_of = "; ".join(f"{name}: {value}" for name, value in facts.items() if value)
+    alarms = "".join(f"<p class='alarm no'>{text(line)}</p>" for line in first.alarms)
+    cards = "".join(_card(question, lines, first.worth) for question, lines in first.answers.items())
+    links = " ".join(f"<a href='#{identifier(heading)}'>{text(heading)}</a>" for heading in headings)
+    basis = f"<p class='dim small'>The numbers behind it: {text(first.basis)}.</p>" if first.basis else ""
+    return (
+        f"<h1>Was fine-tuning worth it?</h1><p class='dim small'>run: {text(title)}; {text(made_of)}</p>{alarms}"
+        f"<p class='what'>The advice</p><p class='verdict'>{text(first.decision)}</p>{basis}"
+        f"<div class='answers'>{cards}</div><nav aria-label='Parts of this page'>{links}</nav>"
     )
-    lines = "".join(map(_claim, claims))
-    return f"<ul class='claims'>{lines}</ul><p class='dim'>{grades}</p>" if claims else ""
 
 
-def _claim(claim: Mapping[str, Any]) -> str:
-    outcome = claim["outcome"] + (f" · {claim['grade']}" if claim["grade"] else "")
-    tag = f"<span class='tag {TONES[claim['outcome']]}'>{text(outcome)}</span>"
-    return f"<li>{tag}<strong>{text(_sentence(claim['name']))}</strong><p>{text(claim['sentence'])}</p></li>"
+def _card(question: str, lines: Sequence[str], worth: str) -> str:
+    tone = first_screen.TONES[worth]
+    said = "".join(
+        f"<p><strong class='{tone}'>{text(line)}</strong></p>" if line == f"{worth}." else f"<p>{_command(line)}</p>"
+        for line in lines
+    )
+    return f"<div><h2>{text(question)}</h2>{said}</div>"
+
+
+def _command(line: str) -> str:
+    """A sentence; the command at its end as one."""
+    return re.sub(r"(finesmith [a-z-]+ .+?)\.$", r"<code>\1</code>", text(line))
+
+
+def _claims(comparison: Mapping[str, Any], manifest: Mapping[str, Any], metric: str) -> str:
+    """Each claim with its outcome, its numbers, and what it rests on."""
+    seeds = comparison["measured"].get("seeds", {}).get("numbers", {})
+    lines = "".join(_claim(claim, _rests(claim, manifest, seeds, metric)) for claim in comparison["claims"])
+    outcomes = "".join(
+        f"<li><strong>{text(name)}</strong>: {text(meaning)}.</li>" for name, meaning in names.OUTCOMES.items()
+    )
+    note = (
+        "They are judged for this model and these rows only, at 95 % confidence. Several statements that are judged "
+        "together are held to a stricter standard (Holm's correction)."
+    )
+    means = folded("what the four outcomes mean", f"<ul>{outcomes}</ul>")
+    return f"<p class='dim'>{note}</p><ul class='claims'>{lines}</ul>{means}"
+
+
+def _claim(claim: Mapping[str, Any], basis: str) -> str:
+    outcome = claim["outcome"]
+    tag = f"<span class='tag {TONES[outcome]}'>{MARKS[outcome]} {text(outcome)}</span>"
+    rests = f"<p class='dim small'>{text(basis)}</p>" if basis else ""
+    said = _sentence(names.plainly(claim["sentence"]))
+    return f"<li>{tag}<h3>{text(_sentence(claim['name']))}</h3><p>{text(said)}</p>{rests}</li>"
+
+
+def _rests(claim: Mapping[str, Any], manifest: Mapping[str, Any], seeds: Mapping[str, Any], metric: str) -> str:
+    """`Rests on 144 rows, one training (seed 0). Grade B: ...`."""
+    if not claim["grade"]:
+        return ""
+    numbers = claim.get("numbers") or {}
+    counts = [value["n"] for value in numbers.values() if isinstance(value, Mapping) and value.get("n")]
+    rows = [f"{max(counts):,} rows or passages"] if counts else []
+    known = seeds.get("seeds", ())
+    many = claim["grade"] == "A" and len(known) > 1
+    told = f"{len(known)} trainings (seeds {', '.join(map(str, known))})"
+    trainings = told if many else f"one training (seed {manifest.get('seed', '?')})"
+    over = (seeds.get("gains") or {}).get(RIVALS.get(claim["name"], ""))
+    both = f" Over {told}: {_over(words.metric_named(metric), over)}." if over else ""
+    p = numbers.get("p_holm")
+    chance = "" if p is None else f"p = {p:.2g}" if p >= 0.001 else "p below 0.001"
+    corrected = f" {chance} after Holm's correction." if chance else ""
+    grade = f" Grade {claim['grade']}: {names.GRADES[claim['grade']]}."
+    return f"Rests on {', '.join([*rows, trainings])}.{both}{corrected}{grade}"
+
+
+def _over(metric: Metric, gain: Mapping[str, Any]) -> str:
+    ends = ("unknown" if gain[end] is None else signed(metric, gain[end]) for end in ("low", "high"))
+    return f"{signed(metric, gain['value'])} (95 % interval {' to '.join(ends)})"
 
 
 def _sentence(name: str) -> str:
@@ -66,118 +153,97 @@ def _gains(evidence: Evidence) -> str:
         return ""
     order = sorted(evidence.gains.items(), key=lambda item: item[1].value)
     metric = words.metric_named(evidence.metric)
-    values = [[gain.value, gain.low, gain.high] for _, gain in order]
     plot = {
         "kind": "intervals",
         "title": f"What the tuned model gains in {metric.title} over each opponent, with 95 % intervals",
-        "x": f"gain in {metric.title}",
-        "labels": [words.system_title(name) for name, _ in order],
-        "values": values,
+        "x": f"gain in {words.heading(metric)}",
+        "labels": [names.system(name) for name, _ in order],
+        "values": [plain.values_of([gain.value, gain.low, gain.high]) for _, gain in order],
+        "told": [signed(metric, gain.value) for _, gain in order],
     }
-    return figure(plot)
+    return figure(plot, explained.READ["gains"])
 
 
 def _systems(evidence: Evidence) -> str:
-    names = words.metric_names(evidence)
-    order = sorted(evidence.systems, key=lambda name: name != "tuned")
+    metric_names, primary = words.metric_names(evidence), words.metric_named(evidence.metric)
     rows = []
-    for system in order:
-        row: dict[str, Any] = {"system": words.system_title(system)}
-        for name in names:
-            metric, found = words.metric_named(name), evidence.systems[system].get(name)
+    for system in sorted(evidence.systems, key=lambda name: name != "tuned"):
+        scores = evidence.systems[system]
+        row: dict[str, Any] = {"system": names.system(system)}
+        for metric, found in ((words.metric_named(name), scores.get(name)) for name in metric_names):
             row[words.heading(metric)] = (
                 f"{value_of(metric, found.value)} ({words.interval(metric, found)})" if found else ""
             )
+        row["test rows"] = scores[evidence.metric].n if evidence.metric in scores else ""
         gain = evidence.gains.get(system)
-        metric = words.metric_named(evidence.metric)
-        row["tuned gains"] = f"{signed(metric, gain.value)} ({words.signed_interval(metric, gain)})" if gain else ""
+        row["tuned gains"] = f"{signed(primary, gain.value)} ({words.signed_interval(primary, gain)})" if gain else ""
         rows.append(row)
-    return table(rows)
+    means = listed("dim small", names.explained(metric_names))
+    return table(rows, "Each score with its 95 % interval in brackets") + means
 
 
-def _rows(evidence: Evidence) -> int:
-    return max(
-        (scores[evidence.metric].n for scores in evidence.systems.values() if evidence.metric in scores), default=0
-    )
+def _measured(name: str, values: Mapping[str, Any]) -> str:
+    asked = f"<p class='dim'>{text(explained.ASKED[name])}</p>" if name in explained.ASKED else ""
+    plots = "".join(figure(plot, _reading(name, plot)) for plot in values["plots"])
+    lines = [f"Not measured: {what}: {names.reason(why)}" for what, why in values["missing"].items()]
+    said = [_sentence(names.plainly(each)) for each in re.split(r"; (?![^()]*\))", values["says"])]
+    found = f"<p>{text(said[0])}.</p>" if len(said) == 1 else listed("", said)
+    took = f"<p class='dim small'>Measured in {words.duration(values['seconds'])}.</p>" if "seconds" in values else ""
+    return f"{asked}{found}{plots}{folded('every number', every_number(values['numbers']))}{listed('dim', lines)}{took}"
 
 
-def _measured(values: Mapping[str, Any]) -> str:
-    plots = "".join(figure(plot) for plot in values["plots"])
-    missing = listed("dim", [f"Not measured: {name}: {why}" for name, why in values["missing"].items()])
-    return (
-        f"<h2>{text(_sentence(values['title']))}</h2><p>{text(values['says'])}</p>{plots}"
-        f"{folded('every number', _numbers(values['numbers']))}{missing}"
-    )
-
-
-def _numbers(values: Mapping[str, Any]) -> str:
-    """Plain values however they are nested: single ones in a line, lists of mappings as tables, the rest as rows."""
-    parts = [scalars(values)]
-    for name, value in values.items():
-        title = f"<p class='dim'>{text(name.replace('_', ' '))}</p>"
-        if isinstance(value, list) and value and isinstance(value[0], Mapping):
-            parts.append(title + table(value))
-        elif isinstance(value, list):
-            parts.append(f"{title}<p>{text(number(value))}</p>")
-        elif isinstance(value, Mapping) and value:
-            nested = all(isinstance(item, Mapping) for item in value.values())
-            rows = [{"": key, **item} for key, item in value.items()] if nested else [dict(value)]
-            parts.append(title + table(rows))
-    return "".join(parts)
+def _reading(name: str, plot: Mapping[str, Any]) -> str:
+    """How to read a plot, by its kind or its measurement."""
+    by_kind = {"reliability": "reliability", "matrix": "matrix", "path": "frontier"}
+    known = by_kind.get(plot["kind"], "curve" if plot.get("dashed") else name if name == "frontier" else "")
+    return explained.READ.get(known, "")
 
 
 def _training(steps: Sequence[Mapping[str, Any]]) -> str:
     if not steps:
         return ""
     every = max(1, len(steps) // 200)
-    curve = [[row["step"], row["loss"]] for row in steps[::every]]
     plot = {
         "kind": "curves",
-        "title": "The loss of every step, in nats",
+        "title": "The training loss of every step",
         "x": "step",
-        "y": "training loss",
-        "values": {"training": curve},
+        "y": "loss, nats",
+        "values": {"training": [[row["step"], row["loss"]] for row in steps[::every]]},
     }
-    return f"<h2>The training</h2>{figure(plot)}"
+    return figure(plot, explained.READ["loss"])
 
 
 def _errors(evidence: Evidence) -> str:
-    classes, pairs = evidence.details.get("per_class"), evidence.details.get("confusions")
-    samples = evidence.details.get("samples")
+    details = evidence.details
+    matrix = details.get("confusion_matrix")
+    plot = {
+        "kind": "matrix",
+        "title": "What the tuned model took for what, in test rows",
+        "x": "answered",
+        "y": "true",
+        **(matrix or {}),
+    }
     parts = [
-        folded("scores of each class", _table_of(classes)),
-        folded("what was taken for what", _table_of(pairs)),
-        folded("the first answers", _table_of(samples)),
+        figure(plot, explained.READ["matrix"]) if matrix else "",
+        folded("scores of each label", _table_of(details.get("per_class"))),
+        folded("the most frequent confusions", _table_of(details.get("confusions"))),
+        folded("the first answers, beside the approved ones", _table_of(details.get("samples"))),
     ]
-    return f"<h2>Where it is right and wrong</h2>{''.join(parts)}" if any(parts) else ""
+    return "".join(parts)
 
 
 def _table_of(values: Any) -> str:
-    if isinstance(values, Mapping):
-        values = [{"": key, **(item if isinstance(item, Mapping) else {"value": item})} for key, item in values.items()]
-    return table(values) if values and isinstance(values[0], Mapping) else ""
+    return table([{names.key(key): item for key, item in row.items()} for row in values]) if values else ""
 
 
-def _missing(comparison: Mapping[str, Any]) -> list[str]:
+def _missing(comparison: Mapping[str, Any]) -> str:
     both = {**comparison["evidence"]["not_measured"], **comparison["not_measured"]}
-    return [f"{name.replace('_', ' ')}: {why}" for name, why in both.items()]
+    rows = [{"what": _sentence(names.measurement(name)), "why": names.reason(why)} for name, why in both.items()]
+    return table(rows, "Not measured means that nobody looked, not that all is well", "facts") if rows else ""
 
 
-def _made(about: Mapping[str, Any], seconds: Mapping[str, float]) -> str:
-    manifest = about["manifest"]
-    took = ", ".join(f"{name.replace('_', ' ')} {words.duration(spent)}" for name, spent in seconds.items())
-    plainly = {key: value for key, value in manifest.items() if isinstance(value, str | int | float)}
-    data = manifest.get("data", {})
-    lines = [
-        *(f"{key.replace('_', ' ')}: {value}" for key, value in plainly.items()),
-        f"split: {data.get('split', '')}",
-        *(f"{name}: SHA-256 {digest}" for name, digest in data.get("sources", {}).items()),
-        ", ".join(f"{name} {version}" for name, version in manifest.get("packages", {}).items()),
-        f"measured in: {took}" if took else "",
-    ]
-    again = "finesmith tune recipe.yaml && finesmith compare RUN"
-    recipe = folded("recipe", f"<pre>{text(about['recipe'])}</pre>")
+def _glossary(evidence: Evidence) -> str:
+    terms = {**explained.WORDS, **{f"grade {grade}": f"{meaning}." for grade, meaning in names.GRADES.items()}}
     return (
-        f"<h2>How it was made</h2>{listed('dim', [line for line in lines if line])}"
-        f"<p>Again: <code>{again}</code>, with this recipe:</p>{recipe}"
+        "<dl>" + "".join(f"<dt><strong>{text(k)}</strong></dt><dd>{text(v)}</dd>" for k, v in terms.items()) + "</dl>"
     )
