@@ -102,7 +102,6 @@ def _environment(system: System, threads: int) -> dict[str, str]:
         **kept,
         "PYTHONPATH": os.pathsep.join(path),
         "OMP_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": "PASSIVE",  # an idle worker must not spin
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "TRL_EXPERIMENTAL_SILENCE": "1",
