@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from finesmith.errors import counted
-from finesmith.evidence import equivalence, verdict
+from finesmith.evidence import equivalence, rates, verdict
+from finesmith.evidence.plain import estimate
 from finesmith.metrics.base import Metric
 from finesmith.types import Claim, Estimate, Evidence, Outcome
 
@@ -39,8 +39,6 @@ NEEDS = {
     ADHERENCE: "adherence",
     CONSISTENCY: "consistency",
 }
-SHOWN = 3
-"""Rates that a sentence tells; the page has all."""
 KEPT = 0.95
 """Share of the gain that a point of the frontier must keep."""
 
@@ -55,8 +53,8 @@ def judge(
         LORA: lambda: _lora(metric, numbers["lora_or_full"]),
         KNOWLEDGE: lambda: _knowledge(numbers["retention"], numbers.get("frontier", {})),
         SCRATCH: lambda: _scratch(evidence, metric, numbers["scratch"], minimum_gain),
-        ADHERENCE: lambda: _metrics(ADHERENCE, numbers["adherence"]),
-        CONSISTENCY: lambda: _metrics(CONSISTENCY, numbers["consistency"]),
+        ADHERENCE: lambda: rates.judge(ADHERENCE, numbers["adherence"]),
+        CONSISTENCY: lambda: rates.judge(CONSISTENCY, numbers["consistency"]),
     }
     found = [_improved(evidence, metric, minimum_gain)]
     for name, rule in rules.items():
@@ -65,15 +63,6 @@ def judge(
     why = "One data set cannot show it: it is about many. What the check of the data says of the base is descriptive."
     found.insert(6, Claim(SIMILARITY, "not measured", why))
     return tuple(_graded(claim, evidence, numbers) for claim in _corrected(found))
-
-
-def estimate(value: Any) -> Estimate:
-    """An interval, whether it comes from memory or from a file (where an open end is null)."""
-    if isinstance(value, Estimate):
-        return value
-    low, high = value["low"], value["high"]
-    low, high = -math.inf if low is None else low, math.inf if high is None else high
-    return Estimate(value["value"], low, high, int(value.get("n") or 0))
 
 
 def rows_needed(gain: Estimate) -> int:
@@ -221,40 +210,6 @@ def _scratch(evidence: Evidence, metric: Metric, found: Mapping[str, Any], minim
         said += f" But TF-IDF, which is from scratch too, is as good: tuned minus it {_interval(metric, linear)}."
         return replace(claim, outcome="not supported", sentence=said)
     return claim
-
-
-def _metrics(name: str, found: Mapping[str, Any]) -> Claim:
-    """Several rates of one claim: one must be clearly better after Holm's correction, and none clearly worse."""
-    parts = dict(_differences(found.get("metrics", found)))
-    if not parts:
-        return Claim(name, "not measured", "Nothing could be counted.")
-    adjusted = equivalence.holm({key: 2 * min(0.5, equivalence.above(gap)) for key, gap in parts.items()})
-    better = [key for key, p in adjusted.items() if p < 0.05]
-    worse = [key for key, gap in parts.items() if gap.high < 0]
-    said = f"Tuned against the base, {counted(len(parts), 'rate')}; positive is better."
-    for word, keys in (("Clearly better", better), ("Clearly worse", worse)):
-        told = [f"{key} {_signed(parts[key])}" for key in sorted(keys, key=lambda key: -abs(parts[key].value))]
-        more = f", and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
-        said += f" {word}: {'; '.join(told[:SHOWN])}{more}." if told else f" {word}: none."
-    outcome: Outcome = "inconclusive"
-    if better and not worse:
-        outcome = "supported"
-    elif worse and not better:
-        outcome = "not supported"
-    return Claim(name, outcome, said, p=min(adjusted.values()), numbers={"better": better, "worse": worse})
-
-
-def _signed(gap: Estimate) -> str:
-    return f"{gap.value:+.3g} ({gap.low:+.3g} to {gap.high:+.3g})"
-
-
-def _differences(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Estimate]]:
-    """Tuned minus the other of each rate, signed so that positive is better."""
-    for name, each in metrics.items():
-        if isinstance(each, Mapping) and each.get("difference") is not None:
-            gap = estimate(each["difference"])
-            lower = each.get("better") == "lower"
-            yield name, Estimate(-gap.value, -gap.high, -gap.low, gap.n) if lower else gap
 
 
 def _corrected(claims: list[Claim]) -> Iterator[Claim]:
