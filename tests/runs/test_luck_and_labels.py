@@ -146,23 +146,64 @@ def test_seeds_give_a_spread_an_interval_and_a_soup(tickets_run):
     majority = study.score(study.splits.test, study.predictions["majority"])
     assert gain["value"] == pytest.approx(np.mean(numbers["values"]) - majority)
     assert 0 <= numbers["soup"]["score"] <= 1 and numbers["seeds_needed"] >= 2
+    loss = numbers["knowledge"]["loss_probe_accuracy"]
+    assert -1 <= loss.low <= loss.value <= loss.high <= 1
+    soup = numbers["soup"]
+    assert soup["kept"] == (soup["validation"] >= soup["validation_of_tuned"]) == (tickets_run / "soup").is_dir()
+    if soup["kept"]:
+        card = json.loads((tickets_run / "soup" / "finesmith.json").read_text())
+        config = json.loads((tickets_run / "soup" / "adapter_config.json").read_text())
+        assert card["soup_of_seeds"] == [0, 1, 2] and config["r"] == 3 * 16 and config["lora_alpha"] == 3 * 32
 
 
-def test_the_soup_of_one_model_is_that_model(tickets_run):
-    from finesmith.measurements.seeds import _Soup
+@pytest.mark.parametrize("kind", ["tickets_run", "full_run", "clauses_run"])
+def test_the_soup_of_one_model_is_that_model(kind, request, tmp_path):
+    from finesmith import predictor
+    from finesmith.measurements import _soup
     from finesmith.tasks.base import predict
 
-    study = opened(tickets_run)
-    tuned, soup = study.tuned(), _Soup()
+    study = opened(request.getfixturevalue(kind))
+    tuned, soup = study.tuned(), _soup.Soup()
     before = predict(tuned.task, tuned.loaded, study.splits.test)
-    model = soup.add(tuned.loaded.model)
-    soup.add(model)
-    for weight in model.parameters():
-        weight.data.zero_()
-    soup.pour(model)
-    after = predict(tuned.task, small.replaced(tuned.loaded, model), study.splits.test)
+    for _ in range(3):
+        soup.add(tuned.loaded.model)
+    study.folder.write_with("soup", lambda part: soup.write(part, study.tuned_folder, tuned, [0, 1, 2]))
+    mixed = predictor.load(study.folder.file("soup"), dtype="float32", device="cpu")
+    after = predict(mixed.task, mixed.loaded, study.splits.test)
     for one, other in zip(before, after, strict=True):
         assert list(one.scores.values()) == pytest.approx(list(other.scores.values()), abs=1e-4)
+    study.folder.remove("soup")
+
+
+def test_the_soup_of_adapters_is_the_mean_of_their_updates():
+    import torch
+
+    from finesmith.measurements import _soup
+
+    torch.manual_seed(0)
+    parts = [{"x.lora_A.weight": torch.randn(2, 5), "x.lora_B.weight": torch.randn(3, 2), "head": torch.randn(4)}
+             for _ in range(3)]  # fmt: skip
+    found = _soup.joined(parts)
+    mean = sum(part["x.lora_B.weight"] @ part["x.lora_A.weight"] for part in parts) / 3
+    torch.testing.assert_close(found["x.lora_B.weight"] @ found["x.lora_A.weight"], mean)
+    torch.testing.assert_close(found["head"], sum(part["head"] for part in parts) / 3)
+
+
+def test_the_soup_is_kept_where_it_is_no_worse_on_the_validation_rows(clauses_run, tmp_path):
+    study = opened(clauses_run)
+    soup = measured("seeds", study).numbers["soup"]
+    assert soup["kept"] == (soup["validation"] >= soup["validation_of_tuned"])
+    assert (clauses_run / "soup").is_dir() == soup["kept"]
+    study.metrics = {study.task.primary: registry.resolve("metrics", "held_out_loss")}
+    found = registry.resolve("measurements", "seeds")(study, Watcher())
+    soup = found.numbers["soup"]
+    assert soup["kept"] == (soup["validation"] <= soup["validation_of_tuned"]) == (clauses_run / "soup").is_dir()
+    change = found.numbers["knowledge"]["change_bits_per_byte"]
+    assert change.low <= change.value <= change.high and change.n > 200
+    if soup["kept"]:
+        asked = write_jsonl(tmp_path / "asked.jsonl", [{"prompt": "who"}])
+        code, out, err = command("predict", clauses_run / "soup", asked)
+        assert code == 0 and json.loads(out.splitlines()[0])["output"] is not None, err
 
 
 def rows_of(labels):

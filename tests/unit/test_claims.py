@@ -214,6 +214,22 @@ def test_grades():
     assert one(claims.PROMPT, {"prompting": prompting, "seeds": seeds}, found=leaked).grade == "B"
 
 
+def test_what_is_kept_over_seeds_is_an_a():
+    kept = {"retention": {"change_bits_per_byte": as_json(0.0, 0.001), "margin": 0.01}}
+    seeds = {"seeds": [0, 1, 2], "gains": {}, "knowledge": {"change_bits_per_byte": as_json(0.002, 0.005)}}
+    assert one(claims.KNOWLEDGE, kept).grade == "B"
+    assert one(claims.KNOWLEDGE, {**kept, "seeds": seeds}).grade == "A"
+    wide = {**seeds, "knowledge": {"change_bits_per_byte": as_json(0.002, 0.05)}}
+    assert one(claims.KNOWLEDGE, {**kept, "seeds": wide}).grade == "B"
+    lost = {"retention": {"change_bits_per_byte": as_json(0.2, 0.001), "margin": 0.01}}
+    assert one(claims.KNOWLEDGE, {**lost, "seeds": {**seeds, "knowledge": lost["retention"]}}).grade == "A"
+    assert one(claims.KNOWLEDGE, {**kept, "seeds": {**seeds, "knowledge": {}}}).grade == "B"
+    points = {"keep": {"scale": 0.5, "tuned_gains": as_json(0.0)}}
+    frontier = {"operating_points": points, "ends": {"0": {"tuned_gains": as_json(0.3)}}}
+    scaled = one(claims.KNOWLEDGE, {**lost, "seeds": seeds, "frontier": frontier})
+    assert (scaled.outcome, scaled.grade) == ("supported", "B"), "the strength was chosen for one seed"
+
+
 def decided(numbers=None, minimum_gain=0.0, **gains):
     return decision.decide(evidence(**gains), ACCURACY, numbers or {}, minimum_gain=minimum_gain)
 

@@ -232,14 +232,25 @@ def _graded(claim: Claim, evidence: Evidence, numbers: Numbers) -> Claim:
     if claim.outcome == "inconclusive" or claim.name == LABELS:
         return replace(claim, grade="C")
     seeds = numbers.get("seeds", {})
-    rival = {IMPROVED: "base", PROMPT: "prompt"}.get(claim.name)
-    over = (seeds.get("gains") or {}).get(rival) if rival else None
-    sure = over is not None and len(seeds.get("seeds", ())) >= 3 and _agrees(claim, estimate(over))
+    sure = len(seeds.get("seeds", ())) >= 3 and _holds_over_seeds(claim, seeds)
     return replace(claim, grade="A" if sure and "without_leaks" not in evidence.details else "B")
 
 
-def _agrees(claim: Claim, over_seeds: Estimate) -> bool:
-    return over_seeds.low > 0 if claim.outcome == "supported" else over_seeds.high < 0
+def _holds_over_seeds(claim: Claim, seeds: Mapping[str, Any]) -> bool:
+    """Whether the interval over seeds and rows says the same. The other side of these claims is never trained."""
+    if claim.name == KNOWLEDGE:
+        keys = ("change_bits_per_byte", "loss_probe_accuracy")
+        told = [estimate(seeds["knowledge"][key]) for key in keys if key in seeds.get("knowledge", {})]
+        margin = float(claim.numbers["margin"])
+        if not told or "scale" in claim.numbers:  # a strength was chosen for one seed's model
+            return False
+        return told[0].high < margin if claim.outcome == "supported" else told[0].low > margin
+    rival = {IMPROVED: "base", PROMPT: "prompt"}.get(claim.name)
+    over = (seeds.get("gains") or {}).get(rival) if rival else None
+    if over is None:
+        return False
+    gain = estimate(over)
+    return gain.low > 0 if claim.outcome == "supported" else gain.high < 0
 
 
 def _interval(metric: Metric, gain: Estimate, level: int = 95) -> str:
