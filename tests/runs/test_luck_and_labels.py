@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import finesmith
-from finesmith import comparing, registry
+from finesmith import comparing, predictor, registry
 from finesmith import run as runs
 from finesmith.errors import DataError, RecipeError, RunError
 from finesmith.measurements import _probe, label_next, learning_curve
@@ -158,7 +158,6 @@ def test_seeds_give_a_spread_an_interval_and_a_soup(tickets_run):
 
 @pytest.mark.parametrize("kind", ["tickets_run", "full_run", "clauses_run"])
 def test_the_soup_of_one_model_is_that_model(kind, request, tmp_path):
-    from finesmith import predictor
     from finesmith.measurements import _soup
     from finesmith.tasks.base import predict
 
@@ -309,6 +308,62 @@ def test_the_probe_reads_a_label_and_knows_one_class():
     assert (_probe.fit(rows[:100], labels[:100]).answers(rows[100:]) == labels[100:]).mean() > 0.9
     assert set(_probe.fit(rows, ["same"] * 200).answers(rows)) == {"same"}
     assert _probe.margins(np.array([[0.7, 0.2, 0.1], [0.5, 0.5, 0.0]])) == pytest.approx([0.5, 0.0])
+
+
+@pytest.fixture(scope="module")
+def several_run(models, tmp_path_factory):
+    """Rows of which two thirds have two labels."""
+    folder = tmp_path_factory.mktemp("several")
+    rows = ticket_rows(300)
+    both = [
+        {"text": f"{one['text']} {other['text']}", "labels": sorted({one["queue"], other["queue"]})}
+        for one, other in zip(rows, rows[1:] + rows[:1], strict=True)
+    ]
+    both[::3] = [{"text": row["text"], "labels": [row["queue"]]} for row in rows[::3]]
+    data = write_jsonl(folder / "rows.jsonl", both)
+    train = {"max_steps": 30, "learning_rate": 3e-3, "evaluations": 1}
+    recipe = small.make_recipe(data, models("bert"), train=train)
+    return runs.tune(recipe.replace(data={"validation": 0.25}, out=str(folder / "run"))).path
+
+
+def test_several_labels_are_calibrated_and_left_out_as_a_whole(several_run, tmp_path):
+    study = opened(several_run, risk=0.9)
+    assert study.task.multi_label
+    numbers = measured("calibration", study).numbers
+    assert numbers["several_labels"] and numbers["temperature"] > 0
+    sets = numbers["sets"]
+    assert 0 <= sets[0]["size"] <= sets[1]["size"] <= 3 and 0 <= sets[0]["holds"] <= 1
+    model = predictor.load(several_run)
+    abstention = model.abstention
+    assert abstention is not None
+    assert abstention.several and abstention.threshold == numbers["abstain"]["threshold"]
+    answers = model.predict([row.input for row in study.splits.test])
+    sure = [abstention.confidence(answer) for answer in answers]
+    assert numbers["abstain"]["answered"] == pytest.approx(np.mean(np.array(sure) >= abstention.threshold), abs=0.03)
+    chances = np.array(list(answers[0].scores.values()))
+    logits = np.log(chances / (1 - chances)) / abstention.temperature
+    each = np.maximum(1 / (1 + np.exp(-logits)), 1 / (1 + np.exp(logits)))
+    assert sure[0] == pytest.approx(each.prod(), rel=1e-6)
+    left = model.predict([row.input for row in study.splits.test], abstain=True)
+    assert [answer.output is None for answer in left] == [each < abstention.threshold for each in sure]
+
+
+def test_which_rows_with_several_labels_to_label_next(several_run, tmp_path):
+    pool = write_csv(tmp_path / "pool.csv", [{"text": row["text"]} for row in ticket_rows(400, seed=9)])
+    found = measured("label_next", opened(several_run, unlabelled=str(pool)))
+    picked, advantage = found.numbers["picked"], found.numbers["advantage"]
+    assert len(picked) == 100 and all(0 <= row["margin"] <= 1 for row in picked)
+    assert advantage["several_labels"] and all(0 <= each <= 1 for each in advantage["chosen"])
+    assert "changes micro-F1 by" in found.says
+
+
+def test_the_probe_reads_several_labels():
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(400, 4))
+    held = rows[:, :2] > 0
+    found = _probe.fit_several(rows[:300], held[:300]).scores(rows[300:]) > 0
+    assert (found == held[300:]).mean() > 0.9
+    assert _probe.margins_of_several(np.array([[0.9, 0.45], [0.99, 0.01]])) == pytest.approx([0.1, 0.98])
 
 
 @pytest.mark.parametrize("name", ["calibration", "label_next"])
