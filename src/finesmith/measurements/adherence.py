@@ -25,6 +25,8 @@ from finesmith.watch import Watcher
 
 ROWS = 1_000
 """Most test rows that are looked at."""
+PROMPTED = 50
+"""About how many places of terms are read behind the best prompt, which may be long."""
 NGRAM = 8
 """Words in a row that stand in a training answer too: copied."""
 NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
@@ -70,7 +72,7 @@ class Adherence:
 
     def cost(self, study: Study) -> float:
         """Counting; with a glossary also some readings of short texts by both models and the prompt."""
-        return 5.0 + (5 * _terms.SLOTS * 0.5 * study.answer_seconds if study.options.get("glossary") else 0.0)
+        return 5.0 + (3 * _terms.SLOTS * 0.5 * study.answer_seconds if study.options.get("glossary") else 0.0)
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Counts, and asks for the probabilities of terms."""
@@ -247,8 +249,10 @@ def _term_probability(
             progress(1)
         prompted = _prompted.chosen(study)
         if prompted is not None:
-            rows = prompted.as_asked(answered.rows)
-            sides[_prompted.SYSTEM] = _by_row(_terms.probability(study, prompted.predictor, rows, places), where)
+            some = set(sorted(set(where))[:: max(1, -(-len(places) // PROMPTED))])  # whole rows: they are paired
+            few = [slot for slot in places if slot.row in some]
+            shares = _terms.probability(study, prompted.predictor, prompted.as_asked(answered.rows), few)
+            sides[_prompted.SYSTEM] = _by_row(shares, [slot.row for slot in few])
         progress(1)
     return _paired.against(sides, seed=answered.seed)
 
