@@ -163,12 +163,12 @@ def _base(
     watcher: Watcher,
 ) -> dict[str, Any]:
     """What the base does without training: a linear head on its frozen features, and prompts."""
-    from finesmith.measurements import _ladder, prompting
+    from finesmith.measurements import _ladder, _prompted, prompting
 
     if recipe.task == "classification":
         with watcher.progress("a linear head on frozen features", len(splits.train)):
             found[FROZEN] = clock.time(FROZEN, lambda: _frozen(recipe, task, splits))
-    why = prompting.why_not(recipe, task)
+    why = _prompted.why_not(recipe, task)
     if why:
         missing["prompt"] = why
         return {}

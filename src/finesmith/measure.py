@@ -185,7 +185,7 @@ def _base(ready: Ready, progress: Any) -> dict[str, list[Prediction] | str]:
     asked = models.load(recipe.model, "causal-lm", seed=recipe.seed)
     rows = spread(ready.splits.test, max(1, ZERO_SHOT_SEQUENCES // len(task.labels)))
     prompts = _prompting.LabelPrompts(asked, task.labels, int(recipe.train.max_length))
-    said, _ = prompts.ask(rows, prompts.forms[0], [()] * len(rows), progress)
+    said, _ = prompts.ask(rows, prompts.forms[0], [()] * len(rows), progress, reading=_prompting.USUAL)
     return {"base": said[_prompting.USUAL], "frozen": answers}
 
 

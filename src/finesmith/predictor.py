@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from finesmith import registry
 from finesmith.errors import DataError, RunError, counted
-from finesmith.evidence import calibration
+from finesmith.evidence import told
 from finesmith.models import load as models
 from finesmith.models.load import Loaded
 from finesmith.models.settings import ModelSettings
@@ -31,7 +31,8 @@ NO_THRESHOLD = (
 
 @dataclass(frozen=True)
 class Abstention:
-    """Answer where the largest probability, made true by `temperature`, is at least `threshold`.
+    """Answer where the confidence, made true by `temperature`, is at least `threshold`: the largest probability, or
+    with `several` labels what all of them together have.
 
     At most a share `risk` of such answers is wrong; `shown` says whether that was shown on `rows` validation rows or is
     only likely.
@@ -42,6 +43,7 @@ class Abstention:
     risk: float
     shown: bool
     rows: int
+    several: bool = False
 
     def apply(self, answers: Sequence[Prediction]) -> list[Prediction]:
         """The answers, without the output of those that are too unsure."""
@@ -50,9 +52,10 @@ class Abstention:
         ]
 
     def confidence(self, answer: Prediction) -> float:
-        """The largest probability after the temperature."""
+        """How sure the answer is after the temperature."""
         chances = np.array([list(answer.scores.values())])
-        return float(calibration.tempered(chances, self.temperature).max())
+        chances = told.tempered(chances, self.temperature, several=self.several)
+        return float(told.confidence(chances, several=self.several)[0])
 
 
 @dataclass(frozen=True)

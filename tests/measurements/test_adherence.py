@@ -6,7 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from finesmith.measurements import _forms, _paired, _style, _terms, adherence
+from finesmith import comparing
+from finesmith.evidence import claims
+from finesmith.measurements import _forms, _paired, _style, _terms, adherence, prompting
 from finesmith.metrics.base import edits
 from finesmith.types import Example, Message, Origin
 from finesmith.watch import Watcher
@@ -156,3 +158,29 @@ def test_without_a_glossary_terms_are_said_to_be_missing_and_classifiers_are_ski
     assert "--glossary" in result.missing["terminology"] and "term recall" not in result.numbers["metrics"]
     labels = kept.tuned(write_csv(tmp_path / "rows.csv", ticket_rows(60)), models("llama"), tmp_path / "run")
     assert "labels" in adherence.PLUGIN.skips(kept.study(labels))
+
+
+def test_the_best_prompt_is_an_opponent_too(run, monkeypatch):
+    monkeypatch.setattr(prompting, "MOST_VALIDATION", {"generation": 2})
+    glossary = ({"preferred": "late", "forbidden": ["overdue"]},)
+    found = comparing.compare(run, only=["prompting", "adherence"], options={"glossary": glossary})
+    numbers = found.measured["adherence"]["numbers"]
+    for name in ("format", "term recall", "term probability", "copied runs of 8 words"):
+        each = numbers["metrics"].get(name)
+        if each is not None:
+            assert each["difference_prompt"]["value"] == pytest.approx(each["tuned"] - each["prompt"], abs=1e-9)
+    assert "term probability" in numbers["metrics"] and set(numbers["terms"]) == {"tuned", "base", "prompt"}
+    claim = next(claim for claim in found.claims if claim.name == claims.ADHERENCE)
+    assert "the stronger of base and best prompt" in claim.sentence
+
+
+def test_a_prompt_that_answered_some_rows_is_compared_on_those():
+    sides = {
+        "tuned": {at: (1.0, 1.0) for at in range(4)},
+        "base": {at: (0.0, 1.0) for at in range(4)},
+        "prompt": {0: (0.0, 1.0), 2: (1.0, 1.0)},
+    }
+    found = _paired.against(sides, seed=0)
+    assert (found["difference"].n, found["difference_prompt"].n, found["prompt"]) == (4, 2, 0.5)
+    assert "0.00 for the base" in _paired.said("x", found) and "0.50 for the prompt (+0.50" in _paired.said("x", found)
+    assert "difference_prompt" not in _paired.against({**sides, "prompt": {}}, seed=0)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from finesmith.measurements import _line, consistency
+from finesmith import comparing
+from finesmith.measurements import _line, _prompted, consistency, prompting
 from finesmith.types import Conversation, Message
 from finesmith.watch import Watcher
 from tests.conftest import clause_rows, ticket_rows, write_csv, write_jsonl
@@ -51,7 +52,7 @@ def test_a_classifier_is_asked_in_every_wording(models, tmp_path):
     assert found["by_wording"]["tuned"]["as it is"] == study.score(study.splits.test, study.predictions["tuned"])
     assert set(found["by_wording"]["base"]) == {"as it is", *consistency.WORDINGS}
     base = consistency._base(study)
-    assert (study.folder.path / _line.START).exists() and base.task is study.task
+    assert (study.folder.path / _line.START).exists() and base.predictor.task is study.task
 
 
 def test_a_writer_is_sampled_too(models, tmp_path):
@@ -64,6 +65,23 @@ def test_a_writer_is_sampled_too(models, tmp_path):
     }
     for each in found.values():
         assert 0 <= each["tuned"] <= 1 and each["difference"].low <= each["difference"].value <= each["difference"].high
+
+
+@pytest.mark.parametrize("data", ["clauses", "tickets"])
+def test_the_best_prompt_is_asked_in_every_wording(models, tmp_path_factory, monkeypatch, data):
+    monkeypatch.setattr(prompting, "MOST_VALIDATION", {"generation": 2, "classification": 4})
+    path = kept.runs(models, tmp_path_factory)("llama", "lora", data)
+    found = comparing.compare(path, only=["prompting", "consistency"], effort="full")
+    each = next(iter(found.measured["consistency"]["numbers"]["metrics"].values()))
+    assert each["difference_prompt"]["value"] == pytest.approx(each["tuned"] - each["prompt"])
+    study = kept.study(path)
+    study.found["prompting"] = found.measured["prompting"]["numbers"]
+    prompted = _prompted.chosen(study)
+    known = {answer.id: answer.output for answer in study.predictions["prompt"]}
+    rows = [row for row in study.splits.test if row.id in known]
+    assert {answer.id: answer.output for answer in prompted.answer(rows)} == known, "the same prompt as was chosen"
+    by_wording = found.measured["consistency"]["numbers"]["by_wording"]["prompt"]
+    assert by_wording["as it is"] == pytest.approx(study.score(rows, study.predictions["prompt"]))
 
 
 def test_samples_differ_with_the_seed_and_repeat_with_it(models, tmp_path):

@@ -29,6 +29,8 @@ def test_the_cache_of_the_shared_prefix_changes_no_score(models, family, monkeyp
     texts = ["refund", "the card was stolen today", "card", "password wrong again"]
     prompts = [_template.ids(model.tokenizer, f"{start}{text}\nCategory:") for text in texts]
     ends = [_template.ids(model.tokenizer, f" {label}") for label in ("card", "money back", "delivery late courier")]
+    ends += [_template.ids(model.tokenizer, text) for text in (" card stolen", " card lost", " card stolen today")]
+    assert len(_continuations._tree(ends)) < sum(len(end) - 1 for end in ends), "they begin alike"
     assert _continuations.shared(prompts) >= 10 and {len(end) for end in ends} != {1}
     plain = _continuations.log_probabilities(model, prompts, ends, cached=False)
     np.testing.assert_allclose(_continuations.log_probabilities(model, prompts, ends), plain, atol=2e-4)
@@ -60,10 +62,10 @@ def test_readings_are_what_they_say(models):
     prompts = _prompting.LabelPrompts(model, ("card", "money_back"), 128)
     found, tokens = prompts.ask(rows([("my card", None)]), "text-category", [()])
     sums = _continuations.log_probabilities(model, [prompts.prompt("my card", _prompting.FORMS["text-category"], ())],
-                                            prompts.ends)[0]  # fmt: skip
+                                            prompts.ends[False])[0]  # fmt: skip
     share = np.exp(sums - np.logaddexp(*sums))
     np.testing.assert_allclose(list(found["sum"][0].scores.values()), share, rtol=1e-5)
-    means = sums / [len(end) for end in prompts.ends]
+    means = sums / [len(end) for end in prompts.ends[False]]
     np.testing.assert_allclose(list(found["mean"][0].scores.values()), np.exp(means - np.logaddexp(*means)), rtol=1e-5)
     assert tokens > 5 and set(found) == set(_prompting.READINGS) and prompts.cut == 0
 
@@ -107,7 +109,13 @@ class Fixed:
     def __init__(self):
         self.asked = []
 
-    def ask(self, asked, form, examples, progress):
+    def written(self, answers, form):
+        return 2.0
+
+    def measure(self, asked, form, examples):
+        return [{"nats": 1.0} for _ in asked]
+
+    def ask(self, asked, form, examples, progress, *, reading=""):
         kind = _ladder.ZERO if not examples[0] else _ladder.EXAMPLES
         self.asked.append((form, len(asked), [tuple(row.id for row in shown) for shown in examples]))
         right = {"bad": 0.3, "good": 0.6}[form] + (0.2 if kind == _ladder.EXAMPLES else 0)
@@ -137,7 +145,12 @@ def test_the_best_prompt_is_chosen_on_validation_rows_and_examples_are_training_
     }  # fmt: skip
     shown = {name for _, _, examples in prompts.asked for each in examples for name in each}
     assert shown <= {row.id for row in train}
+    assert all(answer.scores == {"nats": 1.0} for answers in found.answers.values() for answer in answers)
     values = _ladder.summary(found)
+    calls = values["calls"]
+    assert (
+        calls["prompt-examples"].read > calls["prompt-zero-shot"].read == 10 and calls["prompt-examples"].written == 2
+    )
     assert (values["worst"], values["best_template"]) == (pytest.approx(0.6), "good")
 
 
@@ -169,11 +182,15 @@ def test_the_measurement_on_a_classifier(tickets, models, tmp_path, monkeypatch)
     assert prompting.PLUGIN.cost(study) == pytest.approx(2 * few) and few > 0
     found = comparing.compare(path, only=["prompting"])
     numbers = found.measured["prompting"]["numbers"]
-    assert set(numbers["templates"]) == set(_prompting.FORMS) and numbers["looks"] == 13
+    assert set(numbers["templates"]) == set(_prompting.FORMS) - {"codes"} and numbers["looks"] == 13
     assert numbers["gain"]["value"] == pytest.approx(found.evidence.gains["prompt"].value)
     assert {"prompt", "prompt-zero-shot", "prompt-examples", "prompt-retrieved"} <= found.evidence.systems.keys()
     assert numbers["prompt_tokens"]["retrieved"] > numbers["prompt_tokens"]["zero-shot"] > 0
     assert numbers["tuned_prompt_tokens"] < numbers["prompt_tokens"]["examples"]
+    calls = numbers["calls"]
+    assert calls.keys() == {"tuned", "prompt-zero-shot", "prompt-examples", "prompt-retrieved"}
+    assert all(call["read"] > 0 and call["milliseconds"] > 0 for call in calls.values())
+    assert calls["tuned"]["written"] == 0 < calls["prompt-examples"]["written"]
     best = min(numbers["templates"].values()) <= numbers["median"] <= max(numbers["templates"].values())
     assert best and numbers["worst"] == min(numbers["templates"].values())
 
@@ -181,8 +198,60 @@ def test_the_measurement_on_a_classifier(tickets, models, tmp_path, monkeypatch)
 def test_the_measurement_on_a_generator(clauses, models, tmp_path, monkeypatch):
     monkeypatch.setattr(prompting, "MOST_VALIDATION", {"generation": 2})
     path = tuned(clauses, models("llama"), tmp_path / "run", generation={"max_new_tokens": 4}).path
-    numbers = comparing.compare(path, only=["prompting"]).measured["prompting"]["numbers"]
+    found = comparing.compare(path, only=["prompting"])
+    numbers = found.measured["prompting"]["numbers"]
     assert set(numbers["templates"]) == set(_prompted_answers.FORMS) and numbers["reading"] == "greedy"
+    calls = numbers["calls"]
+    assert {"tuned", "base", "prompt-zero-shot", "prompt-retrieved"} < calls.keys()
+    assert calls["tuned"]["read"] == calls["base"]["read"] and calls["tuned"]["written"] >= 1
+    for name in ("prompt", "prompt-zero-shot", "prompt-examples", "prompt-retrieved"):
+        assert found.evidence.systems[name]["bits_per_byte"].value > 0, "the targets behind the prompt"
+
+
+def test_what_a_target_costs_behind_a_prompt_is_what_the_model_says(models):
+    import torch
+
+    task = registry.resolve("tasks", "generation")
+    row = Example("1", "late?", Message("assistant", "yes it is"), Origin("f", 2))
+    model = loaded(models("llama"))
+    task, _ = task(task.Settings(max_new_tokens=8)).fit([row]).prepare(model)
+    prompts = _prompted_answers.AnswerPrompts(model, task, 128)
+    shown = [Example("2", "early?", Message("assistant", "no"), Origin("f", 3))]
+    found = prompts.measure([row], "question-answer", [shown])[0]
+    start = task.prompt(model.tokenizer, prompts.prompt(row, _prompted_answers.FORMS["question-answer"], shown))
+    answer = [*_template.ids(model.tokenizer, "yes it is"), task.learnt.end]
+    with torch.no_grad():
+        logs = torch.log_softmax(model.model(input_ids=torch.tensor([[*start, *answer]])).logits[0], 1)
+    nats = -sum(float(logs[len(start) - 1 + at, token]) for at, token in enumerate(answer))
+    assert found["nats"] == pytest.approx(nats, rel=1e-3)
+    assert (found["tokens"], found["bytes"]) == (len(answer), 9)
+    long = Example("3", "late?", Message("assistant", "yes it is " * 40), Origin("f", 4))
+    assert prompts.measure([long, row], "turns", [(), ()])[0] == {}, "it does not fit into the context"
+
+
+def test_many_labels_are_tried_as_codes_too(models):
+    names = [f"kind of card {n}" for n in range(77)]
+    prompts = _prompting.LabelPrompts(loaded(models("llama")), names, 128)
+    assert prompts.forms == tuple(_prompting.FORMS)
+    assert _prompting.codes(77)[0] == "10" and _prompting.codes(77)[-1] == "86" and len(_prompting.codes(91)[0]) == 3
+    shown = rows([("my card", names[3])])
+    text = prompts.loaded.tokenizer.decode(prompts.prompt("where", _prompting.FORMS["codes"], shown))
+    assert "Text: my card\nCode: 13" in text and text.endswith("Text: where\nCode:") and "The codes are" not in text
+    found, _ = prompts.ask(rows([("my card", None)]), "codes", [shown])
+    assert set(found["mean calibrated"][0].scores) == set(names)
+    assert prompts.written(found["sum"], "codes") < prompts.written(found["sum"], "question")
+    roomy = _prompting.LabelPrompts(loaded(models("llama")), names, 100_000)
+    text = roomy.loaded.tokenizer.decode(roomy.prompt("where", _prompting.FORMS["codes"], ()))
+    assert "10 kind of card 0, 11 kind of card 1," in text
+    assert "kind of card 76" in roomy._instruction(_prompting.FORMS["listed"])
+
+
+def test_only_the_reading_that_is_wanted_is_made(models):
+    prompts = _prompting.LabelPrompts(loaded(models("llama")), ("a", "b"), 128)
+    every, _ = prompts.ask(rows([("x", None)]), "question", [()])
+    for reading in prompts.readings:
+        found, _ = prompts.ask(rows([("x", None)]), "question", [()], reading=reading)
+        assert found.keys() == {reading} and found[reading][0].scores == pytest.approx(every[reading][0].scores)
 
 
 def test_an_encoder_is_not_prompted(tickets, models, tmp_path):

@@ -58,9 +58,16 @@ def test_half_of_an_adapter_is_half_of_the_merged_update(runs):
     line = _line.of(study)
     tokens = [list(range(20, 40))]
     base, tuned = study.base().loaded.model, line.predictor.loaded.model
+    before = small.weights(tuned)
     line.between.at(0.5)
     half = _line.logits(line.predictor.loaded, tokens)[0]
-    line.between.at(1.0)
+    line.between.at(0.5, added=True)
+    assert not small.equal(before, small.weights(tuned)), "the update is in the matrices"
+    added = _line.logits(line.predictor.loaded, tokens)[0]
+    assert 0 < np.abs(half - added).max() < 1e-5 * np.abs(half).max()
+    line.between.at(0.3, added=True)
+    line.between.at(1.0, added=True)
+    assert small.equal(before, small.weights(tuned)), "and out of them again, to the bit"
     merged = tuned.merge_and_unload()
     with torch.no_grad():
         for (name, weight), (other, start) in zip(merged.named_parameters(), base.named_parameters(), strict=True):
@@ -242,3 +249,19 @@ def test_the_sweep_gives_every_scale_and_the_three_points(runs, family, method, 
     from finesmith.report import plots
 
     assert "tuned (1)" in plots.svg(result.plots[0])
+    if data == "clauses":  # the base's answers at scale 0 are those that the run has
+        assert found["ends"]["0"]["test"] == study.score(study.splits.test, study.predictions["base"])
+
+
+def test_a_reported_scale_answers_some_test_rows_where_there_are_many(runs, monkeypatch):
+    monkeypatch.setattr(frontier, "REPORTED", {"causal-lm": 2})
+    monkeypatch.setattr(frontier, "SCALES", (0.0, 0.5, 1.0))
+    study = kept.study(runs("llama", "lora", "clauses"))
+    assert len(study.splits.test) > 2
+    found = frontier.PLUGIN(study, Watcher()).numbers
+    assert found["ends"]["0"]["rows"] == found["ends"]["1"]["tuned_gains"].n == 2
+    line = _line.of(study)
+    line.between.at(0.0)
+    rows = list(study.splits.test)
+    fresh = {answer.id: answer.output for answer in frontier._answers(study, line, rows)}
+    assert fresh == {answer.id: answer.output for answer in frontier._known(study, 0.0, rows)}

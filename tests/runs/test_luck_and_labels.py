@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import finesmith
-from finesmith import comparing, registry
+from finesmith import comparing, predictor, registry
 from finesmith import run as runs
 from finesmith.errors import DataError, RecipeError, RunError
 from finesmith.measurements import _probe, label_next, learning_curve
@@ -151,23 +151,63 @@ def test_seeds_give_a_spread_an_interval_and_a_soup(tickets_run):
     majority = study.score(study.splits.test, study.predictions["majority"])
     assert gain["value"] == pytest.approx(np.mean(numbers["values"]) - majority)
     assert 0 <= numbers["soup"]["score"] <= 1 and numbers["seeds_needed"] >= 2
+    loss = numbers["knowledge"]["loss_probe_accuracy"]
+    assert -1 <= loss.low <= loss.value <= loss.high <= 1
+    soup = numbers["soup"]
+    assert soup["kept"] == (soup["validation"] >= soup["validation_of_tuned"]) == (tickets_run / "soup").is_dir()
+    if soup["kept"]:
+        card = json.loads((tickets_run / "soup" / "finesmith.json").read_text())
+        config = json.loads((tickets_run / "soup" / "adapter_config.json").read_text())
+        assert card["soup_of_seeds"] == [0, 1, 2] and config["r"] == 3 * 16 and config["lora_alpha"] == 3 * 32
 
 
-def test_the_soup_of_one_model_is_that_model(tickets_run):
-    from finesmith.measurements.seeds import _Soup
+@pytest.mark.parametrize("kind", ["tickets_run", "full_run", "clauses_run"])
+def test_the_soup_of_one_model_is_that_model(kind, request, tmp_path):
+    from finesmith.measurements import _soup
     from finesmith.tasks.base import predict
 
-    study = opened(tickets_run)
-    tuned, soup = study.tuned(), _Soup()
+    study = opened(request.getfixturevalue(kind))
+    tuned, soup = study.tuned(), _soup.Soup()
     before = predict(tuned.task, tuned.loaded, study.splits.test)
-    model = soup.add(tuned.loaded.model)
-    soup.add(model)
-    for weight in model.parameters():
-        weight.data.zero_()
-    soup.pour(model)
-    after = predict(tuned.task, small.replaced(tuned.loaded, model), study.splits.test)
+    for _ in range(3):
+        soup.add(tuned.loaded.model)
+    study.folder.write_with("soup", lambda part: soup.write(part, study.tuned_folder, tuned, [0, 1, 2]))
+    mixed = predictor.load(study.folder.file("soup"), dtype="float32", device="cpu")
+    after = predict(mixed.task, mixed.loaded, study.splits.test)
     for one, other in zip(before, after, strict=True):
         assert list(one.scores.values()) == pytest.approx(list(other.scores.values()), abs=1e-4)
+    study.folder.remove("soup")
+
+
+def test_the_soup_of_adapters_is_the_mean_of_their_updates():
+    import torch
+
+    from finesmith.measurements import _soup
+
+    torch.manual_seed(0)
+    parts = [{"x.lora_A.weight": torch.randn(2, 5), "x.lora_B.weight": torch.randn(3, 2), "head": torch.randn(4)}
+             for _ in range(3)]  # fmt: skip
+    found = _soup.joined(parts)
+    mean = sum(part["x.lora_B.weight"] @ part["x.lora_A.weight"] for part in parts) / 3
+    torch.testing.assert_close(found["x.lora_B.weight"] @ found["x.lora_A.weight"], mean)
+    torch.testing.assert_close(found["head"], sum(part["head"] for part in parts) / 3)
+
+
+def test_the_soup_is_kept_where_it_is_no_worse_on_the_validation_rows(clauses_run, tmp_path):
+    study = opened(clauses_run)
+    soup = measured("seeds", study).numbers["soup"]
+    assert soup["kept"] == (soup["validation"] >= soup["validation_of_tuned"])
+    assert (clauses_run / "soup").is_dir() == soup["kept"]
+    study.metrics = {study.task.primary: registry.resolve("metrics", "held_out_loss")}
+    found = registry.resolve("measurements", "seeds")(study, Watcher())
+    soup = found.numbers["soup"]
+    assert soup["kept"] == (soup["validation"] <= soup["validation_of_tuned"]) == (clauses_run / "soup").is_dir()
+    change = found.numbers["knowledge"]["change_bits_per_byte"]
+    assert change.low <= change.value <= change.high and change.n > 200
+    if soup["kept"]:
+        asked = write_jsonl(tmp_path / "asked.jsonl", [{"prompt": "who"}])
+        code, out, err = command("predict", clauses_run / "soup", asked)
+        assert code == 0 and json.loads(out.splitlines()[0])["output"] is not None, err
 
 
 def rows_of(labels):
@@ -276,6 +316,62 @@ def test_the_probe_reads_a_label_and_knows_one_class():
     assert (_probe.fit(rows[:100], labels[:100]).answers(rows[100:]) == labels[100:]).mean() > 0.9
     assert set(_probe.fit(rows, ["same"] * 200).answers(rows)) == {"same"}
     assert _probe.margins(np.array([[0.7, 0.2, 0.1], [0.5, 0.5, 0.0]])) == pytest.approx([0.5, 0.0])
+
+
+@pytest.fixture(scope="module")
+def several_run(models, tmp_path_factory):
+    """Rows of which two thirds have two labels."""
+    folder = tmp_path_factory.mktemp("several")
+    rows = ticket_rows(300)
+    both = [
+        {"text": f"{one['text']} {other['text']}", "labels": sorted({one["queue"], other["queue"]})}
+        for one, other in zip(rows, rows[1:] + rows[:1], strict=True)
+    ]
+    both[::3] = [{"text": row["text"], "labels": [row["queue"]]} for row in rows[::3]]
+    data = write_jsonl(folder / "rows.jsonl", both)
+    train = {"max_steps": 30, "learning_rate": 3e-3, "evaluations": 1}
+    recipe = small.make_recipe(data, models("bert"), train=train)
+    return runs.tune(recipe.replace(data={"validation": 0.25}, out=str(folder / "run"))).path
+
+
+def test_several_labels_are_calibrated_and_left_out_as_a_whole(several_run, tmp_path):
+    study = opened(several_run, risk=0.9)
+    assert study.task.multi_label
+    numbers = measured("calibration", study).numbers
+    assert numbers["several_labels"] and numbers["temperature"] > 0
+    sets = numbers["sets"]
+    assert 0 <= sets[0]["size"] <= sets[1]["size"] <= 3 and 0 <= sets[0]["holds"] <= 1
+    model = predictor.load(several_run)
+    abstention = model.abstention
+    assert abstention is not None
+    assert abstention.several and abstention.threshold == numbers["abstain"]["threshold"]
+    answers = model.predict([row.input for row in study.splits.test])
+    sure = [abstention.confidence(answer) for answer in answers]
+    assert numbers["abstain"]["answered"] == pytest.approx(np.mean(np.array(sure) >= abstention.threshold), abs=0.03)
+    chances = np.array(list(answers[0].scores.values()))
+    logits = np.log(chances / (1 - chances)) / abstention.temperature
+    each = np.maximum(1 / (1 + np.exp(-logits)), 1 / (1 + np.exp(logits)))
+    assert sure[0] == pytest.approx(each.prod(), rel=1e-6)
+    left = model.predict([row.input for row in study.splits.test], abstain=True)
+    assert [answer.output is None for answer in left] == [each < abstention.threshold for each in sure]
+
+
+def test_which_rows_with_several_labels_to_label_next(several_run, tmp_path):
+    pool = write_csv(tmp_path / "pool.csv", [{"text": row["text"]} for row in ticket_rows(400, seed=9)])
+    found = measured("label_next", opened(several_run, unlabelled=str(pool)))
+    picked, advantage = found.numbers["picked"], found.numbers["advantage"]
+    assert len(picked) == 100 and all(0 <= row["margin"] <= 1 for row in picked)
+    assert advantage["several_labels"] and all(0 <= each <= 1 for each in advantage["chosen"])
+    assert "changes micro-F1 by" in found.says
+
+
+def test_the_probe_reads_several_labels():
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(400, 4))
+    held = rows[:, :2] > 0
+    found = _probe.fit_several(rows[:300], held[:300]).scores(rows[300:]) > 0
+    assert (found == held[300:]).mean() > 0.9
+    assert _probe.margins_of_several(np.array([[0.9, 0.45], [0.99, 0.01]])) == pytest.approx([0.1, 0.98])
 
 
 @pytest.mark.parametrize("name", ["calibration", "label_next"])

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from scipy.stats import binomtest
 from sklearn.metrics import brier_score_loss, log_loss
 
-from finesmith.evidence import calibration
+from finesmith.evidence import calibration, told
 
 
 def drawn(n, k=5, sharp=2.0, seed=0):
@@ -160,3 +160,40 @@ def test_the_conformal_quantile_is_the_published_rank():
     assert calibration.conformal(chances, truth, 0.1) == pytest.approx(0.90)
     assert calibration.conformal(chances[:5], truth[:5], 0.1) == 1.0
     assert calibration.sets(chances, 1.0).all()
+
+
+def several(n=4000, labels=4, heat=1.0, seed=0):
+    """Probabilities that are true at temperature `heat`, and which labels hold."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(-1, 2, (n, labels))
+    held = random.random((n, labels)) < 1 / (1 + np.exp(-logits))
+    return told.Told(1 / (1 + np.exp(-logits * heat)), held)
+
+
+def test_one_temperature_makes_several_labels_true():
+    sharp = several(heat=2.0)
+    assert sharp.temperature() == pytest.approx(2.0, rel=0.05)
+    even = sharp.tempered(2.0)
+    np.testing.assert_allclose(even.chances, several().chances, atol=1e-9)
+    assert even.nll() < sharp.nll() and even.brier() < sharp.brier()
+    assert calibration.classwise_ece(even.chances, even.truth) < calibration.classwise_ece(sharp.chances, sharp.truth)
+
+
+def test_an_answer_of_several_labels_is_right_and_sure_as_a_whole():
+    chances, held = np.array([[0.9, 0.2], [0.6, 0.7]]), np.array([[True, False], [True, False]])
+    found = told.Told(chances, held)
+    assert found.right.tolist() == [1, 0] and found.confidence == pytest.approx([0.72, 0.42])
+    assert several().right.mean() == pytest.approx(several().confidence.mean(), abs=0.02), "they are independent here"
+    single = told.Told(np.array([[0.7, 0.2, 0.1]]), np.array([0]))
+    assert single.confidence == [0.7] and single.right == [1] and single.held.tolist() == [[True, False, False]]
+
+
+def test_sets_of_several_labels_hold_the_wanted_share():
+    missed = []
+    for seed in range(30):
+        quantile = several(200, seed=seed).quantile(0.1)
+        fresh = several(2000, seed=1000 + seed)
+        gone = fresh.truth & ~calibration.sets(fresh.chances, quantile)
+        missed.append((gone.sum(axis=1) / np.maximum(1, fresh.truth.sum(axis=1))).mean())
+    assert 0.085 < np.mean(missed) <= 0.103
+    assert several(5).quantile(0.1) == 1.0, "too few rows: all labels"

@@ -181,6 +181,19 @@ def test_rates_of_a_claim_must_agree():
     assert one(claims.ADHERENCE, {"adherence": {"metrics": {}}}).outcome == "not measured"
 
 
+def test_rates_are_judged_against_the_stronger_of_base_and_prompt():
+    both = {"tone": {"tuned": 0.9, "base": 0.5, "difference": as_json(0.4), "prompt": 0.95}}
+    prompted = {"tone": {**both["tone"], "difference_prompt": as_json(-0.05)}}
+    assert one(claims.ADHERENCE, {"adherence": both}).outcome == "supported"
+    assert "no prompt was measured" in one(claims.ADHERENCE, {"adherence": both}).sentence
+    found = one(claims.ADHERENCE, {"adherence": prompted})
+    assert found.outcome == "not supported" and "the stronger of base and best prompt" in found.sentence
+    weaker = {"tone": {**both["tone"], "difference_prompt": as_json(0.6)}}
+    assert "tone +0.4 " in one(claims.CONSISTENCY, {"consistency": weaker}).sentence
+    lower = {"tone": {"difference": as_json(-0.4), "difference_prompt": as_json(0.05), "better": "lower"}}
+    assert one(claims.ADHERENCE, {"adherence": lower}).outcome == "not supported"
+
+
 def test_holm_counts_all_claims_of_the_family():
     border = as_json(0.1, 0.092)  # p about 0.033 alone
     alone = one(claims.PROMPT, {"prompting": {"best": "x", "gain": border}})
@@ -201,11 +214,36 @@ def test_grades():
     assert one(claims.PROMPT, {"prompting": prompting, "seeds": seeds}, found=leaked).grade == "B"
 
 
+def test_what_is_kept_over_seeds_is_an_a():
+    kept = {"retention": {"change_bits_per_byte": as_json(0.0, 0.001), "margin": 0.01}}
+    seeds = {"seeds": [0, 1, 2], "gains": {}, "knowledge": {"change_bits_per_byte": as_json(0.002, 0.005)}}
+    assert one(claims.KNOWLEDGE, kept).grade == "B"
+    assert one(claims.KNOWLEDGE, {**kept, "seeds": seeds}).grade == "A"
+    wide = {**seeds, "knowledge": {"change_bits_per_byte": as_json(0.002, 0.05)}}
+    assert one(claims.KNOWLEDGE, {**kept, "seeds": wide}).grade == "B"
+    lost = {"retention": {"change_bits_per_byte": as_json(0.2, 0.001), "margin": 0.01}}
+    assert one(claims.KNOWLEDGE, {**lost, "seeds": {**seeds, "knowledge": lost["retention"]}}).grade == "A"
+    assert one(claims.KNOWLEDGE, {**kept, "seeds": {**seeds, "knowledge": {}}}).grade == "B"
+    points = {"keep": {"scale": 0.5, "tuned_gains": as_json(0.0)}}
+    frontier = {"operating_points": points, "ends": {"0": {"tuned_gains": as_json(0.3)}}}
+    scaled = one(claims.KNOWLEDGE, {**lost, "seeds": seeds, "frontier": frontier})
+    assert (scaled.outcome, scaled.grade) == ("supported", "B"), "the strength was chosen for one seed"
+
+
 def decided(numbers=None, minimum_gain=0.0, **gains):
     return decision.decide(evidence(**gains), ACCURACY, numbers or {}, minimum_gain=minimum_gain)
 
 
-PROMPTED = {"best": "kNN", "gain": as_json(-0.05), "prompt_tokens": {"kNN": 900.0}, "tuned_prompt_tokens": 30.0}
+def call(read, written, milliseconds):
+    return {"read": read, "written": written, "milliseconds": milliseconds}
+
+
+CALLS = {
+    "prompt-kNN": call(890.0, 10.0, 80.0),
+    "prompt-zero-shot": call(20.0, 10.0, 9.0),
+    "tuned": call(20.0, 10.0, 8.0),
+}
+PROMPTED = {"best": "kNN", "gain": as_json(-0.05), "calls": CALLS}
 
 
 def test_the_decision():
@@ -226,10 +264,12 @@ def test_the_decision():
 def test_as_good_as_a_prompt_at_a_third_of_its_tokens():
     same = {**PROMPTED, "gain": as_json(0.005, 0.01)}
     assert decided({"prompting": same}).startswith(
-        "Fine-tune: the tuned model is as good as the best prompt, which reads 30"
+        "Fine-tune: the tuned model is as good as the best prompt, which takes 30 times the tokens of a call and "
+        "took 10 times as long here (80 ms against 8 ms)"
     )
-    near = {**same, "prompt_tokens": {"kNN": 60.0}}
-    assert decided({"prompting": near}).startswith("Use the prompt")
+    long = {**CALLS, "prompt-kNN": call(80.0, 9.0, 1.0)}
+    assert decided({"prompting": {**same, "calls": long}}).startswith("Use the prompt"), "what is written counts too"
+    assert decided({"prompting": {**same, "calls": {}}}).startswith("Use the prompt"), "nothing was measured"
 
 
 def test_labelling_first():

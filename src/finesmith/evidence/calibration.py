@@ -44,9 +44,9 @@ def nll(chances: np.ndarray, truth: np.ndarray) -> float:
 
 
 def brier(chances: np.ndarray, truth: np.ndarray) -> float:
-    """Mean squared distance between probabilities and the truth, summed over labels: 0 to 2 (Brier 1950)."""
-    wanted = np.zeros_like(chances)
-    wanted[np.arange(len(truth)), truth] = 1.0
+    """Mean squared distance between probabilities and the truth, summed over labels (Brier 1950): 0 to 2,
+    and with several labels (`truth` [N, K]) up to their number."""
+    wanted = truth if truth.ndim == 2 else truth[:, None] == np.arange(chances.shape[1])
     return float(((chances - wanted) ** 2).sum(axis=1).mean())
 
 
@@ -88,11 +88,13 @@ def ece(confidence: np.ndarray, right: np.ndarray, *, bins: int = BINS, seed: in
 
 
 def classwise_ece(chances: np.ndarray, truth: np.ndarray, *, bins: int = BINS) -> float:
-    """The mean over labels of the ECE of each label's probability (Kull et al. 2019, arXiv 1910.12656)."""
+    """The mean over labels of the ECE of each label's probability (Kull et al. 2019, arXiv 1910.12656); `truth` may be
+    [N, K] where several labels hold."""
     edges, found = _edges(len(truth), bins), []
     for label in range(chances.shape[1]):
         order = np.argsort(chances[:, label], kind="stable")
-        gaps = np.add.reduceat((truth[order] == label) - chances[order, label], edges[:-1])
+        holds = truth[order] == label if truth.ndim == 1 else truth[order, label]
+        gaps = np.add.reduceat(holds - chances[order, label], edges[:-1])
         found.append(np.abs(gaps).sum() / len(truth))
     return float(np.mean(found))
 
@@ -189,6 +191,27 @@ def conformal(chances: np.ndarray, truth: np.ndarray, alpha: float) -> float:
     scores = np.sort(1.0 - chances[np.arange(len(truth)), truth])
     rank = math.ceil((len(scores) + 1) * (1 - alpha) - 1e-9)
     return float(scores[rank - 1]) if rank <= len(scores) else 1.0
+
+
+def controlled(chances: np.ndarray, truth: np.ndarray, alpha: float) -> float:
+    """As `conformal` where several labels hold (`truth` [N, K]): in the mean, sets miss a share `alpha` of a row's
+    labels at most (conformal risk control, Angelopoulos et al. 2022, arXiv 2208.02814). 1 for too few rows."""
+    n, apart = len(truth), 1.0 - chances
+    many = np.maximum(1, truth.sum(axis=1))
+
+    def kept(quantile: float) -> bool:
+        missed = (truth & (apart > quantile + 1e-12)).sum(axis=1) / many
+        return bool((missed.sum() + 1) / (n + 1) <= alpha)
+
+    levels = np.unique(apart[truth])
+    at, end, found = 0, len(levels) - 1, 1.0
+    while at <= end:
+        middle = (at + end) // 2
+        if kept(float(levels[middle])):
+            found, end = float(levels[middle]), middle - 1
+        else:
+            at = middle + 1
+    return found
 
 
 def sets(chances: np.ndarray, quantile: float) -> np.ndarray:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from finesmith.errors import counted
-from finesmith.evidence import equivalence, verdict
+from finesmith.evidence import equivalence, rates, verdict
+from finesmith.evidence.plain import estimate
 from finesmith.metrics.base import Metric
 from finesmith.types import Claim, Estimate, Evidence, Outcome
 
@@ -39,8 +39,6 @@ NEEDS = {
     ADHERENCE: "adherence",
     CONSISTENCY: "consistency",
 }
-SHOWN = 3
-"""Rates that a sentence tells; the page has all."""
 KEPT = 0.95
 """Share of the gain that a point of the frontier must keep."""
 
@@ -55,8 +53,8 @@ def judge(
         LORA: lambda: _lora(metric, numbers["lora_or_full"]),
         KNOWLEDGE: lambda: _knowledge(numbers["retention"], numbers.get("frontier", {})),
         SCRATCH: lambda: _scratch(evidence, metric, numbers["scratch"], minimum_gain),
-        ADHERENCE: lambda: _metrics(ADHERENCE, numbers["adherence"]),
-        CONSISTENCY: lambda: _metrics(CONSISTENCY, numbers["consistency"]),
+        ADHERENCE: lambda: rates.judge(ADHERENCE, numbers["adherence"]),
+        CONSISTENCY: lambda: rates.judge(CONSISTENCY, numbers["consistency"]),
     }
     found = [_improved(evidence, metric, minimum_gain)]
     for name, rule in rules.items():
@@ -65,15 +63,6 @@ def judge(
     why = "One data set cannot show it: it is about many. What the check of the data says of the base is descriptive."
     found.insert(6, Claim(SIMILARITY, "not measured", why))
     return tuple(_graded(claim, evidence, numbers) for claim in _corrected(found))
-
-
-def estimate(value: Any) -> Estimate:
-    """An interval, whether it comes from memory or from a file (where an open end is null)."""
-    if isinstance(value, Estimate):
-        return value
-    low, high = value["low"], value["high"]
-    low, high = -math.inf if low is None else low, math.inf if high is None else high
-    return Estimate(value["value"], low, high, int(value.get("n") or 0))
 
 
 def rows_needed(gain: Estimate) -> int:
@@ -223,40 +212,6 @@ def _scratch(evidence: Evidence, metric: Metric, found: Mapping[str, Any], minim
     return claim
 
 
-def _metrics(name: str, found: Mapping[str, Any]) -> Claim:
-    """Several rates of one claim: one must be clearly better after Holm's correction, and none clearly worse."""
-    parts = dict(_differences(found.get("metrics", found)))
-    if not parts:
-        return Claim(name, "not measured", "Nothing could be counted.")
-    adjusted = equivalence.holm({key: 2 * min(0.5, equivalence.above(gap)) for key, gap in parts.items()})
-    better = [key for key, p in adjusted.items() if p < 0.05]
-    worse = [key for key, gap in parts.items() if gap.high < 0]
-    said = f"Tuned against the base, {counted(len(parts), 'rate')}; positive is better."
-    for word, keys in (("Clearly better", better), ("Clearly worse", worse)):
-        told = [f"{key} {_signed(parts[key])}" for key in sorted(keys, key=lambda key: -abs(parts[key].value))]
-        more = f", and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
-        said += f" {word}: {'; '.join(told[:SHOWN])}{more}." if told else f" {word}: none."
-    outcome: Outcome = "inconclusive"
-    if better and not worse:
-        outcome = "supported"
-    elif worse and not better:
-        outcome = "not supported"
-    return Claim(name, outcome, said, p=min(adjusted.values()), numbers={"better": better, "worse": worse})
-
-
-def _signed(gap: Estimate) -> str:
-    return f"{gap.value:+.3g} ({gap.low:+.3g} to {gap.high:+.3g})"
-
-
-def _differences(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Estimate]]:
-    """Tuned minus the other of each rate, signed so that positive is better."""
-    for name, each in metrics.items():
-        if isinstance(each, Mapping) and each.get("difference") is not None:
-            gap = estimate(each["difference"])
-            lower = each.get("better") == "lower"
-            yield name, Estimate(-gap.value, -gap.high, -gap.low, gap.n) if lower else gap
-
-
 def _corrected(claims: list[Claim]) -> Iterator[Claim]:
     """Holm over the primary family: what is supported alone may not be among several."""
     p = {claim.name: claim.p for claim in claims if claim.name in FAMILY and claim.p is not None}
@@ -277,14 +232,25 @@ def _graded(claim: Claim, evidence: Evidence, numbers: Numbers) -> Claim:
     if claim.outcome == "inconclusive" or claim.name == LABELS:
         return replace(claim, grade="C")
     seeds = numbers.get("seeds", {})
-    rival = {IMPROVED: "base", PROMPT: "prompt"}.get(claim.name)
-    over = (seeds.get("gains") or {}).get(rival) if rival else None
-    sure = over is not None and len(seeds.get("seeds", ())) >= 3 and _agrees(claim, estimate(over))
+    sure = len(seeds.get("seeds", ())) >= 3 and _holds_over_seeds(claim, seeds)
     return replace(claim, grade="A" if sure and "without_leaks" not in evidence.details else "B")
 
 
-def _agrees(claim: Claim, over_seeds: Estimate) -> bool:
-    return over_seeds.low > 0 if claim.outcome == "supported" else over_seeds.high < 0
+def _holds_over_seeds(claim: Claim, seeds: Mapping[str, Any]) -> bool:
+    """Whether the interval over seeds and rows says the same. The other side of these claims is never trained."""
+    if claim.name == KNOWLEDGE:
+        keys = ("change_bits_per_byte", "loss_probe_accuracy")
+        told = [estimate(seeds["knowledge"][key]) for key in keys if key in seeds.get("knowledge", {})]
+        margin = float(claim.numbers["margin"])
+        if not told or "scale" in claim.numbers:  # a strength was chosen for one seed's model
+            return False
+        return told[0].high < margin if claim.outcome == "supported" else told[0].low > margin
+    rival = {IMPROVED: "base", PROMPT: "prompt"}.get(claim.name)
+    over = (seeds.get("gains") or {}).get(rival) if rival else None
+    if over is None:
+        return False
+    gain = estimate(over)
+    return gain.low > 0 if claim.outcome == "supported" else gain.high < 0
 
 
 def _interval(metric: Metric, gain: Estimate, level: int = 95) -> str:

@@ -39,7 +39,9 @@ def decide(evidence: Evidence, metric: Metric, numbers: claims.Numbers, *, minim
     left = [rival for rival in rivals if not _beaten(rival, minimum_gain)]
     prompt = numbers.get("prompting", {})
     if left and all(rival.name == "prompt" for rival in left) and _pays(left[0], prompt, metric, minimum_gain):
-        said = f"as good as the best prompt, which reads {_tokens(prompt):.0f} times the tokens"
+        said = (
+            f"as good as the best prompt, which takes {_tokens(prompt):.0f} times the tokens of a call{_time(prompt)}"
+        )
         return f"Fine-tune: the tuned model is {said} ({_shown(metric, left[0])})."
     if not left:
         best = min(rivals, key=lambda rival: rival.gain.value)
@@ -76,11 +78,30 @@ def _pays(rival: Rival, prompt: Mapping[str, Any], metric: Metric, minimum_gain:
 
 
 def _tokens(prompt: Mapping[str, Any]) -> float:
-    """Tokens of the best prompt for one of the tuned model; 0 where that was not measured."""
-    asked, ours = prompt.get("prompt_tokens"), prompt.get("tuned_prompt_tokens")
-    if isinstance(asked, Mapping):
-        asked = asked.get(prompt.get("best"))
-    return float(asked) / float(ours) if asked and ours else 0.0
+    """Tokens read and written for an answer of the best prompt, for one of the tuned model; 0 where not measured."""
+    asked, ours = _calls(prompt)
+    theirs, own = (sum(float(_of(call, part)) for part in ("read", "written")) for call in (asked, ours))
+    return theirs / own if theirs and own else 0.0
+
+
+def _time(prompt: Mapping[str, Any]) -> str:
+    """` and took 9 times as long here (90 ms against 10 ms)`."""
+    theirs, own = (float(_of(call, "milliseconds")) for call in _calls(prompt))
+    if not (theirs and own):
+        return ""
+    times = f"{theirs / own:.1f}" if theirs < 10 * own else f"{theirs / own:.0f}"
+    return f" and took {times} times as long here ({theirs:.3g} ms against {own:.3g} ms)"
+
+
+def _calls(prompt: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What an answer of the best prompt takes and what one of the tuned model, as measured."""
+    known = prompt.get("calls", {})
+    return known.get(f"prompt-{prompt.get('best')}"), known.get("tuned")
+
+
+def _of(call: Any, part: str) -> float:
+    """From memory or from a file; 0 of what was not measured."""
+    return call.get(part, 0.0) if isinstance(call, Mapping) else getattr(call, part, 0.0)
 
 
 def _label_first(curve: Mapping[str, Any], rival: Rival) -> str:

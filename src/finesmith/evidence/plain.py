@@ -64,3 +64,12 @@ def values_of(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [values_of(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def estimate(value: Any) -> Estimate:
+    """An interval, whether it comes from memory or from a file (where an open end is null)."""
+    if isinstance(value, Estimate):
+        return value
+    low, high = value["low"], value["high"]
+    low, high = -math.inf if low is None else low, math.inf if high is None else high
+    return Estimate(value["value"], low, high, int(value.get("n") or 0))

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import random
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from finesmith.baselines._neighbours import Neighbours
 from finesmith.baselines.base import as_text
@@ -36,10 +37,35 @@ class Prompts(Protocol):
     cut: int
 
     def ask(
-        self, rows: Sequence[Example], form: str, examples: Sequence[Sequence[Example]], progress: Callable[[int], None]
+        self,
+        rows: Sequence[Example],
+        form: str,
+        examples: Sequence[Sequence[Example]],
+        progress: Callable[[int], None],
+        *,
+        reading: str = "",
     ) -> tuple[dict[str, list[Prediction]], float]:
         """See `tasks/_prompting.py`."""
         ...
+
+    def written(self, answers: Sequence[Prediction], form: str) -> float:
+        """Mean tokens of answers."""
+        ...
+
+    def measure(
+        self, rows: Sequence[Example], form: str, examples: Sequence[Sequence[Example]]
+    ) -> list[dict[str, float]]:
+        """Of each row what its target costs behind the prompt (`nats`, `tokens`, `bytes`), where that is defined."""
+        ...
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one answer takes: mean tokens that are read and written, and milliseconds, measured in batches."""
+
+    read: float
+    written: float
+    milliseconds: float
 
 
 @dataclass(frozen=True)
@@ -60,7 +86,7 @@ class Ladder:
     best: str
     ways: dict[str, Way]
     answers: dict[str, list[Prediction]]
-    prompt_tokens: dict[str, float]
+    calls: dict[str, Call]
     scores: dict[str, dict[str, float]]
     draws: list[float]
     looks: int
@@ -123,16 +149,16 @@ def climb(
     draws = [way for way, _ in fixed if way.form == form]
     for draw in range(1, min(DRAWS[1], max(DRAWS[0], looks - 2 * len(prompts.forms)))):
         draws.append(search.look(EXAMPLES, form, [drawn[draw]] * len(validation), draw)[0])
-    known = Neighbours([as_text(row.input) for row in train])
-    near = search.look(RETRIEVED, form, retrieved(known, train, validation, shots))
+    shown = Shown(train, shots, seed)
+    near = search.look(RETRIEVED, form, shown.to(RETRIEVED, validation))
     ways = {way.name: way for way in (search.best([way for way, _ in zero]), search.best(draws), near[0])}
     best = search.best(list(ways.values()))
-    answers, tokens = _on_test(prompts, ways, drawn, known, train, test, shots, watcher)
+    answers, calls = _on_test(prompts, ways, shown, test, watcher)
     return Ladder(
         best=best.name,
         ways=ways,
         answers=answers,
-        prompt_tokens=tokens,
+        calls=calls,
         scores={
             ZERO: {way.form: way.score for way, _ in zero},
             EXAMPLES: {way.form: way.score for way, _ in fixed},
@@ -147,7 +173,7 @@ def climb(
     )
 
 
-def summary(ladder: Ladder) -> dict[str, object]:
+def summary(ladder: Ladder) -> dict[str, Any]:
     """The numbers of a ladder without the answers: of the best way each form's score, their median and worst."""
     forms = ladder.scores[ladder.best if ladder.best != RETRIEVED else EXAMPLES]
     best = ladder.ways[ladder.best]
@@ -159,7 +185,10 @@ def summary(ladder: Ladder) -> dict[str, object]:
         "templates": forms,
         "median": statistics.median(forms.values()),
         "worst": ordered[-1],
-        "ways": {name: {"template": w.form, "reading": w.reading, "score": w.score} for name, w in ladder.ways.items()},
+        "ways": {
+            name: {"template": way.form, "reading": way.reading, "score": way.score, "draw": way.draw}
+            for name, way in ladder.ways.items()
+        },
         "all_templates": ladder.scores,
         "readings": ladder.readings,
         "draws": ladder.draws,
@@ -167,7 +196,8 @@ def summary(ladder: Ladder) -> dict[str, object]:
         "texts_cut": ladder.texts_cut,
         "looks": ladder.looks,
         "validation_rows": ladder.validation_rows,
-        "prompt_tokens": ladder.prompt_tokens,
+        "prompt_tokens": {name: call.read for name, call in ladder.calls.items()},
+        "calls": {f"prompt-{name}": call for name, call in ladder.calls.items()},
     }
 
 
@@ -197,26 +227,40 @@ def retrieved(known: Neighbours, train: Sequence[Example], rows: Sequence[Exampl
     return [[train[int(place)] for place in near[::-1]] for near, _ in found]
 
 
+class Shown:
+    """The examples in a way's prompts, always the same for the same rows: `shots` training rows each."""
+
+    def __init__(self, train: Sequence[Example], shots: int, seed: int) -> None:
+        self.train, self.shots, self.seed = train, shots, seed
+        self._known: Neighbours | None = None
+
+    def to(self, way: str, rows: Sequence[Example], draw: int = 0) -> list[Sequence[Example]]:
+        """Of each row the examples; none without any, the nearest for retrieved ones, else those of a draw."""
+        if way == ZERO:
+            return [()] * len(rows)
+        if way == EXAMPLES:
+            return [balanced(self.train, self.shots, self.seed + draw)] * len(rows)
+        self._known = self._known or Neighbours([as_text(row.input) for row in self.train])
+        return list(retrieved(self._known, self.train, rows, self.shots))
+
+
 def _on_test(
-    prompts: Prompts,
-    ways: Mapping[str, Way],
-    drawn: Sequence[Sequence[Example]],
-    known: Neighbours,
-    train: Sequence[Example],
-    test: Sequence[Example],
-    shots: int,
-    watcher: Watcher,
-) -> tuple[dict[str, list[Prediction]], dict[str, float]]:
-    """Each way's answers to the test rows, and its mean prompt length."""
-    answers, tokens = {}, {}
+    prompts: Prompts, ways: Mapping[str, Way], shown: Shown, test: Sequence[Example], watcher: Watcher
+) -> tuple[dict[str, list[Prediction]], dict[str, Call]]:
+    """Each way's answers to the test rows with what the targets cost behind its prompts, and what an answer takes."""
+    answers, calls = {}, {}
     for name, way in ways.items():
         rows = split.spread(test, MOST_RETRIEVED) if name == RETRIEVED else list(test)
-        examples: Sequence[Sequence[Example]] = [drawn[way.draw] if name == EXAMPLES else ()] * len(rows)
-        examples = retrieved(known, train, rows, shots) if name == RETRIEVED else examples
+        examples = shown.to(name, rows, way.draw)
         with watcher.progress(f"testing the prompt: {name}", len(rows)) as progress:
-            found, tokens[name] = prompts.ask(rows, way.form, examples, progress)
-        answers[name] = found[way.reading]
-    return answers, tokens
+            began = time.monotonic()
+            found, read = prompts.ask(rows, way.form, examples, progress, reading=way.reading)
+            took = 1000 * (time.monotonic() - began) / len(rows)
+        said = found[way.reading]
+        calls[name] = Call(read, prompts.written(said, way.form), took)
+        costs = prompts.measure(rows, way.form, examples)
+        answers[name] = [replace(one, scores={**one.scores, **cost}) for one, cost in zip(said, costs, strict=True)]
+    return answers, calls
 
 
 def _readings(

@@ -1,4 +1,4 @@
-"""Two systems on the same rows: a rate of each, and the difference with its interval."""
+"""Systems on the same rows: a rate of each, and the tuned model's difference to each other with its interval."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any, Literal
 import numpy as np
 
 from finesmith.evidence import stats
+from finesmith.types import Estimate
 
+Table = Mapping[int, tuple[float, float]]
+"""Of the rows, by their place, a count and what it is counted in."""
 Rates = Sequence[tuple[float, float]] | np.ndarray
 """Of each row a count and what it is counted in: [N, 2]."""
 
@@ -37,12 +40,34 @@ def compared(
     }
 
 
+def against(sides: Mapping[str, Table], **more: Any) -> dict[str, Any] | None:
+    """`compared` of `tuned` and `base`, and beside them `prompt` and `difference_prompt` where there is a prompt.
+
+    Each pair is compared on the rows that both answered. None where nothing was counted.
+    """
+    found = _of_two(sides["tuned"], sides["base"], **more)
+    other = _of_two(sides["tuned"], sides["prompt"], **more) if found and "prompt" in sides else None
+    if found is None or other is None:
+        return found
+    return {**found, "prompt": other["base"], "difference_prompt": other["difference"]}
+
+
+def _of_two(ours: Table, theirs: Table, **more: Any) -> dict[str, Any] | None:
+    common = sorted(ours.keys() & theirs.keys())
+    return compared([ours[place] for place in common], [theirs[place] for place in common], **more)
+
+
 def said(name: str, found: Mapping[str, Any], digits: int = 2) -> str:
-    """`term recall 0.81 against 0.12 (+0.69, 95 % interval +0.61 to +0.77)`."""
-    gap = found["difference"]
+    """`term recall 0.81 against 0.12 for the base (+0.69, 95 % interval +0.61 to +0.77)`, then the prompt."""
+    parts = [f"{found['base']:.{digits}f} for the base ({_gap(found['difference'], digits)})"]
+    if "difference_prompt" in found:
+        parts.append(f"{found['prompt']:.{digits}f} for the prompt ({_gap(found['difference_prompt'], digits)})")
+    return f"{name} {found['tuned']:.{digits}f} against {' and '.join(parts)}"
+
+
+def _gap(gap: Estimate, digits: int) -> str:
     value, low, high = (f"{round(each, digits) + 0.0:+.{digits}f}" for each in (gap.value, gap.low, gap.high))
-    sides = f"{found['tuned']:.{digits}f} against {found['base']:.{digits}f}"
-    return f"{name} {sides} ({value}, 95 % interval {low} to {high})"
+    return f"{value}, 95 % interval {low} to {high}"
 
 
 def _difference(sums: np.ndarray) -> np.ndarray:

@@ -21,6 +21,9 @@ def features(study: Study, inputs: Sequence[Input]) -> np.ndarray:
     return (found - found.mean(axis=0)) / (found.std(axis=0) + 1e-6)
 
 
+RIDGE = 100.0  # columns have variance 1: about the shrinking of C = 0.1
+
+
 @dataclass(frozen=True)
 class Probe:
     """A fitted probe; with one class in its rows it always answers that."""
@@ -48,6 +51,34 @@ def fit(rows: np.ndarray, labels: Sequence[str]) -> Probe:
         warnings.simplefilter("ignore")
         model = LogisticRegression(C=0.1, max_iter=100).fit(rows, names)
     return Probe(model.classes_, model)
+
+
+@dataclass(frozen=True)
+class Several:
+    """Of several labels a row: a ridge regression of each label's yes and no (1 and -1), all fitted at once."""
+
+    weights: np.ndarray
+
+    def scores(self, rows: np.ndarray) -> np.ndarray:
+        """[N, K]: above 0 where the label is thought to hold."""
+        return _with_ones(rows) @ self.weights
+
+
+def fit_several(rows: np.ndarray, held: np.ndarray) -> Several:
+    """`held` [N, K] says which labels hold."""
+    known = _with_ones(rows)
+    wanted = np.where(held, 1.0, -1.0)
+    penalty = RIDGE * np.eye(known.shape[1])
+    return Several(np.linalg.solve(known.T @ known + penalty, known.T @ wanted))
+
+
+def _with_ones(rows: np.ndarray) -> np.ndarray:
+    return np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
+
+
+def margins_of_several(chances: np.ndarray) -> np.ndarray:
+    """How far the least sure label is from one half, times two [N]: 0 where it could as well hold."""
+    return np.abs(2 * chances - 1).min(axis=1)
 
 
 def margins(chances: np.ndarray) -> np.ndarray:

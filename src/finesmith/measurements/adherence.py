@@ -1,7 +1,8 @@
 """Whether written answers follow the house: terms of a glossary, format, wording, tone, and what is copied or invented.
 
-Everything is counted on the test rows' answers that the run has already, tuned against base on the same rows. Only the
-probability of terms asks the models again. See docs/explanation/retention.md for how to read the numbers.
+Everything is counted on the test rows' answers that the run has already, tuned against base and against the best
+prompt, each on the rows that both answered. Only the probability of terms asks the models again. See
+docs/explanation/retention.md for how to read the numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from finesmith import registry
 from finesmith.baselines import _features
 from finesmith.baselines.base import as_text
-from finesmith.measurements import _forms, _paired, _style, _terms
+from finesmith.measurements import _forms, _paired, _prompted, _style, _terms
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.base import edits
 from finesmith.types import Estimate, Example, Message, Prediction
@@ -24,6 +25,8 @@ from finesmith.watch import Watcher
 
 ROWS = 1_000
 """Most test rows that are looked at."""
+PROMPTED = 50
+"""About how many places of terms are read behind the best prompt, which may be long."""
 NGRAM = 8
 """Words in a row that stand in a training answer too: copied."""
 NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
@@ -33,32 +36,32 @@ NEAR = 3
 
 @dataclass(frozen=True)
 class Answered:
-    """The test rows with the answers of the tuned model and of another system."""
+    """The test rows, and of `tuned`, `base` and perhaps `prompt` the answers by the row's place (the prompt may have
+    answered only some)."""
 
     rows: Sequence[Example]
     prompts: Sequence[str]
     references: Sequence[str]
-    tuned: Sequence[str]
-    base: Sequence[str]
+    sides: Mapping[str, Mapping[int, str]]
     train: Sequence[str]
     seed: int
 
     def compared(self, rate: Callable[[int, str], tuple[float, float]], **more: Any) -> dict[str, Any] | None:
-        """A rate of both, and `own`, that of the user's test targets; `rate` takes the row's place and an answer."""
-        ours, theirs = ([rate(place, text) for place, text in enumerate(side)] for side in (self.tuned, self.base))
-        found = _paired.compared(ours, theirs, seed=self.seed, **more)
+        """A rate of each, and `own`, that of the user's test targets; `rate` takes the row's place and an answer."""
+        counted = {side: {at: rate(at, text) for at, text in texts.items()} for side, texts in self.sides.items()}
+        found = _paired.against(counted, seed=self.seed, **more)
         own = np.sum([rate(place, text) for place, text in enumerate(self.references)], axis=0)
         return None if found is None else {**found, "own": float(own[0] / own[1]) if own[1] else None}
 
 
 @dataclass(frozen=True)
 class Adherence:
-    """The tuned model's answers against the base's, property by property."""
+    """The tuned model's answers against those of the base and of the best prompt, property by property."""
 
     title: str = "terms, format, wording and tone"
     priority: int = 1
     effort: Effort = "quick"
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ("prompting",)
     uses: tuple[str, ...] = ("glossary",)
 
     def skips(self, study: Study) -> str:
@@ -68,11 +71,11 @@ class Adherence:
         return "" if "base" in study.predictions else "the base's answers are not in the run"
 
     def cost(self, study: Study) -> float:
-        """Counting; with a glossary also some readings of short texts by both models."""
-        return 5.0 + (2 * _terms.SLOTS * 0.5 * study.answer_seconds if study.options.get("glossary") else 0.0)
+        """Counting; with a glossary also some readings of short texts by both models and the prompt."""
+        return 5.0 + (3 * _terms.SLOTS * 0.5 * study.answer_seconds if study.options.get("glossary") else 0.0)
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
-        """Counts, and asks both models for the probabilities of terms."""
+        """Counts, and asks for the probabilities of terms."""
         answered = _answered(study)
         metrics: dict[str, Any] = {**_form(answered), **_wording(answered), **_copying(answered)}
         tone, why = _tone(answered)
@@ -90,15 +93,19 @@ class Adherence:
 
 
 def _answered(study: Study) -> Answered:
-    """The rows that both have answered."""
-    texts = {name: {each.id: each.output for each in study.predictions[name]} for name in ("tuned", "base")}
-    rows = [row for row in study.splits.test if all(isinstance(texts[name].get(row.id), str) for name in texts)][:ROWS]
+    """The rows that tuned model and base have answered."""
+    names = [name for name in ("tuned", "base", _prompted.SYSTEM) if name in study.predictions]
+    texts = {name: {each.id: each.output for each in study.predictions[name]} for name in names}
+    rows = [row for row in study.splits.test if all(isinstance(texts[name].get(row.id), str) for name in names[:2])]
+    rows = rows[:ROWS]
     return Answered(
         rows,
         [as_text(row.input) for row in rows],
         [_content(row) for row in rows],
-        [str(texts["tuned"][row.id]) for row in rows],
-        [str(texts["base"][row.id]) for row in rows],
+        {
+            name: {at: str(said[row.id]) for at, row in enumerate(rows) if isinstance(said.get(row.id), str)}
+            for name, said in texts.items()
+        },
         [_content(row) for row in study.splits.train],
         study.recipe.seed,
     )
@@ -123,12 +130,17 @@ def _form(answered: Answered) -> dict[str, Any]:
 
 def _wording(answered: Answered) -> dict[str, Any]:
     """How near an answer is to the nearest training answer: chrF, and words to change."""
-    nearest = {side: _nearest(answered.train, texts) for side, texts in _sides(answered).items()}
-    chrf = [[(score, 1.0) for score, _ in nearest[side]] for side in ("tuned", "base")]
-    edits = [[(edit, 1.0) for _, edit in nearest[side]] for side in ("tuned", "base")]
+    known = {
+        side: dict(zip(texts, _nearest(answered.train, list(texts.values())), strict=True))
+        for side, texts in answered.sides.items()
+    }
+    chrf, edits = (
+        {side: {at: (values[which], 1.0) for at, values in rows.items()} for side, rows in known.items()}
+        for which in (0, 1)
+    )
     return {
-        "wording, chrF to the nearest training answer": _paired.compared(*chrf, seed=answered.seed, scale=100.0),
-        "wording, share of words to change": _paired.compared(*edits, seed=answered.seed, better="lower"),
+        "wording, chrF to the nearest training answer": _paired.against(chrf, seed=answered.seed, scale=100.0),
+        "wording, share of words to change": _paired.against(edits, seed=answered.seed, better="lower"),
     }
 
 
@@ -180,19 +192,30 @@ def _tone(answered: Answered) -> tuple[dict[str, Any], str]:
     """How well a classifier on style tells answers from the user's own test targets; and why it was not asked."""
     if len(answered.rows) < _style.LEAST:
         return {}, f"{len(answered.rows)} test rows are too few to learn a style from"
-    told = [_style.wins(texts, answered.references, seed=answered.seed) for texts in _sides(answered).values()]
+    found: dict[str, Any] = {}
+    for side, texts in answered.sides.items():
+        if side != "tuned" and len(texts) >= _style.LEAST:
+            found |= _told_apart(answered, side, sorted(texts))
+    return {"tone, told apart from your own texts (AUC)": {**found, "better": "lower"}}, ""
+
+
+def _told_apart(answered: Answered, side: str, places: Sequence[int]) -> dict[str, Any]:
+    """Tuned model and another side on the rows that both answered."""
+    own = [answered.references[at] for at in places]
+    told = [
+        _style.wins([answered.sides[name][at] for at in places], own, seed=answered.seed) for name in ("tuned", side)
+    ]
     ours, theirs = (_style.interval([each], seed=answered.seed) for each in told)
     gap = _style.interval(told, seed=answered.seed)
+    if side != "base":
+        return {side: theirs.value, f"difference_{side}": gap, f"{side}_interval": theirs}
     return {
-        "tone, told apart from your own texts (AUC)": {
-            "tuned": ours.value,
-            "base": theirs.value,
-            "difference": gap,
-            "better": "lower",
-            "tuned_interval": ours,
-            "base_interval": theirs,
-        }
-    }, ""
+        "tuned": ours.value,
+        "base": theirs.value,
+        "difference": gap,
+        "tuned_interval": ours,
+        "base_interval": theirs,
+    }
 
 
 def _terminology(
@@ -207,30 +230,39 @@ def _terminology(
     }
     places = _terms.slots(entries, answered.references)
     if places:
-        sides = []
-        with watcher.progress("the probability of terms", 2) as progress:
-            for model in (study.tuned, study.base):
-                shares = _terms.probability(study, model(), answered.rows, places)
-                sides.append(_by_row(shares, [slot.row for slot in places]))
-                progress(1)
-        found["term probability"] = _paired.compared(*sides, seed=answered.seed)
+        found["term probability"] = _term_probability(study, answered, places, watcher)
     tables = {
-        side: glossary.table([(*row, text) for row, text in zip(asked, texts, strict=True)])
-        for side, texts in _sides(answered).items()
+        side: glossary.table([(*asked[at], text) for at, text in texts.items()])
+        for side, texts in answered.sides.items()
     }
     return found, {"terms": tables, "slots": len(places)}
 
 
-def _by_row(values: np.ndarray, rows: Sequence[int]) -> list[tuple[float, float]]:
+def _term_probability(
+    study: Study, answered: Answered, places: Sequence[_terms.Slot], watcher: Watcher
+) -> dict[str, Any] | None:
+    """Of each side; the base under the prompt reads it before every place."""
+    where, sides = [slot.row for slot in places], {}
+    with watcher.progress("the probability of terms", 3) as progress:
+        for name, load in (("tuned", study.tuned), ("base", study.base)):
+            sides[name] = _by_row(_terms.probability(study, load(), answered.rows, places), where)
+            progress(1)
+        prompted = _prompted.chosen(study)
+        if prompted is not None:
+            some = set(sorted(set(where))[:: max(1, -(-len(places) // PROMPTED))])  # whole rows: they are paired
+            few = [slot for slot in places if slot.row in some]
+            shares = _terms.probability(study, prompted.predictor, prompted.as_asked(answered.rows), few)
+            sides[_prompted.SYSTEM] = _by_row(shares, [slot.row for slot in few])
+        progress(1)
+    return _paired.against(sides, seed=answered.seed)
+
+
+def _by_row(values: np.ndarray, rows: Sequence[int]) -> dict[int, tuple[float, float]]:
     """Sum and count of the values of each row: they are drawn together."""
-    return [
-        (float(values[np.asarray(rows) == row].sum()), float((np.asarray(rows) == row).sum()))
+    return {
+        row: (float(values[np.asarray(rows) == row].sum()), float((np.asarray(rows) == row).sum()))
         for row in sorted(set(rows))
-    ]
-
-
-def _sides(answered: Answered) -> dict[str, Sequence[str]]:
-    return {"tuned": answered.tuned, "base": answered.base}
+    }
 
 
 def _content(row: Example) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from finesmith.evidence import compare as evidences
@@ -121,11 +122,15 @@ class Study:
         """The model as it was tuned (`set-scale` keeps it in `tuned/`), loaded once."""
         from finesmith import predictor
 
-        where = self.recipe.model
         if "tuned" not in self._models:
-            place = next(place for name in ("tuned", "model") if (place := self.folder.file(name)).is_dir())
-            self._models["tuned"] = predictor.load(place, device=where.device, dtype=where.dtype)
+            where = self.recipe.model
+            self._models["tuned"] = predictor.load(self.tuned_folder, device=where.device, dtype=where.dtype)
         return self._models["tuned"]
+
+    @property
+    def tuned_folder(self) -> Path:
+        """Where the model lies as it was tuned."""
+        return next(place for name in ("tuned", "model") if (place := self.folder.file(name)).is_dir())
 
     def base(self) -> Predictor:
         """The base model in the form of the task (a classifier's head is new), loaded once."""

@@ -15,7 +15,9 @@ import numpy as np
 from finesmith import predictor
 from finesmith.errors import RecipeError
 from finesmith.evidence import calibration
+from finesmith.evidence.told import Told
 from finesmith.measurements.base import Effort, Measured, Study
+from finesmith.metrics.base import label_set
 from finesmith.predictor import Abstention
 from finesmith.tasks.base import predict
 from finesmith.tasks.classification import Classification
@@ -40,11 +42,9 @@ class Calibration:
     needs: tuple[str, ...] = ()
 
     def skips(self, study: Study) -> str:
-        """It is about one label a row, with rows enough."""
+        """It is about labels, with rows enough."""
         if not isinstance(study.task, Classification):
             return "it is about the probabilities of labels, and this model writes texts"
-        if study.task.multi_label:
-            return "several labels may hold: there is no one probability to be true"
         if len(study.splits.validation) < LEAST:
             return f"{len(study.splits.validation)} validation rows are too few, {LEAST} are needed"
         return ""
@@ -63,87 +63,89 @@ class Calibration:
         with watcher.progress("answering the validation rows", len(rows)) as progress:
             answers = predict(study.tuned().task, study.tuned().loaded, rows, progress=progress)
         labels = list(answers[0].scores)
-        chances, truth = _table(rows, answers, labels)
-        half = len(rows) // 2
-        heat = calibration.temperature(chances[:half], truth[:half])
-        held, known = calibration.tempered(chances[half:], heat), truth[half:]
-        abstention = _abstention(held, known, heat, risk)
+        seen = _told(rows, answers, labels)
+        half = len(seen.truth) // 2
+        heat = seen.part(slice(half)).temperature()
+        held = seen.part(slice(half, None)).tempered(heat)
+        abstention = _abstention(held, heat, risk)
         predictor.keep_abstention(study.folder, abstention)
-        test, targets = _table(study.splits.test, study.predictions["tuned"], labels)
+        test = _told(study.splits.test, study.predictions["tuned"], labels)
+        after = test.tempered(heat)
         numbers = {
             "temperature": heat,
-            "rows": {"temperature": half, "threshold": len(rows) - half, "test": len(targets)},
-            "before": _scores(test, targets, study.recipe.seed),
-            "after": _scores(calibration.tempered(test, heat), targets, study.recipe.seed),
-            "abstain": _kept(abstention, calibration.tempered(test, heat), targets, risk),
-            "coverage": _coverage(calibration.tempered(test, heat), targets),
-            "sets": [_sets(held, known, calibration.tempered(test, heat), targets, alpha) for alpha in ALPHAS],
+            "several_labels": seen.several,
+            "rows": {"temperature": half, "threshold": len(held.truth), "test": len(test.truth)},
+            "before": _scores(test, study.recipe.seed),
+            "after": _scores(after, study.recipe.seed),
+            "abstain": _kept(abstention, after, risk),
+            "coverage": _coverage(after),
+            "sets": [_sets(held, after, alpha) for alpha in ALPHAS],
         }
         return Measured(says=_says(numbers), numbers=numbers, plots=_plots(numbers))
 
 
-def _table(
-    rows: Sequence[Example], answers: Sequence[Prediction], labels: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities [N, K] and columns of the truth [N] of the rows whose label the model knows."""
+def _told(rows: Sequence[Example], answers: Sequence[Prediction], labels: Sequence[str]) -> Told:
+    """Probabilities and truth of the rows whose labels the model knows."""
     column, by_id = {label: place for place, label in enumerate(labels)}, {answer.id: answer for answer in answers}
-    found = [
-        (by_id[row.id].scores, column[str(row.target)]) for row in rows if row.id in by_id and row.target in column
-    ]
-    return np.array([[scores[label] for label in labels] for scores, _ in found]), np.array([at for _, at in found])
+    known = [row for row in rows if row.id in by_id and label_set(row.target) <= column.keys()]
+    chances = np.array([[by_id[row.id].scores[label] for label in labels] for row in known])
+    if not any(isinstance(row.target, tuple) for row in known):
+        return Told(chances, np.array([column[str(row.target)] for row in known]))
+    return Told(chances, np.array([[label in label_set(row.target) for label in labels] for row in known]))
 
 
-def _abstention(held: np.ndarray, known: np.ndarray, heat: float, risk: float) -> Abstention | None:
+def _abstention(held: Told, heat: float, risk: float) -> Abstention | None:
     """The threshold that was shown to keep the risk, else the likely one, else none."""
-    confidence, right = held.max(axis=1), (held.argmax(axis=1) == known).astype(float)
-    found = calibration.threshold(confidence, right, risk) or calibration.likely_threshold(confidence, right, risk)
-    return Abstention(heat, found.least, risk, found.shown, len(known)) if found else None
+    sure, right = held.confidence, held.right
+    found = calibration.threshold(sure, right, risk) or calibration.likely_threshold(sure, right, risk)
+    return Abstention(heat, found.least, risk, found.shown, len(right), held.several) if found else None
 
 
-def _scores(chances: np.ndarray, truth: np.ndarray, seed: int) -> dict[str, Any]:
-    confidence, right = chances.max(axis=1), (chances.argmax(axis=1) == truth).astype(float)
-    found = calibration.ece(confidence, right, seed=seed)
+def _scores(test: Told, seed: int) -> dict[str, Any]:
+    found = calibration.ece(test.confidence, test.right, seed=seed)
     return {
         "ece": found.raw,
         "ece_by_chance": found.chance,
         "ece_corrected": found.estimate,
         "calibrated": found.calibrated,
-        "classwise_ece": calibration.classwise_ece(chances, truth),
-        "brier": calibration.brier(chances, truth),
-        "nll": calibration.nll(chances, truth),
-        "aurc": calibration.aurc(confidence, right),
+        "classwise_ece": calibration.classwise_ece(test.chances, test.truth),
+        "brier": test.brier(),
+        "nll": test.nll(),
+        "aurc": calibration.aurc(test.confidence, test.right),
         "bins": found.bins,
     }
 
 
-def _kept(abstention: Abstention | None, chances: np.ndarray, truth: np.ndarray, risk: float) -> dict[str, Any]:
+def _kept(abstention: Abstention | None, test: Told, risk: float) -> dict[str, Any]:
     """What the threshold does on the test rows."""
     if abstention is None:
         return {"risk": risk, "threshold": None}
-    kept = chances.max(axis=1) >= abstention.threshold
-    wrong = chances.argmax(axis=1) != truth
+    kept = test.confidence >= abstention.threshold
     return {
         "risk": risk,
         "threshold": abstention.threshold,
         "shown": abstention.shown,
         "answered": float(kept.mean()),
-        "wrong": float(wrong[kept].mean()) if kept.any() else 0.0,
+        "wrong": float(1 - test.right[kept].mean()) if kept.any() else 0.0,
     }
 
 
-def _coverage(chances: np.ndarray, truth: np.ndarray) -> list[dict[str, float]]:
+def _coverage(test: Told) -> list[dict[str, float]]:
     """The accuracy of the most confident share of the test rows."""
-    coverage, risk = calibration.risk_coverage(chances.max(axis=1), (chances.argmax(axis=1) == truth).astype(float))
+    coverage, risk = calibration.risk_coverage(test.confidence, test.right)
     places = [min(len(risk) - 1, int(np.searchsorted(coverage, share - 1e-9))) for share in SHARES]
     return [{"share": share, "accuracy": float(1 - risk[at])} for share, at in zip(SHARES, places, strict=True)]
 
 
-def _sets(held: np.ndarray, known: np.ndarray, test: np.ndarray, truth: np.ndarray, alpha: float) -> dict[str, float]:
-    """Sets of labels that hold the truth in 1 - alpha of the rows: the quantile, and what it does on the test rows."""
-    quantile = calibration.conformal(held, known, alpha)
-    members = calibration.sets(test, quantile)
-    holds, size = members[np.arange(len(truth)), truth], members.sum(axis=1)
-    worst = min(float(holds[truth == label].mean()) for label in np.unique(truth))
+def _sets(held: Told, test: Told, alpha: float) -> dict[str, float]:
+    """Sets of labels that hold the truth in 1 - alpha of the rows (of several labels that share of them): the quantile,
+    and what it does on the test rows."""
+    quantile = held.quantile(alpha)
+    members = calibration.sets(test.chances, quantile)
+    truth, size = test.held, members.sum(axis=1)
+    holds = (members & truth).sum(axis=1) / np.maximum(1, truth.sum(axis=1))
+    holds[~truth.any(axis=1)] = 1.0
+    worst = min(float(members[truth[:, label], label].mean()) for label in np.flatnonzero(truth.any(axis=0)))
     return {
         "alpha": alpha,
         "quantile": quantile,

@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from finesmith.checks.target_format import TRAITS
 from finesmith.data import split
-from finesmith.measurements import _line, _paired
+from finesmith.measurements import _line, _paired, _prompted
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.base import edits
 from finesmith.predictor import Predictor
@@ -33,32 +33,36 @@ Output = str | tuple[str, ...] | None
 
 @dataclass(frozen=True)
 class Consistency:
-    """The tuned model's agreement with itself against the base's, on the same rows."""
+    """The tuned model's agreement with itself against that of the base and of the best prompt, on the same rows."""
 
     title: str = "like answers to like questions"
     priority: int = 2
     effort: Effort = "standard"
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ("prompting",)
 
     def skips(self, study: Study) -> str:
         """A run that has no base in the form of the task has nothing to be compared with."""
         return _line.refusal(study.folder, study.recipe) if study.task.kind == "sequence-classification" else ""
 
     def cost(self, study: Study) -> float:
-        """Six wordings of 100 rows and, of texts, five samples of 50 rows; each for two models."""
+        """Six wordings of 100 rows and, of texts, five samples of 50; two models and a longer prompt."""
         samples = SAMPLES * SAMPLED_ROWS if isinstance(study.task, Generation) else 0
         rows = (1 + len(WORDINGS)) * min(ROWS, len(study.splits.test))
-        return 5.0 + 2 * (rows + samples) * study.answer_seconds
+        prompted = (
+            0.0 if _prompted.why_not(study.recipe, study.task) else 2.0 + len(getattr(study.task, "labels", ())) / 10
+        )
+        return 5.0 + (2 + prompted) * (rows + samples) * study.answer_seconds
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
-        """Both models answer every wording; of each row the pairs of answers that agree are counted."""
+        """All answer every wording; of each row the pairs of answers that agree are counted."""
         rows = split.spread(study.splits.test, ROWS)
         asked, drawn = {}, {}
-        with watcher.progress(self.title, 2) as progress:
-            for name, open_model in (("tuned", study.tuned), ("base", lambda: _base(study))):
-                model = open_model()
-                asked[name] = _reworded(model, rows)
-                drawn[name] = _samples(model, split.spread(rows, SAMPLED_ROWS), study.recipe.seed)
+        with watcher.progress(self.title, 3) as progress:
+            for name, open_system in (("tuned", _tuned), ("base", _base), ("prompt", _prompted.chosen)):
+                system = open_system(study)
+                if system is not None:
+                    asked[name] = _reworded(system, rows)
+                    drawn[name] = _samples(system, split.spread(rows, SAMPLED_ROWS), study)
                 progress(1)
         written = isinstance(study.task, Generation)
         kinds = WRITTEN if written else CHOSEN
@@ -76,35 +80,63 @@ class Consistency:
         return Measured("; ".join(_paired.said(name, each) for name, each in numbers["metrics"].items()), numbers)
 
 
-def _base(study: Study) -> Predictor:
+class System(Protocol):
+    """What answers rows, perhaps with other inputs in their place, and draws answers where they are written."""
+
+    def answer(self, rows: Sequence[Example], inputs: Sequence[Input] = ()) -> list[Prediction]:
+        """Its answers."""
+        ...
+
+    def sample(self, rows: Sequence[Example], *, temperature: float, seed: int) -> list[Prediction]:
+        """Drawn answers."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model as it is."""
+
+    predictor: Predictor
+
+    def answer(self, rows: Sequence[Example], inputs: Sequence[Input] = ()) -> list[Prediction]:
+        return self.predictor.task.answer(self.predictor.loaded, list(inputs) or [row.input for row in rows])
+
+    def sample(self, rows: Sequence[Example], *, temperature: float, seed: int) -> list[Prediction]:
+        task: Any = self.predictor.task
+        inputs = [row.input for row in rows]
+        return task.sample(self.predictor.loaded, inputs, temperature=temperature, seed=seed)
+
+
+def _tuned(study: Study) -> System:
+    return _Model(study.tuned())
+
+
+def _base(study: Study) -> System:
     """The base; of a classifier with a head on its frozen features, which can answer."""
-    return study.base() if isinstance(study.task, Generation) else Predictor(study.task, _line.begun(study))
+    written = isinstance(study.task, Generation)
+    return _Model(study.base() if written else Predictor(study.task, _line.begun(study)))
 
 
-def _reworded(model: Predictor, rows: Sequence[Example]) -> list[list[Output]]:
+def _reworded(system: System, rows: Sequence[Example]) -> list[list[Output]]:
     """For each row the answers to its prompt as it is and in every wording."""
-    answers = [model.task.answer(model.loaded, [row.input for row in rows])]
+    answers = [system.answer(rows)]
     for word in WORDINGS.values():
-        answers.append(model.task.answer(model.loaded, [reword(row.input, word) for row in rows]))
+        answers.append(system.answer(rows, [reword(row.input, word) for row in rows]))
     return [[each[place].output for each in answers] for place in range(len(rows))]
 
 
-def _samples(model: Predictor, rows: Sequence[Example], seed: int) -> list[list[Output]]:
+def _samples(system: System, rows: Sequence[Example], study: Study) -> list[list[Output]]:
     """For each row several sampled answers; none of a model that gives labels."""
-    if not isinstance(model.task, Generation):
+    if not isinstance(study.task, Generation):
         return []
-    inputs = [row.input for row in rows]
-    draws = [
-        model.task.sample(model.loaded, inputs, temperature=TEMPERATURE, seed=seed + number)
-        for number in range(SAMPLES)
-    ]
+    draws = [system.sample(rows, temperature=TEMPERATURE, seed=study.recipe.seed + number) for number in range(SAMPLES)]
     return [[each[place].output for each in draws] for place in range(len(rows))]
 
 
 def _compared(answers: dict[str, list[list[Output]]], agree: Callable[[Any, Any], float], seed: int) -> Any:
-    """Mean agreement of the pairs of a row's answers, in both systems; rows are drawn as wholes."""
-    rates = {side: [(agreement(row, agree), 1.0) for row in rows] for side, rows in answers.items()}
-    return _paired.compared(rates["tuned"], rates["base"], seed=seed)
+    """Mean agreement of the pairs of a row's answers, in each system; rows are drawn as wholes."""
+    rates = {side: {at: (agreement(row, agree), 1.0) for at, row in enumerate(rows)} for side, rows in answers.items()}
+    return _paired.against(rates, seed=seed)
 
 
 def agreement(answers: Sequence[Output], agree: Callable[[Any, Any], float]) -> float:

@@ -5,13 +5,14 @@ The prompt's form and how its answer is read are chosen on validation rows, as t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finesmith.data import split
 from finesmith.evidence import verdict
-from finesmith.measurements import _ladder
+from finesmith.measurements import _ladder, _prompted
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.base import Metric
 from finesmith.recipe import Recipe
@@ -19,8 +20,13 @@ from finesmith.tasks.base import Task
 from finesmith.types import Prediction, Splits
 from finesmith.watch import Watcher
 
+if TYPE_CHECKING:
+    from finesmith.predictor import Predictor
+
 MOST_VALIDATION = {"classification": 100, "generation": 24}
 """Validation rows that a prompt is chosen on, evenly spread."""
+TIMED = 32
+"""Test rows that the tuned model (and the base) answers once more, to time it beside the prompts."""
 LOOKS = 14  # passes over those rows with the least number of draws
 
 
@@ -35,7 +41,7 @@ class Prompting:
 
     def skips(self, study: Study) -> str:
         """An encoder cannot be prompted, nor is there an answer to plain documents or to sets of labels."""
-        return why_not(study.recipe, study.task)
+        return _prompted.why_not(study.recipe, study.task)
 
     def cost(self, study: Study) -> float:
         """Passes over some validation rows and three over the test rows; every label costs a little more."""
@@ -50,20 +56,24 @@ class Prompting:
         """Chooses a prompt on the validation rows and answers the test rows with it."""
         looks = sum("validation" in row for row in study.folder.read_lines("steps.jsonl"))
         found = search(study.recipe, study.task, study.splits, study.primary, looks=looks, watcher=watcher)
+        told, calls = _ladder.summary(found), own_calls(study)
         best = found.answers[found.best]
         gain = study.gain(best)
         score = verdict.number(study.primary, _score(study, best))
+        asked, ours = found.calls[found.best], calls["tuned"]
         return Measured(
             says=f"best prompt ({found.best}): {study.primary.title} {score}; the tuned model gains "
-            f"{verdict.signed(study.primary, gain.value)}",
+            f"{verdict.signed(study.primary, gain.value)}; {_said(asked)} an answer against {_said(ours)}",
             numbers={
-                **_ladder.summary(found),
+                **told,
                 "gain": gain,
                 "gains": {name: study.gain(answers) for name, answers in found.answers.items()},
                 "looks_of_tuned": looks,
-                "tuned_prompt_tokens": tuned_tokens(study),
+                "tuned_prompt_tokens": calls["tuned"].read,
+                "calls": {**calls, **told["calls"]},
             },
             systems={"prompt": best, **{f"prompt-{name}": answers for name, answers in found.answers.items()}},
+            plots=_plots({**calls, **told["calls"]}),
         )
 
 
@@ -72,7 +82,7 @@ def search(
 ) -> _ladder.Ladder:
     """The best prompt on the validation rows, and every way's answers to the test rows."""
     return _ladder.climb(
-        prompts_for(recipe, task),
+        _prompted.prompts_for(recipe, task),
         splits.train,
         split.spread(splits.validation, MOST_VALIDATION[recipe.task]),
         splits.test,
@@ -84,52 +94,57 @@ def search(
     )
 
 
-def why_not(recipe: Recipe, task: Task) -> str:
-    """Why this base cannot be prompted for this task; empty where it can."""
-    from finesmith.models import load as models
+def own_calls(study: Study) -> dict[str, _ladder.Call]:
+    """What an answer of the tuned model takes, and where answers are written also one of the base as it is.
 
-    if recipe.task not in MOST_VALIDATION:
-        return "plain documents ask nothing that a prompt could answer"
-    if getattr(task, "multi_label", False):
-        return "label scoring gives one label, and here several may hold"
-    if recipe.model.from_scratch:
-        return "the base has random weights: there is nothing to prompt"
-    if not models.is_decoder(models.load_config(recipe.model)):
-        return "the base is an encoder, which cannot be prompted"
-    return ""
-
-
-def prompts_for(recipe: Recipe, task: Task) -> Any:
-    """The base, loaded as it was pretrained, under the prompts of the task."""
-    from finesmith.models import load as models
-    from finesmith.tasks._prompted_answers import AnswerPrompts
-    from finesmith.tasks._prompting import LabelPrompts
-    from finesmith.tasks.classification import Classification
-    from finesmith.tasks.generation import Generation
-
-    loaded = models.load(recipe.model, "causal-lm", seed=recipe.seed)
-    context = models.context_length(loaded.model.config, loaded.tokenizer)
-    if isinstance(task, Classification):
-        return LabelPrompts(loaded, task.labels, context)
-    assert isinstance(task, Generation)
-    if task.learnt.end < 0:  # not settled on a model yet
-        task, _ = task.prepare(loaded)
-    else:
-        task.prepare(loaded)
-    return AnswerPrompts(loaded, task, context)
+    Milliseconds are those of some test rows answered in batches, after two that only warm up.
+    """
+    models = {"tuned": study.tuned, **({"base": study.base} if study.recipe.task == "generation" else {})}
+    rows = split.spread(study.splits.test, TIMED)
+    asked = [row.input for row in rows]
+    found = {}
+    for name, load in models.items():
+        model = load()
+        model.task.answer(model.loaded, asked[:2])
+        began = time.monotonic()
+        model.task.answer(model.loaded, asked)
+        took = 1000 * (time.monotonic() - began) / len(asked)
+        found[name] = _ladder.Call(_read(model, study), _written(model, study.predictions.get(name, ())), took)
+    return found
 
 
-def tuned_tokens(study: Study) -> float:
-    """Mean tokens that the tuned model reads for a test row."""
-    from finesmith.models import load as models
-
-    tokenizer = models.load_tokenizer(study.recipe.model)
+def _read(model: Predictor, study: Study) -> float:
+    """Mean tokens that a model reads for a test row."""
+    task: Any = model.task
+    tokenizer = model.loaded.tokenizer
     rows = split.spread(study.splits.test, _ladder.MOST_RETRIEVED)
     if study.recipe.task == "generation":
-        task: Any = study.task
-        tokenizer = study.tuned().loaded.tokenizer
         return sum(len(task.prompt(tokenizer, row.input)) for row in rows) / len(rows)
     return sum(len(tokenizer(str(row.input), verbose=False)["input_ids"]) for row in rows) / len(rows)
+
+
+def _written(model: Predictor, answers: Sequence[Prediction]) -> float:
+    """Mean tokens of its answers with the end of the turn; a classifier writes none."""
+    from finesmith.tasks import _template
+
+    if model.task.kind != "causal-lm" or not answers:
+        return 0.0
+    lengths = [len(_template.ids(model.loaded.tokenizer, str(answer.output))) + 1 for answer in answers]
+    return sum(lengths) / len(lengths)
+
+
+def _said(call: _ladder.Call) -> str:
+    return f"{call.read + call.written:.0f} tokens and {call.milliseconds:.3g} ms"
+
+
+def _plots(calls: Mapping[str, _ladder.Call]) -> tuple[dict[str, Any], ...]:
+    names = list(calls)
+    tokens = [calls[name].read + calls[name].written for name in names]
+    times = [calls[name].milliseconds for name in names]
+    return (
+        {"kind": "bars", "title": "Tokens of a call", "x": "read and written", "labels": names, "values": tokens},
+        {"kind": "bars", "title": "Time of an answer", "x": "milliseconds", "labels": names, "values": times},
+    )
 
 
 def _score(study: Study, answers: Sequence[Prediction]) -> float:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from finesmith import predictor
 from finesmith.evidence import levels, verdict
+from finesmith.measurements import _general, _line, _soup
 from finesmith.measurements.base import Effort, Measured, Study
+from finesmith.metrics.bits_per_byte import BitsPerByte
 from finesmith.tasks.base import predict
 from finesmith.types import Estimate, Prediction
 from finesmith.watch import Watcher
+
+if TYPE_CHECKING:
+    from finesmith.models.load import Loaded
 
 MORE = 2
 """Seeds besides the run's own."""
@@ -20,7 +26,7 @@ MORE = 2
 
 @dataclass(frozen=True)
 class Seeds:
-    """Two more seeds: spread, an interval over seeds and rows, and the uniform soup of the three."""
+    """Two more seeds: spread, an interval over seeds and rows, knowledge lost over seeds, and the soup of the three."""
 
     title: str = "other seeds"
     priority: int = 2
@@ -32,21 +38,24 @@ class Seeds:
         return ""
 
     def cost(self, study: Study) -> float:
-        """Two trainings, and three more times the test rows (two seeds and the soup)."""
-        return MORE * study.train_seconds + (MORE + 1) * study.answer_seconds * len(study.splits.test)
+        """Two trainings, three times the test rows (two seeds and the soup), twice the validation rows (the soup, the
+        run's own), and a reading of the passages by every model and the base."""
+        reading = 0 if _line.refusal(study.folder, study.recipe) else _general.READING[study.task.kind]
+        rows = (MORE + 1) * len(study.splits.test) + 2 * len(study.splits.validation) + (MORE + 2) * reading
+        return MORE * study.train_seconds + study.answer_seconds * rows
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Trains, answers and averages. The mean over seeds is the honest number; the best seed is only luck."""
-        answers, soup = [list(study.predictions["tuned"])], _Soup()
+        answers, soup, read = [list(study.predictions["tuned"])], _soup.Soup(), _Reader(study)
         seeds = [study.recipe.seed + place for place in range(MORE + 1)]
         for seed in seeds[1:]:
             with study.retrained(watcher, seed=seed) as arm:
                 answers.append(arm.predict(study.splits.test))
+                read.add(arm.model.loaded)
                 soup.add(arm.model.loaded.model)
         tuned = study.tuned()
-        model = soup.add(tuned.loaded.model)
-        soup.pour(model)
-        mixed = predict(tuned.task, replace(tuned.loaded, model=model.eval()), study.splits.test)
+        read.add(tuned.loaded)
+        soup.add(tuned.loaded.model)
         score = _two_level(study, answers)
         others = {name: theirs for name, theirs in study.predictions.items() if name != "tuned"}
         gains = {name: _two_level(study, answers, theirs) for name, theirs in others.items()}
@@ -56,36 +65,73 @@ class Seeds:
             "sd": score.sd if score else None,
             "score": score.estimate if score else None,
             "gains": {name: {**_plain(found.estimate), "sd": found.sd} for name, found in gains.items() if found},
-            "soup": {"score": study.score(study.splits.test, mixed), "gain": study.gain(mixed, over=answers[0])},
+            "soup": _poured(study, soup, seeds, answers[0]),
+            "knowledge": read.over_seeds(),
             "seeds_needed": _needed(study, score.sd) if score else None,
         }
         return Measured(says=_says(study, numbers), numbers=numbers)
 
 
-class _Soup:
-    """The mean of several models' weights. Adapters are merged first: the mean of A and of B is not that of B A."""
+class _Reader:
+    """What every seed's model makes of the passages, beside the base. Nothing where the run has no line to its base."""
 
-    def __init__(self) -> None:
-        self.sums: dict[str, Any] = {}
-        self.count = 0
+    def __init__(self, study: Study) -> None:
+        self.study, self.language = study, True
+        self.seeds: list[np.ndarray] = []
+        self.reads = not _line.refusal(study.folder, study.recipe)
 
-    def add(self, model: Any) -> Any:
-        """Adds a model, which is merged in place; returns it without its adapter."""
-        if hasattr(model, "merge_and_unload"):
-            model = model.float().merge_and_unload()
-        for name, weight in model.named_parameters():
-            value = weight.detach().double().cpu()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.count += 1
-        return model
+    def add(self, loaded: Loaded) -> None:
+        """One more seed's model."""
+        if self.reads:
+            self.seeds.append(self._look(loaded))
 
-    def pour(self, model: Any) -> None:
-        """Writes the mean into a model of the same form."""
-        import torch
+    def over_seeds(self) -> dict[str, Any]:
+        """`change_bits_per_byte`, or an encoder's `loss_probe_accuracy`, as of `retention`, over seeds and passages."""
+        if not self.reads:
+            return {}
+        base = self._look(self.study.base().loaded)
+        below = base if self.language else np.ones(len(base))
+        tables = [np.stack([each, below], axis=1) for each in self.seeds]
+        start = np.stack([base, below], axis=1)
+        # sums of the first column over sums of the second, and what is lower is better: of nats minus the change
+        found = levels.two_level(BitsPerByte(), tables, start, seed=self.study.recipe.seed)
+        worse = found.estimate
+        if self.language:
+            worse = Estimate(-worse.value, -worse.high, -worse.low, worse.n)
+        name = "change_bits_per_byte" if self.language else "loss_probe_accuracy"
+        return {name: worse, "sd": found.sd}
 
-        with torch.no_grad():
-            for name, weight in model.named_parameters():
-                weight.copy_(self.sums[name] / self.count)
+    def _look(self, loaded: Loaded) -> np.ndarray:
+        """Nats of each passage, or of an encoder whether its kind is read off the features: [R]."""
+        yard = _general.yardstick(self.study, loaded, features=False)
+        if yard.language is not None:
+            return _general.Language(loaded, yard.texts, yard.language.logits, remember=False).read().nats
+        self.language = False
+        right = yard.look().right
+        assert right is not None
+        return right.astype(float)
+
+
+def _poured(study: Study, soup: _soup.Soup, seeds: Sequence[int], own: Sequence[Prediction]) -> dict[str, Any]:
+    """The soup as it would be used: written into the run, loaded, asked. It stays there (`RUN/soup`) where it is no
+    worse than the run's own model on the validation rows; the test rows only report."""
+    tuned, where, held = study.tuned(), study.recipe.model, study.splits.validation
+    before = study.score(held, predict(tuned.task, tuned.loaded, held))
+    study.folder.write_with(_soup.FOLDER, lambda part: soup.write(part, study.tuned_folder, tuned, seeds))
+    study.forget()
+    mixed = predictor.load(study.folder.file(_soup.FOLDER), device=where.device, dtype=where.dtype)
+    after = study.score(held, predict(mixed.task, mixed.loaded, held))
+    answers = predict(mixed.task, mixed.loaded, study.splits.test)
+    kept = after >= before if study.primary.higher_is_better else after <= before
+    if not kept:
+        study.folder.remove(_soup.FOLDER)
+    return {
+        "score": study.score(study.splits.test, answers),
+        "gain": study.gain(answers, over=own),
+        "validation": after,
+        "validation_of_tuned": before,
+        "kept": kept,
+    }
 
 
 def _two_level(
@@ -126,13 +172,15 @@ def _says(study: Study, numbers: dict[str, Any]) -> str:
     metric, score, soup = study.primary, numbers["score"], numbers["soup"]
     if score is None:
         return "no row could be measured"
+    kept = f"and is kept in {study.folder.file(_soup.FOLDER)}"
     values = ", ".join(verdict.number(metric, value) for value in numbers["values"])
     interval = f"{verdict.number(metric, score.low)} to {verdict.number(metric, score.high)}"
     return (
         f"{metric.title} {values}: mean {verdict.number(metric, score.value)}, 95 % interval over seeds and rows "
         f"{interval}; "
         f"the average of their weights has {verdict.number(metric, soup['score'])} "
-        f"({verdict.signed(metric, soup['gain'].value)} to the run's own)"
+        f"({verdict.signed(metric, soup['gain'].value)} to the run's own), "
+        f"{kept if soup['kept'] else 'and is not kept: it is worse on the validation rows'}"
     )
 
 

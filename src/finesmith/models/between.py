@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from finesmith.errors import ModelError
 
+COPIES = 1 << 30
+"""Most bytes of matrices that are kept a second time, so that adapters can be added to them and taken out exactly."""
 MOVES_BASE = ("pissa", "olora", "loftq", "corda", "lora_ga")
 """Beginnings of `init_lora_weights` that take something out of the base's own weights."""
 
@@ -66,6 +68,7 @@ class Between:
             raise ModelError(f"The model cannot be scaled: {next(filter(None, why))}.")
         self._adapters = list(_lora_layers(model))
         self._moved = list(_moved(model, start, stored))
+        self._copies: list[tuple[Any, Tensor]] = []
         self.scale = 1.0
 
     @property
@@ -73,14 +76,31 @@ class Between:
         """How many tensors and adapters change with the scale."""
         return len(self._moved) + len(self._adapters)
 
-    def at(self, scale: float) -> None:
-        """Puts the model there."""
+    def at(self, scale: float, *, added: bool = False) -> None:
+        """Puts the model there. With `added` adapters are added to their matrices, which answers faster and differs by
+        rounding; where that would round them or take too much memory it has no effect, and at scale 1 neither."""
+        for layer, weight in self._copies:
+            layer.merged_adapters.clear()
+            layer.get_base_layer().weight.data.copy_(weight)
+        self._copies.clear()
         for layer, adapter in self._adapters:
             layer.set_scale(adapter, scale)
         with torch.no_grad():
             for tensor in self._moved:
                 tensor.put(scale)
+        if added and scale != 1.0 and _addable(self._adapters):
+            for layer, adapter in self._adapters:
+                self._copies.append((layer, layer.get_base_layer().weight.detach().clone()))
+                layer.merge(adapter_names=[adapter])
         self.scale = scale
+
+
+def _addable(adapters: list[tuple[Any, str]]) -> bool:
+    """Float32 matrices, and memory for a copy of them."""
+    weights = [layer.get_base_layer().weight for layer, _ in adapters]
+    layers = {id(layer) for layer, _ in adapters}
+    whole = all(weight.dtype == torch.float32 for weight in weights) and len(layers) == len(adapters)
+    return whole and sum(weight.nbytes for weight in weights) <= COPIES
 
 
 def heads(start: nn.Module, names: tuple[str, ...]) -> dict[str, Tensor]:

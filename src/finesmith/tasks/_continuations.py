@@ -1,11 +1,12 @@
 """Log-probabilities of fixed continuations after many prompts, all in one pass behind a prefix that is read once.
 
 A prompt is tokenised whole; the cache holds the longest prefix of tokens that all prompts have in common (instruction
-and fixed examples). Behind it stand a prompt's own tokens and all continuations side by side, each of which sees the
-prompt and itself. Prompts of one length share a batch, so nothing is padded. Before it is used, this is proved on one
-prompt against reading prompt and continuation plainly; a model that does not take it is read plainly throughout.
+and fixed examples). Behind it stand a prompt's own tokens and all continuations as a tree: what several of them begin
+with stands there once, and each token sees the prompt and its own beginning. Prompts of one length share a batch, so
+nothing is padded. Before it is used, this is proved on one prompt against reading prompt and continuation plainly; a
+model that does not take it is read plainly throughout.
 
-Legend for shapes: B prompts, K continuations, P tokens of the prefix, Q tokens of a pass, V vocabulary.
+Legend for shapes: B prompts, K continuations, P tokens of the prefix, Q tokens of a pass, N of the tree, V vocabulary.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ AGREE = 0.02
 """Nats a token by which both ways may differ in float32; ten times as much in narrower arithmetic."""
 
 Tokens = Sequence[int]
+Tree = dict[tuple[int, ...], int]
+"""Every beginning of a continuation that predicts a token, and its place; shorter ones come first."""
 
 
 def log_probabilities(
@@ -116,7 +119,7 @@ def _agrees(loaded: Loaded, prefix: _Prefix, prompt: Tokens, ends: Sequence[Toke
 
 def _batches(lengths: Sequence[int], held: int, ends: Sequence[Tokens]) -> Iterator[list[int]]:
     """Places of prompts of one length, as many as fit."""
-    width = min(MOST_ENDS, sum(map(len, ends)))
+    width = min(MOST_ENDS, len(_tree(ends)))
     by_length: dict[int, list[int]] = {}
     for place, length in enumerate(lengths):
         by_length.setdefault(length, []).append(place)
@@ -153,53 +156,55 @@ def _pass(loaded: Loaded, prefix: _Prefix, own: torch.Tensor, ends: list[list[in
     import torch
 
     rows, length = own.shape
-    read = [end[:-1] for end in ends]  # the last token of a continuation predicts nothing that counts
-    beside = torch.tensor([token for end in read for token in end], dtype=torch.long)
-    which = torch.tensor([-1] * length + [place for place, end in enumerate(read) for _ in end])
-    positions = torch.tensor([*range(length), *(length + step for end in read for step in range(len(end)))])
+    tree = _tree(ends)
+    beside = torch.tensor([begin[-1] for begin in tree], dtype=torch.long)
+    positions = torch.tensor([*range(length), *(length + len(begin) - 1 for begin in tree)])
     tokens = torch.cat([own, beside.expand(rows, -1)], dim=1).to(loaded.device)
-    asked, wanted, owner = _places(length, ends)
     logits = _logits(
         loaded,
-        asked[0],
+        list(range(length - 1, length + len(tree))),
         input_ids=tokens,
         position_ids=(positions + prefix.length).expand(rows, -1).to(loaded.device),
-        attention_mask=_mask(which, prefix.length, loaded.device).expand(rows, -1, -1, -1),
+        attention_mask=_mask(length, tree, prefix.length, loaded.device).expand(rows, -1, -1, -1),
         past_key_values=prefix.times(rows),
         use_cache=True,
     )
-    said = torch.log_softmax(logits.float(), dim=-1)[:, asked[1], wanted].double().cpu()  # [B, tokens of all ends]
+    before, wanted, owner = _places(tree, ends)
+    said = torch.log_softmax(logits.float(), dim=-1)[:, before, wanted].double().cpu()  # [B, tokens of all ends]
     return torch.zeros(rows, len(ends), dtype=torch.double).index_add_(1, owner, said).numpy()
 
 
-def _places(length: int, ends: list[list[int]]) -> tuple[tuple[list[int], list[int]], list[int], torch.Tensor]:
-    """Where each token of the continuations is predicted, the token, and whose it is.
+def _tree(ends: Sequence[Tokens]) -> Tree:
+    """The last token of a continuation predicts nothing that counts and is not in it."""
+    tree: Tree = {}
+    for end in ends:
+        for step in range(1, len(end)):
+            tree.setdefault(tuple(end[:step]), len(tree))
+    return tree
 
-    The places of the pass come first without repetition (all first tokens are predicted at the prompt's last token),
-    then for each token its position among them.
-    """
+
+def _places(tree: Tree, ends: list[list[int]]) -> tuple[list[int], list[int], torch.Tensor]:
+    """Of each token of the continuations where it is predicted (0: at the prompt's last token), which, and whose."""
     import torch
 
-    kept, index, wanted, owner, at = [length - 1], [], [], [], length
+    before, wanted, owner = [], [], []
     for place, end in enumerate(ends):
         for step, token in enumerate(end):
-            if step:
-                kept.append(at)
-                at += 1
-            index.append(len(kept) - 1 if step else 0)
+            before.append(1 + tree[tuple(end[:step])] if step else 0)
             wanted.append(token)
             owner.append(place)
-    return (kept, index), wanted, torch.tensor(owner)
+    return before, wanted, torch.tensor(owner)
 
 
-def _mask(which: torch.Tensor, held: int, device: torch.device) -> torch.Tensor:
-    """What is added to attention scores, [1, 1, Q, P + Q]: 0 for the prefix, the prompt and the own continuation."""
+def _mask(length: int, tree: Tree, held: int, device: torch.device) -> torch.Tensor:
+    """What is added to attention scores, [1, 1, Q, P + Q]: 0 for the prefix, the prompt and the own beginning."""
     import torch
 
     dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
-    before = torch.ones(len(which), len(which), dtype=torch.bool).tril()
-    allowed = before & ((which[None, :] == -1) | (which[None, :] == which[:, None]))
-    allowed = torch.cat([torch.ones(len(which), held, dtype=torch.bool), allowed], dim=1)
+    allowed = torch.zeros(length + len(tree), held + length + len(tree), dtype=torch.bool)
+    allowed[:, : held + length] = torch.ones(length + len(tree), held + length).tril(held)
+    for begin, place in tree.items():
+        allowed[length + place, [held + length + tree[begin[:step]] for step in range(1, len(begin) + 1)]] = True
     return torch.where(allowed, 0.0, torch.finfo(dtype).min).to(dtype)[None, None].to(device)
 
 

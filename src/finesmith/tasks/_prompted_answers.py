@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finesmith.tasks import _template
 from finesmith.tasks._json_only import JsonOnly
 from finesmith.tasks.base import Progress, silent
 from finesmith.types import Conversation, Example, Message, Prediction
@@ -60,7 +61,13 @@ class AnswerPrompts:
         self.readings = tuple(self.tasks)
 
     def ask(
-        self, rows: Sequence[Example], form: str, examples: Sequence[Sequence[Example]], progress: Progress = silent
+        self,
+        rows: Sequence[Example],
+        form: str,
+        examples: Sequence[Sequence[Example]],
+        progress: Progress = silent,
+        *,
+        reading: str = "",
     ) -> tuple[dict[str, list[Prediction]], float]:
         """The answers by reading, and the mean length of a prompt in tokens.
 
@@ -68,15 +75,53 @@ class AnswerPrompts:
             rows: rows to answer; their targets are not looked at.
             form: a name of `forms`.
             examples: of each row the answered examples in its prompt, the most similar last.
+            reading: the only one that is wanted; all of them.
         """
-        worded = FORMS[form]
-        inputs = [self.prompt(row, worded, shown) for row, shown in zip(rows, examples, strict=True)]
+        inputs = self.prompts(rows, form, examples)
         found = {}
-        for reading, task in self.tasks.items():
-            answers = task.answer(self.loaded, inputs, progress=progress if reading == GREEDY else silent)
-            said = [_cut(str(answer.output), worded) for answer in answers]
-            found[reading] = [Prediction(row.id, text) for row, text in zip(rows, said, strict=True)]
+        for name in (reading,) if reading else self.readings:
+            answers = self.tasks[name].answer(self.loaded, inputs, progress=progress)
+            found[name] = self._as_asked(rows, form, answers)
+            progress = silent
         return found, float(np.mean([self._length(item) for item in inputs]))
+
+    def sample(
+        self,
+        rows: Sequence[Example],
+        form: str,
+        examples: Sequence[Sequence[Example]],
+        *,
+        reading: str,
+        temperature: float,
+        seed: int,
+    ) -> list[Prediction]:
+        """Answers drawn at a temperature, see `Generation.sample`."""
+        inputs = self.prompts(rows, form, examples)
+        answers = self.tasks[reading].sample(self.loaded, inputs, temperature=temperature, seed=seed)
+        return self._as_asked(rows, form, answers)
+
+    def written(self, answers: Sequence[Prediction], form: str) -> float:
+        """Mean tokens of the answers, the end of the turn included."""
+        tokenizer = self.loaded.tokenizer
+        return float(np.mean([len(_template.ids(tokenizer, str(answer.output))) + 1 for answer in answers]))
+
+    def measure(
+        self, rows: Sequence[Example], form: str, examples: Sequence[Sequence[Example]]
+    ) -> list[dict[str, float]]:
+        """Nats, tokens and bytes of the rows' own targets behind the same prompts; nothing where they do not fit."""
+        asked = [
+            replace(row, input=item)
+            for row, item in zip(rows, self.prompts(rows, form, examples), strict=True)
+            if isinstance(row.target, Message)
+        ]
+        fit = [row for row in asked if self._length_with_target(row) <= self.room + self.task.learnt.new_tokens]
+        known = zip(fit, self.task.measure(self.loaded, fit), strict=True)
+        by_id = {row.id: scores for row, scores in known}
+        return [by_id.get(row.id, {}) for row in rows]
+
+    def prompts(self, rows: Sequence[Example], form: str, examples: Sequence[Sequence[Example]]) -> list[Conversation]:
+        """Each row's prompt."""
+        return [self.prompt(row, FORMS[form], shown) for row, shown in zip(rows, examples, strict=True)]
 
     def prompt(self, row: Example, form: Form, examples: Sequence[Example]) -> Conversation:
         """One prompt as a conversation, within the room."""
@@ -90,6 +135,14 @@ class AnswerPrompts:
 
     def _length(self, item: Conversation) -> int:
         return len(self.task.prompt(self.loaded.tokenizer, item))
+
+    def _length_with_target(self, row: Example) -> int:
+        pieces = self.task.encode(row, 0, self.loaded.tokenizer, 1 << 30, final_only=True)
+        return max((len(piece.tokens) for piece in pieces), default=0)
+
+    def _as_asked(self, rows: Sequence[Example], form: str, answers: Sequence[Prediction]) -> list[Prediction]:
+        said = [_cut(str(answer.output), FORMS[form]) for answer in answers]
+        return [Prediction(row.id, text) for row, text in zip(rows, said, strict=True)]
 
     def _compose(self, asked: Conversation, form: Form, examples: Sequence[Example]) -> Conversation:
         instruction = " ".join(part for part in (form.instruction, self._format()) if part)

@@ -1,0 +1,103 @@
+"""The base under the prompt that `prompting` chose on validation rows, ready to be asked more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from finesmith.measurements import _ladder
+from finesmith.measurements.base import Study
+from finesmith.predictor import Predictor
+from finesmith.recipe import Recipe
+from finesmith.tasks.base import Task
+from finesmith.types import Example, Input, Prediction
+
+SYSTEM = "prompt"
+"""What the best prompt is called among the run's systems."""
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """The base, one way to prompt it, and where its examples come from."""
+
+    prompts: Any
+    way: _ladder.Way
+    shown: _ladder.Shown
+
+    def answer(self, rows: Sequence[Example], inputs: Sequence[Input] = ()) -> list[Prediction]:
+        """Answers to rows, or to other inputs in their place."""
+        asked = _with(rows, inputs)
+        found, _ = self.prompts.ask(asked, self.way.form, self._examples(asked), reading=self.way.reading)
+        return list(found[self.way.reading])
+
+    def sample(self, rows: Sequence[Example], *, temperature: float, seed: int) -> list[Prediction]:
+        """Drawn answers, where answers are written."""
+        reading = self.way.reading
+        return self.prompts.sample(
+            rows, self.way.form, self._examples(rows), reading=reading, temperature=temperature, seed=seed
+        )
+
+    def as_asked(self, rows: Sequence[Example]) -> list[Example]:
+        """The rows as the base is sent them, where answers are written: instruction and examples before the request."""
+        inputs = self.prompts.prompts(rows, self.way.form, self._examples(rows))
+        return [replace(row, input=item) for row, item in zip(rows, inputs, strict=True)]
+
+    @property
+    def predictor(self) -> Predictor:
+        """The model itself."""
+        return Predictor(self.prompts.task, self.prompts.loaded)
+
+    def _examples(self, rows: Sequence[Example]) -> list[Sequence[Example]]:
+        return self.shown.to(self.way.name, rows, self.way.draw)
+
+
+def chosen(study: Study) -> Prompted | None:
+    """The prompt that was chosen, with the base loaded; None where `prompting` was not measured."""
+    found = study.found.get("prompting")
+    if not found or SYSTEM not in study.predictions:
+        return None
+    name = found["best"]
+    kept = found["ways"][name]
+    way = _ladder.Way(name, kept["template"], kept["reading"], kept["score"], kept["draw"])
+    shown = _ladder.Shown(study.splits.train, found["shots"], study.recipe.seed)
+    return Prompted(prompts_for(study.recipe, study.task), way, shown)
+
+
+def _with(rows: Sequence[Example], inputs: Sequence[Input]) -> Sequence[Example]:
+    return [replace(row, input=item) for row, item in zip(rows, inputs, strict=True)] if inputs else rows
+
+
+def why_not(recipe: Recipe, task: Task) -> str:
+    """Why this base cannot be prompted for this task; empty where it can."""
+    from finesmith.models import load as models
+
+    if recipe.task not in ("classification", "generation"):
+        return "plain documents ask nothing that a prompt could answer"
+    if getattr(task, "multi_label", False):
+        return "label scoring gives one label, and here several may hold"
+    if recipe.model.from_scratch:
+        return "the base has random weights: there is nothing to prompt"
+    if not models.is_decoder(models.load_config(recipe.model)):
+        return "the base is an encoder, which cannot be prompted"
+    return ""
+
+
+def prompts_for(recipe: Recipe, task: Task) -> Any:
+    """The base, loaded as it was pretrained, under the prompts of the task."""
+    from finesmith.models import load as models
+    from finesmith.tasks._prompted_answers import AnswerPrompts
+    from finesmith.tasks._prompting import LabelPrompts
+    from finesmith.tasks.classification import Classification
+    from finesmith.tasks.generation import Generation
+
+    loaded = models.load(recipe.model, "causal-lm", seed=recipe.seed)
+    context = models.context_length(loaded.model.config, loaded.tokenizer)
+    if isinstance(task, Classification):
+        return LabelPrompts(loaded, task.labels, context)
+    assert isinstance(task, Generation)
+    if task.learnt.end < 0:  # not settled on a model yet
+        task, _ = task.prepare(loaded)
+    else:
+        task.prepare(loaded)
+    return AnswerPrompts(loaded, task, context)
