@@ -40,6 +40,12 @@ class Run:
         return plain.from_json(RunFolder(self.path).read_json("evidence.json"))
 
     @property
+    def comparison(self) -> dict[str, Any] | None:
+        """Decision, claims and measurements of `finesmith compare` as plain values; None where that was not made."""
+        folder = RunFolder(self.path)
+        return folder.read_json("comparison.json") if folder.file("comparison.json").exists() else None
+
+    @property
     def recipe(self) -> Recipe:
         """What was asked, with every default and automatic value filled in."""
         return recipes.load(RunFolder(self.path).require("recipe.yaml"))
