@@ -38,6 +38,7 @@ def open_study(path: str | Path, *, effort: Effort, options: Mapping[str, Any], 
             hint="Restore it; the locked test rows are what everything is compared on.",
         )
     evidence = plain.from_json(folder.read_json("evidence.json"))
+    preparing = folder.read_json("manifest.json")["seconds"].get("preparing", 0.0)
     task = predictor.answering(path).task
     study = Study(
         folder=folder,
@@ -47,7 +48,8 @@ def open_study(path: str | Path, *, effort: Effort, options: Mapping[str, Any], 
         metrics={name: registry.resolve("metrics", name) for name in task.metrics},
         evidence=evidence,
         predictions={name: list(answers(folder, name)) for name in evidence.systems},
-        train_seconds=float(evidence.costs["seconds"]),
+        train_seconds=float(evidence.costs["seconds"]) + preparing,
+        preparing_seconds=preparing,
         answer_seconds=0.0,
         effort=effort,
         options=options,

@@ -204,6 +204,7 @@ def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watc
     began = time.time()
     try:
         ready = stages.build(prepared.recipe, prepared.splits, watcher)
+        preparing = time.time() - began
         _write_beginning(folder, prepared, ready)
         trained = stages.train(ready, folder, watcher, resume=resume)
         stages.deliver(ready, folder, columns=prepared.columns)
@@ -224,7 +225,7 @@ def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watc
             "rejected": len(prepared.rejected),
             "over_length": len(ready.long),
         },
-        "seconds": {**trained.seconds, "all": time.time() - began},
+        "seconds": {**trained.seconds, "preparing": preparing, "all": time.time() - began},
         "notes": [*prepared.notes, *checked.notes(), *ready.notes, *trained.notes],
     }
     folder.write_json("manifest.json", facts)
