@@ -81,7 +81,7 @@ def compare(
     known = {} if again else _kept(study.folder, tuple(study.options))
     study.found.update({name: values["numbers"] for name, values in known.items()})
     budget = _plan.budget(study, minutes=minutes, named=bool(only))
-    items = _plan.plan(study, budget, only=only, done=tuple(known))
+    items = _plan.plan(study, budget, spent=time.monotonic() - began, only=only, done=tuple(known))
     for line in _plan.lines(items):
         watcher.note(line)
     made, missing, pace = _measure(study, items, budget, began, watcher)

@@ -7,6 +7,7 @@ import pytest
 import finesmith
 from finesmith import comparing
 from finesmith.errors import DataError, RecipeError
+from finesmith.watch import Watcher
 from tests.conftest import ticket_rows, write_csv
 from tests.runs.test_whole_runs import command
 
@@ -144,3 +145,12 @@ def test_the_verdict_and_the_scale_stand_on_one_card(finished):
     assert command("set-scale", finished, "1")[0] == 0
     assert finished.joinpath("README.md").read_text().count("## Verdict") == 1
     assert compared.count("<!-- scale -->") == 0
+
+
+def test_a_run_knows_what_came_before_its_first_step_and_a_training_costs_that_too(finished):
+    seconds = json.loads((finished / "manifest.json").read_text())["seconds"]
+    study = comparing.open_study(finished, effort="quick", options={}, watcher=Watcher())
+    assert 0 < seconds["preparing"] < seconds["all"]
+    assert study.train_seconds == pytest.approx(seconds["training"] + seconds["preparing"])
+    assert study.step_seconds == pytest.approx(seconds["training"] / 4)  # four steps
+    assert study.answer_seconds > 0

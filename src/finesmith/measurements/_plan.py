@@ -82,15 +82,21 @@ def budget(study: Study, *, minutes: float | None = None, named: bool = False) -
 
 
 def plan(
-    study: Study, given: Budget | None = None, *, only: Sequence[str] = (), done: Sequence[str] = ()
+    study: Study, given: Budget | None = None, *, spent: float = 0.0, only: Sequence[str] = (), done: Sequence[str] = ()
 ) -> list[Item]:
-    """What will be made, in order, and what will not and why. Costs no more than the measurements' own estimates."""
+    """What will be made, in order, and what will not and why. Costs no more than the measurements' own estimates.
+
+    Args:
+        spent: seconds of the budget that are gone already.
+        only: the measurements that are asked for; all of the effort otherwise.
+        done: those whose results are there.
+    """
     given = given or Budget()
     names = only or registry.available("measurements")
     plugins = {name: registry.resolve("measurements", name) for name in names}
     items = [_item(name, plugin, study, bool(only), done) for name, plugin in plugins.items()]
     order = sorted(items, key=lambda item: (plugins[item.name].priority, item.seconds, item.name))
-    left, chosen = given.seconds, []
+    left, chosen = given.seconds - spent, []
     for item in order:
         if not item.why_not and item.seconds > left:
             item = replace(item, why_not=given.left_out(item.seconds), waits=True)

@@ -48,9 +48,9 @@ class LabelNext:
     def cost(self, study: Study) -> float:
         """The unlabelled rows are answered, and the probe is fitted some forty times."""
         classes = len(study.task.labels) if isinstance(study.task, Classification) else 1
-        fits = 2 * TIMES * ROUNDS * (0.1 + 1e-5 * min(GROWN, len(study.splits.train)) * classes)
+        fits = 2 * TIMES * ROUNDS * (0.05 + 1e-5 * min(GROWN, len(study.splits.train)) * classes)
         asked = 1_000 if study.options.get("unlabelled") else 0  # how many there are is not known before they are read
-        return fits + study.answer_seconds * (asked + min(GROWN, len(study.splits.train)))
+        return fits + study.answer_seconds * (asked + 0.2 * min(GROWN, len(study.splits.train)))
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """The simulation always; the pick where there are rows to pick from."""
