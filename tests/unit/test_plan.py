@@ -113,6 +113,15 @@ def test_the_least_important_is_left_out_and_the_reason_reads_well(fakes):
     assert _plan.plan(study(), _plan.budget(study(), minutes=0.5))[-1].why_not.endswith("of the 0.5 minutes given")
 
 
+def test_what_a_claim_rests_on_comes_before_what_is_cheaper(fakes):
+    names = ("controls", "frontier", "prompting", "retention", "calibration")
+    fakes(
+        **{name: Fake(name, 2 if name == "calibration" else 1, 50.0 if name == "prompting" else 5.0) for name in names}
+    )
+    order = [item.name for item in _plan.plan(study())]
+    assert order == ["prompting", "retention", "controls", "frontier", "calibration"]
+
+
 def test_nothing_comes_before_what_it_needs(fakes):
     fakes(a=Fake("a", 1, 1.0, needs=("b",)), b=Fake("b", 4, 9.0))
     assert [item.name for item in _plan.plan(study())] == ["b", "a"]

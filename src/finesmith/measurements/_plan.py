@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from finesmith import registry
+from finesmith.evidence import claims
 from finesmith.measurements.base import EFFORTS, Measurement, Study
 from finesmith.report import words
 
@@ -95,7 +96,7 @@ def plan(
     names = only or registry.available("measurements")
     plugins = {name: registry.resolve("measurements", name) for name in names}
     items = [_item(name, plugin, study, bool(only), done) for name, plugin in plugins.items()]
-    order = sorted(items, key=lambda item: (plugins[item.name].priority, item.seconds, item.name))
+    order = sorted(items, key=lambda item: (plugins[item.name].priority, _rank(item.name), item.seconds, item.name))
     left, chosen = given.seconds - spent, []
     for item in order:
         if not item.why_not and item.seconds > left:
@@ -103,6 +104,12 @@ def plan(
         left -= 0.0 if item.why_not else item.seconds
         chosen.append(item)
     return _after_needs(chosen, plugins)
+
+
+def _rank(name: str) -> int:
+    """Of equal priority, what a claim rests on comes first, in the order of the claims; then the cheapest."""
+    resting = list(claims.NEEDS.values())
+    return resting.index(name) if name in resting else len(resting)
 
 
 def _item(name: str, plugin: Measurement, study: Study, asked: bool, done: Sequence[str]) -> Item:
