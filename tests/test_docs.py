@@ -97,3 +97,12 @@ def test_the_other_plug_ins_shown_do_what_they_say(shown, tickets, tmp_path, cap
     assert second == 2 and bad.reason == "no => in the line"
     shown["command"].main(type("Options", (), {"data": str(tickets)}))
     assert int(capsys.readouterr().out) > 50
+
+
+def test_the_plan_of_the_evidence_names_every_measurement():
+    text = (DOCS / "explanation" / "evidence.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (quick|standard|full) \| (\d) \|", text, re.MULTILINE)
+    plugins = {name: registry.resolve("measurements", name) for name in registry.available("measurements")}
+    assert {name: (effort, int(priority)) for name, effort, priority in rows} == {
+        name: (plugin.effort, plugin.priority) for name, plugin in plugins.items()
+    }

@@ -9,6 +9,7 @@ finesmith.load("runs/tickets").predict(["where is my parcel"])
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from finesmith.version import VERSION
 
 if TYPE_CHECKING:
     from finesmith.advising import Advice
+    from finesmith.measurements.base import Effort
     from finesmith.recipe import Recipe
     from finesmith.run import Run
     from finesmith.types import Examined
@@ -24,11 +26,21 @@ __version__ = VERSION
 __all__ = ["Recipe", "Run", "__version__", "advise", "check", "load", "tune"]
 
 
-def tune(data: str | Path, *, watcher: Any = None, **settings: Any) -> Run:
+def tune(
+    data: str | Path,
+    *,
+    evidence: Effort | None = None,
+    minutes: float | None = None,
+    watcher: Any = None,
+    **settings: Any,
+) -> Run:
     """Fine-tunes a model and measures what it gained.
 
     Args:
         data: a file or folder of examples, a hub data set, or a recipe (`.yaml`).
+        evidence: quick, standard or full: afterwards measures the rest, as `finesmith compare` does. The run is
+            finished before; if the comparison fails, there is a warning and `run.comparison` is None.
+        minutes: the budget of that; None is three trainings' time for quick and no end for the others.
         watcher: a `finesmith.watch.Watcher` that receives notes, progress and steps.
         settings: recipe settings, nested as in YAML: `model="embedded"`, `method="lora"`, `train={"epochs": 3}`.
 
@@ -37,8 +49,20 @@ def tune(data: str | Path, *, watcher: Any = None, **settings: Any) -> Run:
     """
     from finesmith import recipe as recipes
     from finesmith import run
+    from finesmith.errors import RecipeError, nearest
 
-    return run.tune(recipes.from_source(str(data), settings), watcher=watcher)
+    efforts = ("quick", "standard", "full")
+    if evidence is not None and evidence not in efforts:
+        raise RecipeError(f"There is no evidence '{evidence}'. {nearest(str(evidence), efforts)}")
+    if minutes is not None and evidence is None:
+        raise RecipeError("minutes has no effect without evidence.", hint='Add evidence="quick", or leave it out.')
+    made = run.tune(recipes.from_source(str(data), settings), watcher=watcher)
+    if evidence is not None:
+        from finesmith import comparing
+
+        if why := comparing.attempt(made.path, effort=evidence, minutes=minutes, watcher=watcher):
+            warnings.warn(f"The run is finished; the comparison could not be made: {why}", stacklevel=2)
+    return made
 
 
 def check(data: str | Path, *, glossary: str | Path | None = None, watcher: Any = None, **settings: Any) -> Examined:

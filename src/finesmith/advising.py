@@ -17,17 +17,13 @@ from finesmith.evidence import compare as evidences
 from finesmith.evidence import plain, verdict
 from finesmith.metrics.base import Metric
 from finesmith.recipe import Recipe
+from finesmith.report import words
 from finesmith.types import Estimate, Example, Finding, Prediction, Splits
 from finesmith.watch import Watcher
 
 Decision = Literal["do not fine-tune", "mend the data first", "fine-tuning may be worth it", "open"]
 
 FROZEN = "frozen"
-PROMPTED = {
-    "prompt-zero-shot": "the base prompted without examples",
-    "prompt-examples": "the base prompted with fixed examples",
-    "prompt-retrieved": "the base prompted with the nearest examples",
-}
 
 
 @dataclass(frozen=True)
@@ -233,10 +229,7 @@ def _weigh(
 
 
 def _title(name: str) -> str:
-    if name in registry.available("baselines"):
-        title = registry.resolve("baselines", name).title
-    else:
-        title = PROMPTED.get(name, verdict.TITLES.get(name, name))
+    title = words.system_title(name)
     return title[0].upper() + title[1:]
 
 

@@ -7,30 +7,34 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finesmith import recipe as recipes
 from finesmith import registry, run
-from finesmith.errors import DataError, FinesmithError
+from finesmith.errors import FinesmithError
 from finesmith.evidence import claims, decision, plain
 from finesmith.evidence import compare as evidences
-from finesmith.measurements._plan import line, plan
+from finesmith.measurements import _plan
 from finesmith.measurements.base import Effort, Measured, Study
+from finesmith.reopening import answers, open_study
+from finesmith.report import card as cards
 from finesmith.report import verdict_page
 from finesmith.runfolder import RunFolder
-from finesmith.types import Claim, Evidence, Example, Prediction, Splits
+from finesmith.types import Claim, Evidence
 from finesmith.watch import Watcher
 
-PROBED_ROWS = 16
-"""Validation rows that the tuned model answers to find out how long an answer takes."""
+__all__ = ["Comparison", "as_json", "attempt", "compare", "open_study"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The evidence with every opponent, what each measurement found, and the claims that follow."""
+    """The evidence with every opponent, what each measurement found, and the claims that follow.
+
+    `seconds` is what each measurement took and `planned` what it was thought to take, by name. `costs` are `seconds`
+    and `planned` of this call, `training_seconds` (one training of the run) and its `budget` (None without one).
+    """
 
     path: Path
     evidence: Evidence
@@ -39,6 +43,8 @@ class Comparison:
     claims: tuple[Claim, ...]
     decision: str
     seconds: Mapping[str, float]
+    planned: Mapping[str, float]
+    costs: Mapping[str, float | None]
 
 
 def compare(
@@ -56,8 +62,9 @@ def compare(
 
     Args:
         path: a finished run.
-        effort: which measurements are made: quick (about 3 trainings' cost), standard, full.
-        minutes: the budget; the least important measurements are dropped first.
+        effort: which measurements are made: quick, standard, full.
+        minutes: the budget; the least important measurements are dropped first. None is three trainings' time for
+            quick, a minute at least, and no end for the others and where `only` names the measurements.
         minimum_gain: the smallest gain on the primary metric that is of use, in its units.
         only: names of measurements, instead of an effort's.
         again: also makes those whose result is in the run already.
@@ -68,66 +75,67 @@ def compare(
         DataError: the data is no longer what the run was made with.
     """
     watcher = watcher or Watcher()
+    began = time.monotonic()
     study = open_study(path, effort=effort, options=options or {}, watcher=watcher)
     study.minimum_gain = minimum_gain
     known = {} if again else _kept(study.folder, tuple(study.options))
-    items = plan(study, minutes=minutes, only=only, done=tuple(known))
-    for item in items:
-        watcher.note(line(item))
-    left = math.inf if minutes is None else 60.0 * minutes
-    found, missing = dict(known), {item.name: item.why_not for item in items if item.why_not}
     study.found.update({name: values["numbers"] for name, values in known.items()})
-    for item in items:
-        if item.why_not or item.name in known:
+    budget = _plan.budget(study, minutes=minutes, named=bool(only))
+    items = _plan.plan(study, budget, spent=time.monotonic() - began, only=only, done=tuple(known))
+    for line in _plan.lines(items):
+        watcher.note(line)
+    made, missing, pace = _measure(study, items, budget, began, watcher)
+    took = time.monotonic() - began
+    watcher.note(_plan.took(took, pace, study.train_seconds))
+    costs = {
+        "seconds": took,
+        "planned": pace.planned,
+        "training_seconds": study.train_seconds,
+        "budget": budget.seconds if math.isfinite(budget.seconds) else None,
+    }
+    return _write(study, {**known, **made}, missing, costs)
+
+
+def attempt(path: str | Path, **arguments: Any) -> str:
+    """Compares a run (arguments as for `compare`); gives back why that failed, for which nothing else is to be lost."""
+    try:
+        compare(path, **arguments)
+    except FinesmithError as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _measure(
+    study: Study, items: Sequence[_plan.Item], budget: _plan.Budget, began: float, watcher: Watcher
+) -> tuple[dict[str, dict[str, Any]], dict[str, str], _plan.Pace]:
+    """Makes what is planned, and after that what the budget left out if it fits now; what is missing and why.
+
+    `began` is when the budget began to run, on the monotonic clock.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    missing, pace = {item.name: item.why_not for item in items if item.why_not}, _plan.Pace()
+    first = [item for item in items if not (item.why_not or item.done)]
+    for item in (*first, *(item for item in items if item.waits)):
+        expected = pace.expects(item.seconds)
+        if expected > budget.seconds - (time.monotonic() - began):
+            missing[item.name] = budget.left_out(expected)
             continue
-        if item.seconds > left:
-            missing[item.name] = f"the budget of {minutes:g} minutes was used up by what is more important"
-            continue
-        began = time.monotonic()
+        start = time.monotonic()
         result = _made(item.name, study, watcher)
+        took = time.monotonic() - start
         if isinstance(result, str):
             missing[item.name] = result
             watcher.note(f"{item.title}: not measured: {result}")
             continue
-        took = time.monotonic() - began
-        left -= took
-        found[item.name] = _keep(study, item.name, result, took)
+        pace.saw(item.seconds, took)
+        missing.pop(item.name, None)
+        found[item.name] = _keep(study, item, result, took)
         study.found[item.name] = found[item.name]["numbers"]
         study.predictions = {**study.predictions, **result.systems}
         watcher.note(f"{item.title}: {result.says}")
-    return _write(study, found, missing)
-
-
-def open_study(path: str | Path, *, effort: Effort, options: Mapping[str, Any], watcher: Watcher) -> Study:
-    """A finished run with its rows, answers and models, and a probe of what a training and an answer take here."""
-    from finesmith import predictor
-
-    folder = RunFolder(path)
-    folder.require("evidence.json")
-    recipe = recipes.load(folder.require("recipe.yaml"))
-    prepared = run.prepare(recipe)
-    begun = folder.read_json("splits.json")
-    if prepared.splits.hash != begun["hash"]:
-        raise DataError(
-            f"The data at {recipe.data.path} has changed since the run was made.",
-            hint="Restore it; the locked test rows are what everything is compared on.",
-        )
-    evidence = plain.from_json(folder.read_json("evidence.json"))
-    task = predictor.answering(path).task
-    study = Study(
-        folder=folder,
-        recipe=prepared.recipe.replace(out=str(path)),
-        splits=_without(prepared.splits, begun.get("left_out", {})),
-        task=task,
-        metrics={name: registry.resolve("metrics", name) for name in task.metrics},
-        evidence=evidence,
-        predictions={name: list(_answers(folder, name)) for name in evidence.systems},
-        train_seconds=float(evidence.costs["seconds"]),
-        answer_seconds=0.0,
-        effort=effort,
-        options=options,
-    )
-    return _probe(study, watcher)
+    return found, missing, pace
 
 
 def _made(name: str, study: Study, watcher: Watcher) -> Measured | str:
@@ -136,39 +144,29 @@ def _made(name: str, study: Study, watcher: Watcher) -> Measured | str:
         return registry.resolve("measurements", name)(study, watcher)
     except FinesmithError as error:
         return str(error)
+    except (RuntimeError, MemoryError, ArithmeticError) as error:  # a device out of memory, a matrix that is singular
+        return f"it failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     finally:
         study.forget()
 
 
-def _probe(study: Study, watcher: Watcher) -> Study:
-    """Times the tuned model on a few validation rows."""
-    from finesmith.tasks.base import predict
-
-    rows = study.splits.validation[:PROBED_ROWS]
-    tuned = study.tuned()
-    with watcher.progress("timing a few answers", len(rows)) as progress:
-        began = time.monotonic()
-        predict(tuned.task, tuned.loaded, rows, progress=progress)
-    study.answer_seconds = (time.monotonic() - began) / max(1, len(rows))
-    return study
-
-
-def _keep(study: Study, name: str, result: Measured, seconds: float) -> dict[str, Any]:
+def _keep(study: Study, item: _plan.Item, result: Measured, seconds: float) -> dict[str, Any]:
     """Writes a result into the run; answers of further systems stand with those of the run."""
-    for system, answers in result.systems.items():
-        study.folder.write_lines(f"predictions/{system}.jsonl", run.prediction_rows(answers, study.splits.test))
+    for system, rows in result.systems.items():
+        study.folder.write_lines(f"predictions/{system}.jsonl", run.prediction_rows(rows, study.splits.test))
     values = plain.values_of(
         {
-            "title": registry.resolve("measurements", name).title,
+            "title": item.title,
             "says": result.says,
             "numbers": result.numbers,
             "plots": list(result.plots),
             "systems": list(result.systems),
             "missing": result.missing,
             "seconds": seconds,
+            "planned": item.seconds,
         }
     )
-    study.folder.write_json(f"measured/{name}.json", values)
+    study.folder.write_json(f"measured/{item.name}.json", values)
     return values
 
 
@@ -181,7 +179,9 @@ def _kept(folder: RunFolder, given: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {name: folder.read_json(f"measured/{name}.json") for name in names}
 
 
-def _write(study: Study, found: Mapping[str, Mapping[str, Any]], missing: Mapping[str, str]) -> Comparison:
+def _write(
+    study: Study, found: Mapping[str, Mapping[str, Any]], missing: Mapping[str, str], costs: Mapping[str, float | None]
+) -> Comparison:
     """The evidence again with every opponent there is now, the claims, and both in the run."""
     folder = study.folder
     systems = dict.fromkeys([*study.evidence.systems, *(name for each in found.values() for name in each["systems"])])
@@ -190,7 +190,7 @@ def _write(study: Study, found: Mapping[str, Mapping[str, Any]], missing: Mappin
         primary=study.task.primary,
         metrics=study.metrics,
         targets=study.targets,
-        predictions={name: list(_answers(folder, name)) for name in systems},
+        predictions={name: list(answers(folder, name)) for name in systems},
         opponents=[name for name in systems if name != evidences.TUNED],
         not_measured={name: why for name, why in study.evidence.not_measured.items() if name not in systems},
         costs=study.evidence.costs,
@@ -209,12 +209,16 @@ def _write(study: Study, found: Mapping[str, Mapping[str, Any]], missing: Mappin
         claims=judged,
         decision=decision.decide(evidence, study.primary, numbers, minimum_gain=study.minimum_gain),
         seconds={name: values["seconds"] for name, values in found.items()},
+        planned={name: values["planned"] for name, values in found.items() if "planned" in values},
+        costs=costs,
     )
     plainly = as_json(comparison)
     folder.write_json("comparison.json", plainly)
     steps = list(folder.read_lines("steps.jsonl"))
     about = {"manifest": folder.read_json("manifest.json"), "recipe": study.recipe.to_yaml(), "steps": steps}
     folder.write_text("report.html", verdict_page.render(str(folder.path), plainly, about))
+    if folder.file("README.md").exists():
+        folder.write_text("README.md", cards.with_verdict(folder.read_text("README.md"), plainly))
     folder.write_json("evidence.json", plain.as_json(evidence))
     return comparison
 
@@ -229,21 +233,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             "measured": comparison.measured,
             "not_measured": comparison.not_measured,
             "seconds": comparison.seconds,
+            "planned": comparison.planned,
+            "costs": comparison.costs,
         }
     )
-
-
-def _answers(folder: RunFolder, system: str) -> Iterable[Prediction]:
-    for row in folder.read_lines(f"predictions/{system}.jsonl"):
-        output = tuple(row["output"]) if isinstance(row["output"], list) else row["output"]
-        yield Prediction(row["id"], output, row["scores"])
-
-
-def _without(splits: Splits, left_out: Mapping[str, Sequence[str]]) -> Splits:
-    """The rows as they were used: without those that were too long."""
-
-    def kept(part: str) -> Sequence[Example]:
-        rows, gone = getattr(splits, part), set(left_out.get(part, ()))
-        return [row for row in rows if row.id not in gone] if gone else rows
-
-    return replace(splits, train=kept("train"), validation=kept("validation"), test=kept("test"))

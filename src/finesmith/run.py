@@ -40,6 +40,12 @@ class Run:
         return plain.from_json(RunFolder(self.path).read_json("evidence.json"))
 
     @property
+    def comparison(self) -> dict[str, Any] | None:
+        """Decision, claims and measurements of `finesmith compare` as plain values; None where that was not made."""
+        folder = RunFolder(self.path)
+        return folder.read_json("comparison.json") if folder.file("comparison.json").exists() else None
+
+    @property
     def recipe(self) -> Recipe:
         """What was asked, with every default and automatic value filled in."""
         return recipes.load(RunFolder(self.path).require("recipe.yaml"))
@@ -198,6 +204,7 @@ def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watc
     began = time.time()
     try:
         ready = stages.build(prepared.recipe, prepared.splits, watcher)
+        preparing = time.time() - began
         _write_beginning(folder, prepared, ready)
         trained = stages.train(ready, folder, watcher, resume=resume)
         stages.deliver(ready, folder, columns=prepared.columns)
@@ -218,7 +225,7 @@ def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watc
             "rejected": len(prepared.rejected),
             "over_length": len(ready.long),
         },
-        "seconds": {**trained.seconds, "all": time.time() - began},
+        "seconds": {**trained.seconds, "preparing": preparing, "all": time.time() - began},
         "notes": [*prepared.notes, *checked.notes(), *ready.notes, *trained.notes],
     }
     folder.write_json("manifest.json", facts)

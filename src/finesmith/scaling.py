@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finesmith import comparing, predictor
+from finesmith import predictor, reopening
 from finesmith import recipe as recipes
 from finesmith.errors import RecipeError, RunError, nearest
 from finesmith.evidence import plain
@@ -119,7 +119,7 @@ def _study(folder: RunFolder, recipe: Recipe, watcher: Watcher) -> Study:
     """The run, opened; its rows only where the head at scale 0 has yet to be fitted."""
     task = predictor.answering(folder.file(TUNED)).task
     if task.kind == "sequence-classification" and not folder.file(_line.START).exists():
-        return comparing.open_study(folder.path, effort="quick", options={}, watcher=watcher)
+        return reopening.open_study(folder.path, effort="quick", options={}, watcher=watcher)
     evidence = plain.from_json(folder.read_json("evidence.json"))
     return Study(folder, recipe, Splits((), (), (), ""), task, {}, evidence, {}, 0.0, 0.0)
 

@@ -55,9 +55,7 @@ def test_an_unknown_command_names_the_nearest(run):
 def test_an_unknown_option_names_the_nearest(run):
     code, out, err = run("tune", "a.csv", "--modl", "x")
     assert (code, out) == (2, "")
-    assert err.startswith(
-        "error: Unknown option '--modl' of finesmith tune. Did you mean '--model'? Known: --from-scratch"
-    )
+    assert err.startswith("error: Unknown option '--modl' of finesmith tune. Did you mean '--model'? Known: --evidence")
     assert "Did you mean '--seed'?" in run("tune", "a.csv", "--sed=3")[2]
 
 

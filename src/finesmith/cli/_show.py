@@ -106,6 +106,13 @@ def say_stopped(stopped: Interrupted) -> int:
     return 130
 
 
+def say_not_compared(path: str, why: str, code: int) -> int:
+    """That the run is finished and only the comparison is not, and how to make it; the exit code."""
+    said = f"the comparison could not be made: {why}\nThe run is finished. Compare it with: finesmith compare {path}"
+    ERRORS.print(Text(said), soft_wrap=True)
+    return code
+
+
 def print_json(value: Any) -> None:
     """One JSON object on stdout."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")

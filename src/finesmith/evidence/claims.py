@@ -99,7 +99,8 @@ def _of_gain(name: str, gain: Estimate, minimum_gain: float, said: str) -> Claim
 
 def _prompt(metric: Metric, found: Mapping[str, Any], minimum_gain: float) -> Claim:
     gain = estimate(found["gain"])
-    said = f"Tuned minus the best prompt ({found.get('best', 'of those tried')}): {_interval(metric, gain)}."
+    way = verdict.prompted(found.get("best", "of those tried"), found.get("shots"))
+    said = f"Tuned minus the best prompt ({way}): {_interval(metric, gain)}."
     return _of_gain(PROMPT, gain, minimum_gain, said)
 
 

@@ -18,7 +18,17 @@ TUNED, BASE = "tuned", "base"
 
 
 TITLES = {"frozen": "a linear head on the base's frozen features"}
-"""Opponents that are no plug-in: what they are called."""
+"""Cheap opponents that are no plug-in: what they are called."""
+NAMES = {
+    "prompt": "the base with the best prompt",
+    "prompt-zero-shot": "the base prompted without examples",
+    "prompt-examples": "the base prompted with fixed examples",
+    "prompt-retrieved": "the base prompted with the nearest examples",
+    "scratch": "the same model from random weights",
+    "lora": "LoRA at its best learning rate",
+    "full": "full fine-tuning at its best learning rate",
+}
+"""What other systems are called that the evidence may hold."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ def sentence(
         metric: the primary metric.
         systems: every system's value on it.
         gains: tuned minus each opponent, positive is better.
-        titles: what the cheap opponents (baselines) are called; other opponents go by their names.
+        titles: what the cheap opponents (baselines) are called; other opponents are called as in `NAMES`.
         ways: how to get a cheap opponent, in a few words; "no GPU needed" where it does not say; "" gives no advice.
         loss: of tuned and base, where it is known and not itself the primary metric.
         minimum_gain: the smallest gain that is of use.
@@ -60,7 +70,7 @@ def sentence(
         start = f"{_against(metric, systems, gains, BASE, 'the base', minimum_gain)}.{_unseen(metric, gains, loss)}"
         return f"{start} {_rival(metric, systems, gains, rival, titles, ways)}" if rival else start
     if rival:
-        start = _against(metric, systems, gains, rival, titles.get(rival, rival), minimum_gain)
+        start = _against(metric, systems, gains, rival, titles.get(rival) or NAMES.get(rival, rival), minimum_gain)
         return f"{start}{_advice(gains[rival], ways.get(rival))}. The base was not measured."
     tuned = systems[TUNED]
     interval = f"95 % interval {number(metric, tuned.low)} to {number(metric, tuned.high)}, n = {tuned.n}"
@@ -102,7 +112,7 @@ def _rival(
     ways: Mapping[str, str],
 ) -> str:
     """`TF-IDF + linear SVM reaches 0.861: no clear difference (...); consider shipping that instead.`"""
-    gain, title = gains[name], titles.get(name, name)
+    gain, title = gains[name], titles.get(name) or NAMES.get(name, name)
     outcome = "clearly beaten" if gain.low > 0 else "clearly better" if gain.high < 0 else "no clear difference"
     numbers = difference(metric, gain, systems[TUNED], systems[name])
     reaches = f"{title[0].upper()}{title[1:]} reaches {number(metric, systems[name].value)}"
@@ -132,6 +142,13 @@ def difference(metric: Metric, gain: Estimate, ours: Estimate, theirs: Estimate)
     rows = f"n = {gain.n}" if gain.n == ours.n == theirs.n else f"on the {counted(gain.n, 'row')} that both answered"
     interval = f"95 % interval {signed(metric, gain.low)} to {signed(metric, gain.high)}"
     return f"{'' if metric.higher_is_better else 'gain '}{signed(metric, gain.value)}, {interval}, {rows}"
+
+
+def prompted(way: str, shots: int | None) -> str:
+    """How a prompt asks, in words: `with 8 examples, always the same`."""
+    count = counted(shots, "example") if shots else "examples"
+    ways = {"zero-shot": "without examples", "examples": f"with {count}, always the same"}
+    return {**ways, "retrieved": f"with the {count} nearest to each question"}.get(way, way)
 
 
 def number(metric: Metric, value: float) -> str:

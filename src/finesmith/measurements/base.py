@@ -88,9 +88,10 @@ class Study:
     """A finished run, opened to ask more of it.
 
     `splits` are the rows as they were used, `predictions` the answers of the run's systems to the test rows.
-    `train_seconds` is what one training of this run takes here, `answer_seconds` what the tuned model takes for one
-    test row. `found` are the numbers of the measurements made so far. `minimum_gain` is the smallest that is of use.
-    `options` are what the user gave besides (a glossary, prompts, unlabelled rows), by name.
+    `train_seconds` is what one training of this run takes here, `preparing_seconds` of these before its first step, and
+    `answer_seconds` what the tuned model takes for one test row. `found` are the numbers of the measurements made so
+    far. `minimum_gain` is the smallest that is of use. `options` are what the user gave besides (a glossary, prompts,
+    unlabelled rows), by name.
     """
 
     folder: RunFolder
@@ -102,6 +103,7 @@ class Study:
     predictions: Mapping[str, Sequence[Prediction]]
     train_seconds: float
     answer_seconds: float
+    preparing_seconds: float = 0.0
     effort: Effort = "quick"
     minimum_gain: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -147,6 +149,11 @@ class Study:
     def forget(self) -> None:
         """Lets the loaded models go, so that the next measurement has the memory."""
         self._models.clear()
+
+    @property
+    def step_seconds(self) -> float:
+        """What one step of the run took, with its share of the looks at the validation rows."""
+        return (self.train_seconds - self.preparing_seconds) / max(1.0, float(self.evidence.costs.get("steps", 0)))
 
     def score(self, rows: Sequence[Example], answers: Sequence[Prediction]) -> float:
         """The primary metric of answers to rows, in its own unit."""

@@ -42,10 +42,10 @@ class Controls:
         return "" if len(study.splits.train) > 1 else "there is one training row"
 
     def cost(self, study: Study) -> float:
-        """Steps over 20 rows beside the run's own, and one fit of TF-IDF."""
-        steps, some = max(1.0, float(study.evidence.costs.get("steps", 300))), sum(steps for steps, _ in ATTEMPTS[:2])
+        """The steps of a first attempt, which mostly is enough, and one fit of TF-IDF."""
         linear = 1.0 + 2e-3 * len(study.splits.train) if isinstance(study.task, Classification) else 0.0
-        return linear + study.train_seconds * some / steps + 2 * ROWS * study.answer_seconds
+        steps = ATTEMPTS[0][0] * min(1.0, ROWS / study.recipe.train.batch_size)
+        return linear + study.preparing_seconds + steps * study.step_seconds + 2 * ROWS * study.answer_seconds
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Both controls; a classifier's labels are shuffled, for a generator only the second is made."""

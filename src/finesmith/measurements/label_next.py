@@ -50,9 +50,9 @@ class LabelNext:
         each = (
             1e-5 * min(GROWN, len(study.splits.train)) * (1 if _several(study) else classes)
         )  # ridge fits all at once
-        fits = 2 * TIMES * ROUNDS * (0.1 + each)
+        fits = 2 * TIMES * ROUNDS * (0.05 + each)
         asked = 1_000 if study.options.get("unlabelled") else 0  # how many there are is not known before they are read
-        return fits + study.answer_seconds * (asked + min(GROWN, len(study.splits.train)))
+        return fits + study.answer_seconds * (asked + 0.2 * min(GROWN, len(study.splits.train)))
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """The simulation always; the pick where there are rows to pick from."""

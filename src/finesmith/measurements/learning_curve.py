@@ -52,7 +52,8 @@ class LearningCurve:
     def cost(self, study: Study) -> float:
         """The parts' trainings and their answers to the test rows."""
         steps = max(1.0, float(study.evidence.costs.get("steps", FLOOR)))
-        shares = [max(share, min(1.0, FLOOR / steps)) for share in SHARES]
+        least = 1.0 if study.recipe.train.max_steps is not None else min(1.0, FLOOR / steps)
+        shares = [max(share, least) for share in SHARES]
         answers = (len(SHARES) + 1) * len(study.splits.test) * study.answer_seconds
         return study.train_seconds * sum(shares) + answers + 5e-3 * len(study.splits.train)
 

@@ -20,6 +20,8 @@ from finesmith.types import Conversation, Example, Message
 from finesmith.watch import Watcher
 
 TASK_ROWS = 200
+READ = 0.2
+"""What it takes to read an answer, as a share of what it takes to write it."""
 YOURS = "your prompts"
 
 
@@ -38,8 +40,9 @@ class Retention:
         return _line.refusal(study.folder, study.recipe)
 
     def cost(self, study: Study) -> float:
-        """Two readings of the passages and of 200 rows."""
-        return 5.0 + 2 * (_general.READING[study.task.kind] + TASK_ROWS) * study.answer_seconds
+        """Two readings of the passages and of some test rows; to read an answer takes a fraction of writing it."""
+        rows = min(TASK_ROWS, len(study.splits.test)) * (READ if study.task.kind == "causal-lm" else 1.0)
+        return 2.0 + 2 * (_general.READING[study.task.kind] + rows) * study.answer_seconds
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Reads the passages, the rows of the task and the user's prompts with base and tuned model."""

@@ -71,6 +71,28 @@ def with_scale(card: str, scale: float, point: str, measured: Mapping[str, Any] 
     return f"{first}\n> {verdict}\n\n<!-- scale -->\n**{told[0]}** {' '.join(told[1:])}\n<!-- /scale -->\n{rest}"
 
 
+def with_verdict(card: str, comparison: Mapping[str, Any]) -> str:
+    """The card with the decision and the claims of a comparison (plain values) before its results; in the place of an
+    earlier comparison's."""
+    bare = re.sub(r"<!-- verdict -->.*?<!-- /verdict -->\n*", "", card, flags=re.DOTALL)
+    rows = [
+        [claim["name"], claim["outcome"] + (f" ({claim['grade']})" if claim["grade"] else ""), claim["sentence"]]
+        for claim in comparison["claims"]
+    ]
+    missing = "; ".join(f"{name.replace('_', ' ')}: {why}" for name, why in comparison["not_measured"].items())
+    parts = [
+        "<!-- verdict -->\n## Verdict",
+        f"**{comparison['decision']}**",
+        _table(["claim", "outcome (grade)", "why"], rows, right=False),
+        "Judged for this model and this data only. A: three seeds, no leaked row; B: one seed; C: no interval decides.",
+        f"Not measured: {missing}" if missing else "",
+        "Every number and plot: `report.html`, `comparison.json`.\n<!-- /verdict -->\n\n",
+    ]
+    said = "\n\n".join(part for part in parts if part)
+    place = bare.find("## Results")
+    return bare[:place] + said + bare[place:] if place >= 0 else f"{bare.rstrip()}\n\n{said}".rstrip() + "\n"
+
+
 def _front_matter(evidence: Evidence, about: About) -> str:
     """What a hub indexes. Strings are written as JSON, which YAML reads as they are."""
     lines = [f"library_name: {'peft' if about.get('adapter') else 'transformers'}"]
@@ -183,9 +205,9 @@ def _bullets(title: str, lines: Sequence[str]) -> str:
     return "\n".join([f"## {title}", "", *(f"- {line}" for line in lines)]) if lines else ""
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; text columns left, the others right."""
-    marks = ["---", *["---:"] * (len(heads) - 1)]
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: bool = True) -> str:
+    """A Markdown table; the first column left, the others right where they are numbers."""
+    marks = ["---", *["---:" if right else "---"] * (len(heads) - 1)]
     return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in [heads, marks, *rows])
 
 

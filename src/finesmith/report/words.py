@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from finesmith import registry
-from finesmith.evidence.verdict import TITLES, number, signed
+from finesmith.evidence.verdict import NAMES, TITLES, number, signed
 from finesmith.metrics.base import Metric
 from finesmith.types import Estimate, Evidence
 
@@ -16,10 +16,10 @@ def metric_named(name: str) -> Metric:
 
 
 def system_title(name: str) -> str:
-    """What a system is called: the title of a baseline, otherwise its own name."""
-    return (
-        registry.resolve("baselines", name).title if name in registry.available("baselines") else TITLES.get(name, name)
-    )
+    """What a system is called in words; its own name where it has no other."""
+    if name in registry.available("baselines"):
+        return registry.resolve("baselines", name).title
+    return TITLES.get(name) or NAMES.get(name, name)
 
 
 def metric_names(evidence: Evidence) -> list[str]:

@@ -1,0 +1,62 @@
+"""What `compare` and `tune --evidence` share: the options, and how a comparison is told."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+EFFORTS = ("quick", "standard", "full")
+"""As in `finesmith.measurements.base`, which takes too long to import for a help text."""
+GIVEN = ("target", "risk", "unlabelled", "retention_margin")
+"""Options that measurements read (`study.options`) as they are given."""
+
+
+def options(parser: Any) -> None:
+    """The budget, and what the measurements may use. `parser` may be a group of one."""
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="the budget: the least important is dropped first (quick has the time of three trainings)",
+    )
+    parser.add_argument("--minimum-gain", type=float, default=None, metavar="X", help="the smallest gain of use (0)")
+    parser.add_argument("--target", type=float, metavar="X", help="the score wanted: how many labels would reach it?")
+    parser.add_argument("--risk", type=float, metavar="R", help="wrong answers allowed beside abstention (0.05)")
+    parser.add_argument("--unlabelled", metavar="FILE", help="rows without labels: which to label next?")
+    parser.add_argument("--glossary", metavar="FILE", help='JSON list of {"preferred": ..., "forbidden": [...]}')
+    parser.add_argument("--prompts", metavar="FILE", help="what the model must still do: prompts, perhaps answers")
+    parser.add_argument(
+        "--retention-margin", type=float, metavar="X", help="share of the knowledge that may be lost (0.01)"
+    )
+
+
+def given(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `comparing.compare` that stand for these options, its files read."""
+    from finesmith.data import glossary, prompts
+
+    found = {
+        "glossary": glossary.read(options.glossary) if options.glossary else None,
+        "prompts": prompts.read(options.prompts) if options.prompts else None,
+        **{name: getattr(options, name) for name in GIVEN},
+    }
+    return {
+        "minutes": options.minutes,
+        "minimum_gain": options.minimum_gain or 0.0,
+        "options": {name: value for name, value in found.items() if value is not None},
+    }
+
+
+def asked(options: argparse.Namespace) -> list[str]:
+    """The options that were given, as they are written."""
+    names = ("minutes", "minimum_gain", "glossary", "prompts", *GIVEN)
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
+
+
+def lines(comparison: Mapping[str, Any]) -> list[str]:
+    """The decision, a line for each claim, and what was not measured; of plain values (`comparing.as_json`)."""
+    told = [comparison["decision"], ""]
+    for claim in comparison["claims"]:
+        grade = f" ({claim['grade']})" if claim["grade"] else ""
+        told.append(f"{claim['outcome']}{grade}: {claim['name']}. {claim['sentence']}")
+    return told + [f"not measured: {name.replace('_', ' ')}: {why}" for name, why in comparison["not_measured"].items()]

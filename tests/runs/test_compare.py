@@ -1,0 +1,156 @@
+"""`finesmith compare` and `tune --evidence` from the outside: one object on stdout, nothing lost, a card that knows."""
+
+import json
+
+import pytest
+
+import finesmith
+from finesmith import comparing
+from finesmith.errors import DataError, RecipeError
+from finesmith.watch import Watcher
+from tests.conftest import ticket_rows, write_csv
+from tests.runs.test_whole_runs import command
+
+SETTINGS = (
+    "data.validation=0.25",
+    "model.dtype=float32",
+    "model.device=cpu",
+    "train.max_steps=4",
+    "train.evaluations=1",
+)
+CHEAP = ("--only", "calibration")
+NOTHING_FITS = ("--minutes", "0.000001")
+
+
+@pytest.fixture(scope="module")
+def asked(models, tmp_path_factory):
+    """The words of a small `tune`, but for where its run goes."""
+    folder = tmp_path_factory.mktemp("compare")
+    data = write_csv(folder / "tickets.csv", ticket_rows(200))
+    return ("tune", data, "--model", models("bert"), *SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def finished(asked, tmp_path_factory):
+    run = tmp_path_factory.mktemp("compared") / "run"
+    code, _, err = command(*asked, "--out", run)
+    assert code == 0, err
+    return run
+
+
+def test_tune_with_evidence_gives_one_object_with_the_comparison(asked, tmp_path):
+    code, out, err = command(*asked, "--out", tmp_path / "run", "--json", "--evidence", *NOTHING_FITS)
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["run"] == str(tmp_path / "run") and found["systems"]["tuned"]
+    told = found["comparison"]
+    assert told["decision"] and "evidence" not in told
+    assert told["costs"]["budget"] == pytest.approx(6e-5) and told["measured"] == {}
+    assert "more than is left of the 1e-06 minutes given" in told["not_measured"]["controls"]
+    assert told["not_measured"]["seeds"] == "it is part of --effort standard"
+    assert "negative controls: not measured" in err  # progress, though stdout is one object
+
+
+def test_tune_with_evidence_shows_decision_and_claims_and_so_does_show(asked, tmp_path):
+    code, out, err = command(*asked, "--out", tmp_path / "run", "--evidence", "standard", *NOTHING_FITS)
+    assert code == 0, err
+    again = command("show", tmp_path / "run")[1]
+    for shown in (out, again):
+        assert shown.splitlines()[0] == json.loads((tmp_path / "run" / "comparison.json").read_text())["decision"]
+        assert "not measured: there are labels enough" in shown and "accuracy" in shown and "report.html" in shown
+    assert "took " in err and "trainings of this run" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [(DataError("The rows are gone."), "The rows are gone."), (ZeroDivisionError("by zero"), "ZeroDivisionError: by")],
+)
+def test_a_comparison_that_fails_does_not_lose_the_run(asked, tmp_path, monkeypatch, error, says):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(comparing, "compare", fail)
+    code, out, err = command(*asked, "--out", tmp_path / "run", "--json", "--evidence", "quick")
+    found = json.loads(out)
+    assert code == 2 and found["verdict"] and "comparison" not in found
+    assert says in err and f"finesmith compare {tmp_path / 'run'}" in err and "Traceback" not in err
+    assert finesmith.load(tmp_path / "run").comparison is None
+
+
+def test_ctrl_c_in_the_comparison_does_not_lose_the_run_either(asked, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparing, "compare", stop)
+    code, out, err = command(*asked, "--out", tmp_path / "run", "--json", "--evidence")
+    assert code == 130 and json.loads(out)["verdict"] and "could not be made: stopped" in err
+
+
+def test_what_is_for_the_comparison_is_refused_without_it(asked, tmp_path):
+    code, _, err = command(*asked, "--out", tmp_path / "run", "--minutes", "3")
+    assert code == 2 and "--minutes has no effect without --evidence" in err and not (tmp_path / "run").exists()
+    code, _, err = command(*asked, "--out", tmp_path / "run", "--evidence", "--glossary", tmp_path / "none.json")
+    assert code == 2 and "none.json" in err and not (tmp_path / "run").exists()
+    code, _, err = command(*asked, "--out", tmp_path / "run", "--evidence", "quik")
+    assert code == 2 and "quick" in err
+
+
+def test_the_function_takes_evidence_too(asked, tmp_path, monkeypatch):
+    settings = {"model": {"name": asked[3], "dtype": "float32", "device": "cpu"}, "train": {"max_steps": 2}}
+    made = finesmith.tune(asked[1], evidence="quick", minutes=1e-6, out=str(tmp_path / "run"), **settings)
+    assert made.comparison["decision"] and made.comparison["measured"] == {}
+    monkeypatch.setattr(comparing, "compare", lambda *_, **__: 1 / 0)
+    with pytest.warns(UserWarning, match="The run is finished; the comparison could not be made: ZeroDivisionError"):
+        made = finesmith.tune(asked[1], evidence="full", out=str(tmp_path / "other"), **settings)
+    assert made.comparison is None and made.evidence.verdict
+    with pytest.raises(RecipeError, match=r"There is no evidence 'quik'.*quick"):
+        finesmith.tune(asked[1], evidence="quik")
+    with pytest.raises(RecipeError, match="minutes has no effect without evidence"):
+        finesmith.tune(asked[1], minutes=3)
+
+
+def test_planned_seconds_stand_beside_taken_ones(finished):
+    code, _, err = command("compare", finished, *CHEAP, "--again")
+    assert code == 0, err
+    assert "calibration and abstention: will be measured, a few seconds" in err and "took " in err
+    kept = json.loads((finished / "measured" / "calibration.json").read_text())
+    told = finesmith.load(finished).comparison
+    assert 0 < kept["planned"] == told["planned"]["calibration"] and kept["seconds"] == told["seconds"]["calibration"]
+    assert told["costs"]["planned"] == kept["planned"] and told["costs"]["budget"] is None
+    assert told["costs"]["seconds"] >= kept["seconds"] and told["costs"]["training_seconds"] > 0
+    assert "calibration and abstention: measured before" in command("compare", finished, *CHEAP)[2]
+
+
+def test_the_card_has_the_verdict_once_however_often_it_is_compared(finished):
+    before = finished.joinpath("README.md").read_text()
+    for more in ((), ("--again",)):
+        code, _, err = command("compare", finished, *CHEAP, *more)
+        assert code == 0, err
+        card, told = finished.joinpath("README.md").read_text(), finesmith.load(finished).comparison
+        assert card.count("## Verdict") == 1 and f"**{told['decision']}**" in card
+        for claim in told["claims"]:
+            assert f"| {claim['name']} | {claim['outcome']}" in card
+        assert card.index("## Verdict") < card.index("## Results")
+    start, rest = before.split("<!-- verdict -->")[0], before.split("## Results")[1]
+    assert card.startswith(start.split("## Results")[0]) and card.endswith(rest)
+
+
+def test_the_verdict_and_the_scale_stand_on_one_card(finished):
+    assert command("compare", finished, *CHEAP)[0] == 0
+    compared = finished.joinpath("README.md").read_text()
+    assert command("set-scale", finished, "0.5")[0] == 0
+    assert command("compare", finished, *CHEAP, "--again")[0] == 0
+    both = finished.joinpath("README.md").read_text()
+    assert both.count("## Verdict") == both.count("<!-- scale -->") == 1
+    assert command("set-scale", finished, "1")[0] == 0
+    assert finished.joinpath("README.md").read_text().count("## Verdict") == 1
+    assert compared.count("<!-- scale -->") == 0
+
+
+def test_a_run_knows_what_came_before_its_first_step_and_a_training_costs_that_too(finished):
+    seconds = json.loads((finished / "manifest.json").read_text())["seconds"]
+    study = comparing.open_study(finished, effort="quick", options={}, watcher=Watcher())
+    assert 0 < seconds["preparing"] < seconds["all"]
+    assert study.train_seconds == pytest.approx(seconds["training"] + seconds["preparing"])
+    assert study.step_seconds == pytest.approx(seconds["training"] / 4)  # four steps
+    assert study.answer_seconds > 0

@@ -1,0 +1,182 @@
+"""The governor: order, budget, and what it makes of measurements that take longer or shorter than planned."""
+
+import math
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+
+from finesmith import comparing, registry
+from finesmith.measurements import _plan
+from finesmith.measurements.base import Measured
+from finesmith.runfolder import RunFolder
+from finesmith.watch import Watcher
+
+
+@dataclass(frozen=True)
+class Fake:
+    """A measurement that takes `takes` seconds of the test's clock."""
+
+    title: str
+    priority: int
+    seconds: float
+    takes: float = 0.0
+    effort: str = "quick"
+    needs: tuple[str, ...] = ()
+    why: str = ""
+    fails: bool = False
+    clock: object = None
+
+    def skips(self, study):
+        return self.why
+
+    def cost(self, study):
+        return self.seconds
+
+    def __call__(self, study, watcher):
+        self.clock.now += self.takes
+        if self.fails:
+            raise RuntimeError("out of memory\nand much more")
+        return Measured(f"{self.title} is measured")
+
+
+class Clock:
+    now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+class Heard(Watcher):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    def use(**plugins):
+        monkeypatch.setattr(registry, "available", lambda kind: sorted(plugins))
+        monkeypatch.setattr(registry, "resolve", lambda kind, name: plugins[name])
+
+    return use
+
+
+def study(train_seconds=20.0, effort="quick", folder=None):
+    return SimpleNamespace(
+        train_seconds=train_seconds, effort=effort, folder=folder, found={}, predictions={}, forget=lambda: None
+    )
+
+
+@pytest.mark.parametrize(
+    ("train", "effort", "minutes", "named", "seconds"),
+    [
+        (100.0, "quick", None, False, 300.0),  # three trainings
+        (5.0, "quick", None, False, 60.0),  # a minute at least
+        (100.0, "quick", None, True, math.inf),  # the measurements are named
+        (100.0, "quick", 2, False, 120.0),
+        (100.0, "standard", None, False, math.inf),
+        (100.0, "full", None, False, math.inf),
+        (100.0, "full", 0.5, True, 30.0),
+    ],
+)
+def test_the_budget(train, effort, minutes, named, seconds):
+    assert _plan.budget(study(train, effort), minutes=minutes, named=named).seconds == seconds
+
+
+def test_the_least_important_is_left_out_and_the_reason_reads_well(fakes):
+    fakes(
+        last=Fake("other seeds", 2, 200.0),
+        first=Fake("controls", 1, 40.0),
+        second=Fake("calibration", 2, 15.0),
+        never=Fake("the prompt", 1, 5.0, why="the base is an encoder, which cannot be prompted"),
+        more=Fake("learning curve", 2, 5.0, effort="standard"),
+        before=Fake("retention", 1, 9.0),
+    )
+    items = _plan.plan(study(), _plan.budget(study(25.0)), done=("before",))
+    assert [item.name for item in items if not item.why_not] == ["before", "first", "second"]
+    assert [item.name for item in items if item.waits] == ["last"]
+    assert _plan.lines(items) == [
+        "to be measured: about 55 s together",
+        "retention: measured before",
+        "controls: will be measured, about 40 s",
+        "calibration: will be measured, about 15 s",
+        "the prompt: not measured: the base is an encoder, which cannot be prompted",
+        "learning curve: not measured: it is part of --effort standard",
+        "other seeds: not measured: it needs about 3 min, more than is left of the time that quick has (75 s: three "
+        "trainings of this run; --minutes or --effort standard gives more)",
+    ]
+    few = _plan.plan(study(), _plan.budget(study(2.0)))
+    assert "(60 s: a minute, the least; --minutes" in next(item.why_not for item in few if item.name == "last")
+    assert _plan.plan(study(), _plan.budget(study(), minutes=0.5))[-1].why_not.endswith("of the 0.5 minutes given")
+
+
+def test_what_a_claim_rests_on_comes_before_what_is_cheaper(fakes):
+    names = ("controls", "frontier", "prompting", "retention", "calibration")
+    fakes(
+        **{name: Fake(name, 2 if name == "calibration" else 1, 50.0 if name == "prompting" else 5.0) for name in names}
+    )
+    order = [item.name for item in _plan.plan(study())]
+    assert order == ["prompting", "retention", "controls", "frontier", "calibration"]
+
+
+def test_nothing_comes_before_what_it_needs(fakes):
+    fakes(a=Fake("a", 1, 1.0, needs=("b",)), b=Fake("b", 4, 9.0))
+    assert [item.name for item in _plan.plan(study())] == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(3, "a few seconds"), (41, "about 40 s"), (200, "about 3 min"), (3599, "about 1.0 h"), (9000, "about 2.5 h")],
+)
+def test_how_long_in_words(seconds, words):
+    assert _plan.about(seconds) == words
+
+
+def test_estimates_follow_what_was_seen():
+    pace = _plan.Pace()
+    assert pace.expects(40.0) == 40.0
+    pace.saw(2.0, 4.0)
+    assert 40.0 < pace.expects(40.0) < 48.0  # two seconds are little to go by
+    pace.saw(100.0, 50.0)
+    assert 20.0 < pace.expects(40.0) < 26.0
+    pace.saw(1.0, 1e6)
+    assert pace.expects(40.0) == 120.0  # no further than three times
+
+
+def made(fakes, monkeypatch, budget, **plugins):
+    clock, heard = Clock(), Heard()
+    monkeypatch.setattr(comparing, "time", clock)
+    fakes(**{name: Fake(name, *values, clock=clock) for name, values in plugins.items()})
+    with RunFolder.temporary() as folder:
+        opened = study(folder=folder)
+        items = _plan.plan(opened, budget)
+        found, missing, pace = comparing._measure(opened, items, budget, clock.now, heard)
+        kept = {name: folder.read_json(f"measured/{name}.json") for name in found}
+    return kept, missing, pace, heard.notes
+
+
+def test_what_did_not_fit_is_made_where_the_others_took_less(fakes, monkeypatch):
+    budget = _plan.Budget(100.0, "the budget")
+    found, missing, pace, _ = made(fakes, monkeypatch, budget, a=(1, 80.0, 20.0), b=(2, 70.0, 30.0), c=(2, 500.0, 9.0))
+    assert list(found) == ["a", "b"] and list(missing) == ["c"]
+    assert (found["a"]["planned"], found["a"]["seconds"]) == (80.0, 20.0)
+    assert (pace.planned, pace.took) == (150.0, 50.0)
+    assert _plan.took(60.0, pace, 20.0) == "took 1 min 0 s, planned 2 min 30 s; that is 3.0 trainings of this run"
+
+
+def test_what_took_longer_is_paid_for_by_the_least_important(fakes, monkeypatch):
+    budget = _plan.Budget(100.0, "the budget")
+    found, missing, _, _ = made(fakes, monkeypatch, budget, a=(1, 30.0, 60.0), b=(2, 25.0, 25.0), c=(3, 20.0, 20.0))
+    assert list(found) == ["a", "c"]  # 25 s are now thought to be 41
+    assert missing["b"] == "it needs about 40 s, more than is left of the budget"
+
+
+def test_one_that_fails_does_not_take_the_others_with_it(fakes, monkeypatch):
+    monkeypatch.setattr(Fake, "fails", False)
+    plugins = {"a": (1, 1.0, 1.0, "quick", (), "", True), "b": (2, 1.0, 1.0)}
+    found, missing, _, notes = made(fakes, monkeypatch, _plan.Budget(), **plugins)
+    assert list(found) == ["b"] and missing == {"a": "it failed: RuntimeError: out of memory"}
+    assert "a: not measured: it failed: RuntimeError: out of memory" in notes
