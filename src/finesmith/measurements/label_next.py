@@ -17,7 +17,6 @@ from finesmith.data import inputs
 from finesmith.errors import DataError, counted
 from finesmith.measurements import _probe
 from finesmith.measurements.base import Effort, Measured, Study
-from finesmith.metrics.base import label_set
 from finesmith.predictor import answering
 from finesmith.tasks.classification import Classification
 from finesmith.types import Example
@@ -39,20 +38,19 @@ class LabelNext:
     needs: tuple[str, ...] = ()
 
     def skips(self, study: Study) -> str:
-        """It is about labels."""
+        """It is about one label a row."""
         if not isinstance(study.task, Classification):
             return "it goes by the probabilities of labels, and this model writes texts"
+        if study.task.multi_label:
+            return "several labels may hold: margins between two labels say little"
         return ""
 
     def cost(self, study: Study) -> float:
         """The unlabelled rows are answered, and the probe is fitted some forty times."""
         classes = len(study.task.labels) if isinstance(study.task, Classification) else 1
-        each = (
-            1e-5 * min(GROWN, len(study.splits.train)) * (1 if _several(study) else classes)
-        )  # ridge fits all at once
-        fits = 2 * TIMES * ROUNDS * (0.05 + each)
+        fits = 2 * TIMES * ROUNDS * (0.1 + 1e-5 * min(GROWN, len(study.splits.train)) * classes)
         asked = 1_000 if study.options.get("unlabelled") else 0  # how many there are is not known before they are read
-        return fits + study.answer_seconds * (asked + 0.2 * min(GROWN, len(study.splits.train)))
+        return fits + study.answer_seconds * (asked + min(GROWN, len(study.splits.train)))
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """The simulation always; the pick where there are rows to pick from."""
@@ -87,8 +85,7 @@ def _pick(study: Study, path: str, watcher: Watcher) -> list[dict[str, Any]]:
     with watcher.progress("answering the unlabelled rows", len(rows)) as progress:
         answers = study.tuned().task.answer(study.tuned().loaded, rows, progress=progress)
     study.forget()
-    unsure = _probe.margins_of_several if _several(study) else _probe.margins
-    margins = unsure(np.array([list(answer.scores.values()) for answer in answers]))
+    margins = _probe.margins(np.array([list(answer.scores.values()) for answer in answers]))
     chosen, drawn = choose(_probe.features(study, rows), margins, min(COUNT, len(rows)), seed=study.recipe.seed)
     order = [(int(at), "unsure") for at in chosen[np.argsort(margins[chosen])]] + [(int(at), "random") for at in drawn]
     return [
@@ -114,15 +111,14 @@ def choose(features: np.ndarray, margins: np.ndarray, count: int, *, seed: int) 
 
 
 def _advantage(study: Study) -> dict[str, Any]:
-    """What the probe gets right on the validation rows (accuracy; of several labels micro-F1), chosen rows minus random
-    ones, mean over rounds, for each draw."""
+    """Accuracy of the probe on the validation rows, chosen rows minus random ones, mean over rounds, for each draw."""
     train, held = list(study.splits.train), list(study.splits.validation)
     order = np.random.default_rng(study.recipe.seed).permutation(len(train))[:GROWN]
     train = [train[place] for place in order]
     rows = _probe.features(study, [row.input for row in [*train, *held]])
-    learner = _Several(rows, [*train, *held]) if _several(study) else _Single(rows, [*train, *held])
+    labels = np.array([str(row.target) for row in train])
     curves = [
-        [_grown(learner, len(train), by_margin=by, seed=study.recipe.seed + time) for by in (True, False)]
+        [_grown(rows, labels, held, by_margin=by, seed=study.recipe.seed + time) for by in (True, False)]
         for time in range(TIMES)
     ]
     by_round = np.array(curves)  # [times, 2, rounds]
@@ -134,7 +130,6 @@ def _advantage(study: Study) -> dict[str, Any]:
         "low": value - half,
         "high": value + half,
         "n": TIMES,
-        "several_labels": _several(study),
         "labels": _sizes(len(train)),
         "chosen": by_round[:, 0].mean(axis=0).tolist(),
         "random": by_round[:, 1].mean(axis=0).tolist(),
@@ -146,46 +141,9 @@ def _sizes(n: int) -> list[int]:
     return [round(n * (START + (0.5 - START) * step / ROUNDS)) for step in range(1, ROUNDS + 1)]
 
 
-class _Single:
-    """A probe for one label a row: what it is unsure of, and its accuracy, after it learnt some rows."""
-
-    def __init__(self, rows: np.ndarray, examples: Sequence[Example]) -> None:
-        self.rows, self.labels = rows, np.array([str(example.target) for example in examples])
-
-    def margins(self, have: np.ndarray, left: np.ndarray) -> np.ndarray:
-        return _probe.margins(self._fitted(have).chances(self.rows[left]))
-
-    def score(self, have: np.ndarray, held: slice) -> float:
-        return float((self._fitted(have).answers(self.rows[held]) == self.labels[held]).mean())
-
-    def _fitted(self, have: np.ndarray) -> _probe.Probe:
-        return _probe.fit(self.rows[have], self.labels[have].tolist())
-
-
-class _Several:
-    """The same for several labels a row; the score is micro-F1."""
-
-    def __init__(self, rows: np.ndarray, examples: Sequence[Example]) -> None:
-        names = sorted({label for example in examples for label in label_set(example.target)})
-        self.rows = rows
-        self.held = np.array([[name in label_set(example.target) for name in names] for example in examples])
-
-    def margins(self, have: np.ndarray, left: np.ndarray) -> np.ndarray:
-        scores = _probe.fit_several(self.rows[have], self.held[have]).scores(self.rows[left])
-        return np.abs(scores).min(axis=1)
-
-    def score(self, have: np.ndarray, held: slice) -> float:
-        said = _probe.fit_several(self.rows[have], self.held[have]).scores(self.rows[held]) > 0
-        truth = self.held[held]
-        return float(2 * (said & truth).sum() / max(1, said.sum() + truth.sum()))
-
-
-def _several(study: Study) -> bool:
-    return isinstance(study.task, Classification) and study.task.multi_label
-
-
-def _grown(learner: _Single | _Several, n: int, *, by_margin: bool, seed: int) -> list[float]:
-    """The score on the held-out rows (behind the first n) after each round."""
+def _grown(rows: np.ndarray, labels: np.ndarray, held: Sequence[Example], *, by_margin: bool, seed: int) -> list[float]:
+    """Accuracy on the held-out rows after each round."""
+    n, truth = len(labels), np.array([str(row.target) for row in held])
     order = np.random.default_rng(seed).permutation(n)
     have = order[: max(2, round(n * START))]
     found = []
@@ -194,12 +152,12 @@ def _grown(learner: _Single | _Several, n: int, *, by_margin: bool, seed: int) -
         left = left[np.argsort(np.argsort(order)[left])]  # in the draw's order: the first are a random sample
         more = max(0, size - len(have))
         if by_margin and more:
-            unsure = learner.margins(have, left)
-            chosen, drawn = choose(learner.rows[left], unsure, min(more, len(left)), seed=seed)
+            unsure = _probe.margins(_probe.fit(rows[have], labels[have].tolist()).chances(rows[left]))
+            chosen, drawn = choose(rows[left], unsure, min(more, len(left)), seed=seed)
             have = np.concatenate([have, left[chosen], left[drawn]])
         else:
             have = np.concatenate([have, left[:more]])
-        found.append(learner.score(have, slice(n, None)))
+        found.append(float((_probe.fit(rows[have], labels[have].tolist()).answers(rows[n:]) == truth).mean()))
     return found
 
 
@@ -208,8 +166,8 @@ def _says(picked: Sequence[Any], advantage: dict[str, Any]) -> str:
     sure = "clear" if advantage["low"] > 0 else "a loss" if advantage["high"] < 0 else "not clear"
     value, low, high = (f"{100 * advantage[key]:+.1f}" for key in ("value", "low", "high"))
     return (
-        f"{start}with a linear probe, choosing instead of drawing at random changes "
-        f"{'micro-F1' if advantage['several_labels'] else 'accuracy'} by {value} points ({low} to {high}): {sure}"
+        f"{start}with a linear probe, choosing instead of drawing at random changes accuracy by "
+        f"{value} points ({low} to {high}): {sure}"
     )
 
 
