@@ -47,9 +47,7 @@ class LabelNext:
     def cost(self, study: Study) -> float:
         """The unlabelled rows are answered, and the probe is fitted some forty times."""
         classes = len(study.task.labels) if isinstance(study.task, Classification) else 1
-        each = (
-            1e-5 * min(GROWN, len(study.splits.train)) * (1 if _several(study) else classes)
-        )  # ridge fits all at once
+        each = 1e-5 * min(GROWN, len(study.splits.train)) * (1 if _several(study) else classes)  # ridge: all at once
         fits = 2 * TIMES * ROUNDS * (0.05 + each)
         asked = 1_000 if study.options.get("unlabelled") else 0  # how many there are is not known before they are read
         return fits + study.answer_seconds * (asked + 0.2 * min(GROWN, len(study.splits.train)))
