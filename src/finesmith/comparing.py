@@ -82,6 +82,9 @@ def compare(
     study.found.update({name: values["numbers"] for name, values in known.items()})
     budget = _plan.budget(study, minutes=minutes, named=bool(only))
     items = _plan.plan(study, budget, spent=time.monotonic() - began, only=only, done=tuple(known))
+    if late := _plan.overtaken(items):  # made before something that they would use
+        known = {name: values for name, values in known.items() if name not in late}
+        items = _plan.plan(study, budget, spent=time.monotonic() - began, only=only, done=tuple(known))
     for line in _plan.lines(items):
         watcher.note(line)
     made, missing, pace = _measure(study, items, budget, began, watcher)
@@ -164,6 +167,7 @@ def _keep(study: Study, item: _plan.Item, result: Measured, seconds: float) -> d
             "missing": result.missing,
             "seconds": seconds,
             "planned": item.seconds,
+            "knew": sorted(study.found),
         }
     )
     study.folder.write_json(f"measured/{item.name}.json", values)
@@ -171,12 +175,21 @@ def _keep(study: Study, item: _plan.Item, result: Measured, seconds: float) -> d
 
 
 def _kept(folder: RunFolder, given: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What was measured before, but for what would now be measured with something that the user gives (`uses`)."""
+    """What was measured before.
+
+    Not what would now be measured with something that the user gives (`uses`), nor what was measured before something
+    that it `needs`.
+    """
     place = folder.file("measured")
     names = sorted(path.stem for path in place.glob("*.json")) if place.is_dir() else []
-    uses = {name: getattr(registry.resolve("measurements", name), "uses", ()) for name in names}
-    names = [name for name in names if not set(uses[name]) & set(given)]
-    return {name: folder.read_json(f"measured/{name}.json") for name in names}
+    plugins = {name: registry.resolve("measurements", name) for name in names}
+    found = {name: folder.read_json(f"measured/{name}.json") for name in names}
+    return {
+        name: values
+        for name, values in found.items()
+        if not set(getattr(plugins[name], "uses", ())) & set(given)
+        and not set(plugins[name].needs) & set(names) - set(values.get("knew", ()))
+    }
 
 
 def _write(

@@ -100,8 +100,7 @@ def test_documents_of_one_length_stand_where_they_are():
     assert spread(tokens, layout) is tokens
 
 
-def test_who_wins_the_races_is_used_and_no_further(monkeypatch):
-    for gains, longest in (((2.0, 2.0), 1024), ((2.0, 1.0), 128), ((1.0, 2.0), 0)):
-        told = dict(zip((length for length, _ in blocked.RACES), gains, strict=True))
-        monkeypatch.setattr(blocked, "speedup", lambda fused, length, *shape, told=told: told[length])
-        assert blocked.up_to(attention.fused, 6, 3, 64, torch.float32) == longest
+@pytest.mark.parametrize(("gain", "longest"), [(2.0, blocked.LIMIT), (1.1, 0)])
+def test_who_wins_the_race_clearly_is_used(gain, longest, monkeypatch):
+    monkeypatch.setattr(blocked, "speedup", lambda fused, length, *shape: gain if length == blocked.RACED else 0.0)
+    assert blocked.up_to(attention.fused, 6, 3, 64, torch.float32) == longest

@@ -209,7 +209,11 @@ def test_grades():
     assert one(claims.PROMPT, {"prompting": prompting}).grade == "B"
     assert one(claims.PROMPT, {"prompting": prompting, "seeds": seeds}).grade == "A"
     unsure = {**seeds, "gains": {"prompt": as_json(0.1, 0.2)}}
-    assert one(claims.PROMPT, {"prompting": prompting, "seeds": unsure}).grade == "B"
+    opened = one(claims.PROMPT, {"prompting": prompting, "seeds": unsure})
+    assert (opened.outcome, opened.grade) == ("inconclusive", "C"), "three trainings leave open what one says"
+    assert "Over 3 trainings" in opened.sentence
+    two = one(claims.PROMPT, {"prompting": prompting, "seeds": {**unsure, "seeds": [0, 1]}})
+    assert (two.outcome, two.grade) == ("supported", "B"), "two are too few to say so"
     leaked = evidence({"without_leaks": {"leaked": 3}}, base=0.3)
     assert one(claims.PROMPT, {"prompting": prompting, "seeds": seeds}, found=leaked).grade == "B"
 
@@ -220,7 +224,7 @@ def test_what_is_kept_over_seeds_is_an_a():
     assert one(claims.KNOWLEDGE, kept).grade == "B"
     assert one(claims.KNOWLEDGE, {**kept, "seeds": seeds}).grade == "A"
     wide = {**seeds, "knowledge": {"change_bits_per_byte": as_json(0.002, 0.05)}}
-    assert one(claims.KNOWLEDGE, {**kept, "seeds": wide}).grade == "B"
+    assert one(claims.KNOWLEDGE, {**kept, "seeds": wide}).outcome == "inconclusive"
     lost = {"retention": {"change_bits_per_byte": as_json(0.2, 0.001), "margin": 0.01}}
     assert one(claims.KNOWLEDGE, {**lost, "seeds": {**seeds, "knowledge": lost["retention"]}}).grade == "A"
     assert one(claims.KNOWLEDGE, {**kept, "seeds": {**seeds, "knowledge": {}}}).grade == "B"

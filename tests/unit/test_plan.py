@@ -180,3 +180,18 @@ def test_one_that_fails_does_not_take_the_others_with_it(fakes, monkeypatch):
     found, missing, _, notes = made(fakes, monkeypatch, _plan.Budget(), **plugins)
     assert list(found) == ["b"] and missing == {"a": "it failed: RuntimeError: out of memory"}
     assert "a: not measured: it failed: RuntimeError: out of memory" in notes
+
+
+def test_what_was_measured_before_something_that_it_needs_is_measured_again(fakes, monkeypatch):
+    fakes(prompting=Fake("prompting", 1, 1.0), adherence=Fake("adherence", 1, 1.0, needs=("prompting",)))
+    with RunFolder.temporary() as folder:
+        folder.write_json("measured/adherence.json", {"numbers": {}, "knew": []})
+        assert list(comparing._kept(folder, ())) == ["adherence"]
+        items = _plan.plan(study(), done=("adherence",))
+        assert _plan.overtaken(items) == {"adherence"}, "prompting will be there"
+        assert _plan.overtaken(_plan.plan(study(), only=("adherence",), done=("adherence",))) == set()
+        folder.write_json("measured/prompting.json", {"numbers": {}, "knew": []})
+        assert list(comparing._kept(folder, ())) == ["prompting"]
+        folder.write_json("measured/adherence.json", {"numbers": {}, "knew": ["prompting"]})
+        assert list(comparing._kept(folder, ())) == ["adherence", "prompting"]
+        assert _plan.overtaken(_plan.plan(study(), done=("adherence", "prompting"))) == set()

@@ -62,7 +62,8 @@ def judge(
         found.append(rule() if need in numbers else Claim(name, "not measured", _absent(need, missing)))
     why = "One data set cannot show it: it is about many. What the check of the data says of the base is descriptive."
     found.insert(6, Claim(SIMILARITY, "not measured", why))
-    return tuple(_graded(claim, evidence, numbers) for claim in _corrected(found))
+    seeds = numbers.get("seeds", {})
+    return tuple(_graded(_settled(claim, seeds), evidence, seeds) for claim in _corrected(found))
 
 
 def rows_needed(gain: Estimate) -> int:
@@ -226,32 +227,41 @@ def _corrected(claims: list[Claim]) -> Iterator[Claim]:
         yield claim
 
 
-def _graded(claim: Claim, evidence: Evidence, numbers: Numbers) -> Claim:
-    """A: three seeds whose interval excludes 0, and no leaked rows. B: one seed. C: no interval decides."""
+def _settled(claim: Claim, seeds: Mapping[str, Any]) -> Claim:
+    """What one training says and three together leave open is open."""
+    over, holds = _over_seeds(claim, seeds)
+    if over is None or holds or claim.outcome not in ("supported", "not supported"):
+        return claim
+    said = f"{over.value:+.3g} (95 % interval {over.low:+.3g} to {over.high:+.3g})"
+    sentence = f"{claim.sentence} Over {len(seeds['seeds'])} trainings it is {said}, which leaves it open."
+    return replace(claim, outcome="inconclusive", sentence=sentence)
+
+
+def _graded(claim: Claim, evidence: Evidence, seeds: Mapping[str, Any]) -> Claim:
+    """A: three seeds whose interval says the same, and no leaked rows. B: one seed. C: no interval decides."""
     if claim.outcome == "not measured":
         return claim
     if claim.outcome == "inconclusive" or claim.name == LABELS:
         return replace(claim, grade="C")
-    seeds = numbers.get("seeds", {})
-    sure = len(seeds.get("seeds", ())) >= 3 and _holds_over_seeds(claim, seeds)
+    sure = _over_seeds(claim, seeds)[1]
     return replace(claim, grade="A" if sure and "without_leaks" not in evidence.details else "B")
 
 
-def _holds_over_seeds(claim: Claim, seeds: Mapping[str, Any]) -> bool:
-    """Whether the interval over seeds and rows says the same. The other side of these claims is never trained."""
-    if claim.name == KNOWLEDGE:
+def _over_seeds(claim: Claim, seeds: Mapping[str, Any]) -> tuple[Estimate | None, bool]:
+    """The interval over seeds and rows, where three trainings at least were made, and whether it says the same.
+
+    The other side of these claims is never trained.
+    """
+    limit, found = 0.0, (seeds.get("gains") or {}).get({IMPROVED: "base", PROMPT: "prompt"}.get(claim.name))
+    if claim.name == KNOWLEDGE and "scale" not in claim.numbers:  # else a strength was chosen for one seed's model
         keys = ("change_bits_per_byte", "loss_probe_accuracy")
-        told = [estimate(seeds["knowledge"][key]) for key in keys if key in seeds.get("knowledge", {})]
-        margin = float(claim.numbers["margin"])
-        if not told or "scale" in claim.numbers:  # a strength was chosen for one seed's model
-            return False
-        return told[0].high < margin if claim.outcome == "supported" else told[0].low > margin
-    rival = {IMPROVED: "base", PROMPT: "prompt"}.get(claim.name)
-    over = (seeds.get("gains") or {}).get(rival) if rival else None
-    if over is None:
-        return False
-    gain = estimate(over)
-    return gain.low > 0 if claim.outcome == "supported" else gain.high < 0
+        limit = float(claim.numbers.get("margin", 0.0))
+        found = next((seeds["knowledge"][key] for key in keys if key in seeds.get("knowledge", {})), None)
+    if found is None or len(seeds.get("seeds", ())) < 3:
+        return None, False
+    over = estimate(found)
+    above = (claim.outcome == "supported") != (claim.name == KNOWLEDGE)  # knowledge: less lost is better
+    return over, over.low > limit if above else over.high < limit
 
 
 def _interval(metric: Metric, gain: Estimate, level: int = 95) -> str:

@@ -106,6 +106,12 @@ def plan(
     return _after_needs(chosen, plugins)
 
 
+def overtaken(items: Sequence[Item]) -> set[str]:
+    """Those that are there already but were made without a measurement they need, which will be made now."""
+    now = {item.name for item in items if not (item.why_not or item.done)}
+    return {item.name for item in items if item.done and now & set(registry.resolve("measurements", item.name).needs)}
+
+
 def _rank(name: str) -> int:
     """Of equal priority, what a claim rests on comes first, in the order of the claims; then the cheapest."""
     resting = list(claims.NEEDS.values())
