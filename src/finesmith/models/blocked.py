@@ -23,7 +23,7 @@ TILE, BLOCK = 64, 1 << 18  # tokens whose scores are made at a time; scores in o
 RACED, LIMIT, CLEARLY = 64, 512, 1.6
 """The race is run at so many tokens; blocks that are so much faster there do all documents up to the limit.
 
-Decisive on purpose, so that runs that should be alike choose alike: here bfloat16 wins 2 to 4 times, float32 never clearly.
+Decisive on purpose, so that runs that should be alike choose alike: bfloat16 wins 2 to 4 times, float32 never clearly.
 """
 
 
