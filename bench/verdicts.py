@@ -57,7 +57,7 @@ def prepare(case: Case, data: Path | None, folder: Path) -> Path:
         return EXAMPLES / case.source
     folder.mkdir(parents=True, exist_ok=True)
     for name, part in case.parts:
-        lines = (data / case.source / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (data / case.source / f"{name}.jsonl").read_text(encoding="utf-8").strip().split("\n")
         step = -(-len(lines) // case.most)
         rows = [case.row(json.loads(line)) for line in lines[::step]]
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
