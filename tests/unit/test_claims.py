@@ -214,6 +214,10 @@ def test_grades():
     assert "Over 3 trainings" in opened.sentence
     two = one(claims.PROMPT, {"prompting": prompting, "seeds": {**unsure, "seeds": [0, 1]}})
     assert (two.outcome, two.grade) == ("supported", "B"), "two are too few to say so"
+    small = {"prompting": {"best": "x", "gain": as_json(0.02, 0.01)}}
+    over = {"seeds": {**seeds, "gains": {"prompt": as_json(0.02, 0.015)}}}
+    useless = one(claims.PROMPT, {**small, **over}, minimum_gain=0.05)
+    assert (useless.outcome, useless.grade) == ("not supported", "A"), "three trainings say too that it is below use"
     leaked = evidence({"without_leaks": {"leaked": 3}}, base=0.3)
     assert one(claims.PROMPT, {"prompting": prompting, "seeds": seeds}, found=leaked).grade == "B"
 

@@ -95,7 +95,9 @@ def _of_gain(name: str, gain: Estimate, minimum_gain: float, said: str) -> Claim
         outcome = "not supported"
     elif 0 < gain.value < math.inf and gain.low <= 0 and gain.n and math.isfinite(gain.high - gain.low):
         said += f" About {rows_needed(gain):,} test rows would show a gain of this size."
-    return Claim(name, outcome, said, p=2 * min(0.5, equivalence.above(gain)), numbers={"gain": gain})
+    return Claim(
+        name, outcome, said, p=2 * min(0.5, equivalence.above(gain)), numbers={"gain": gain, "useful": minimum_gain}
+    )
 
 
 def _prompt(metric: Metric, found: Mapping[str, Any], minimum_gain: float) -> Claim:
@@ -252,7 +254,8 @@ def _over_seeds(claim: Claim, seeds: Mapping[str, Any]) -> tuple[Estimate | None
 
     The other side of these claims is never trained.
     """
-    limit, found = 0.0, (seeds.get("gains") or {}).get({IMPROVED: "base", PROMPT: "prompt"}.get(claim.name))
+    limit = 0.0 if claim.outcome == "supported" else max(0.0, float(claim.numbers.get("useful", 0.0)))
+    found = (seeds.get("gains") or {}).get({IMPROVED: "base", PROMPT: "prompt"}.get(claim.name))
     if claim.name == KNOWLEDGE and "scale" not in claim.numbers:  # else a strength was chosen for one seed's model
         keys = ("change_bits_per_byte", "loss_probe_accuracy")
         limit = float(claim.numbers.get("margin", 0.0))
