@@ -16,6 +16,7 @@ from finesmith.measurements import _ladder, _prompted
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.base import Metric
 from finesmith.recipe import Recipe
+from finesmith.tasks import _prompting
 from finesmith.tasks.base import Task
 from finesmith.types import Prediction, Splits
 from finesmith.watch import Watcher
@@ -47,8 +48,9 @@ class Prompting:
         """Passes over some validation rows and three over the test rows; every label costs a little more."""
         test, kind = len(study.splits.test), study.recipe.task
         held_out = min(len(study.splits.validation), MOST_VALIDATION.get(kind, 0))
-        rows = LOOKS * held_out + 2 * test + 3 * min(test, _ladder.MOST_RETRIEVED)
         labels = len(getattr(study.task, "labels", ()))
+        looks = LOOKS + 2 * (labels > _prompting.MOST_NAMED)  # codes are one more template
+        rows = looks * held_out + 2 * test + 3 * min(test, _ladder.MOST_RETRIEVED)
         readings = 2 if getattr(getattr(study.task, "learnt", None), "as_json", False) else 1
         return rows * readings * study.answer_seconds * (2.0 + labels / 10 if labels else 1.5)
 
