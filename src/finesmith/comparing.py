@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from finesmith import registry, run
+from finesmith.data import given
 from finesmith.errors import FinesmithError
 from finesmith.evidence import claims, decision, plain
 from finesmith.evidence import compare as evidences
@@ -34,6 +35,7 @@ class Comparison:
 
     `seconds` is what each measurement took and `planned` what it was thought to take, by name. `costs` are `seconds`
     and `planned` of this call, `training_seconds` (one training of the run) and its `budget` (None without one).
+    `asked` is what was asked for: effort, minutes, and whatever else was given, by the names of the options.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class Comparison:
     seconds: Mapping[str, float]
     planned: Mapping[str, float]
     costs: Mapping[str, float | None]
+    asked: Mapping[str, Any]
 
 
 def compare(
@@ -68,7 +71,8 @@ def compare(
         minimum_gain: the smallest gain on the primary metric that is of use, in its units.
         only: names of measurements, instead of an effort's.
         again: also makes those whose result is in the run already.
-        options: what measurements may use besides: `glossary`, `prompts`, `retention_margin`, `unlabelled`.
+        options: what measurements may use besides: `glossary` and `prompts` (a path, or what such a file holds),
+            `unlabelled` (a path), `target`, `risk`, `retention_margin`.
 
     Raises:
         RunError: no finished run is there.
@@ -76,7 +80,10 @@ def compare(
     """
     watcher = watcher or Watcher()
     began = time.monotonic()
-    study = open_study(path, effort=effort, options=options or {}, watcher=watcher)
+    values, told = given.read(options or {})
+    asked = {"effort": effort, "minutes": minutes, "minimum_gain": minimum_gain or None, "only": list(only), **told}
+    asked = {name: value for name, value in asked.items() if value is not None and value != []}
+    study = open_study(path, effort=effort, options=values, watcher=watcher)
     study.minimum_gain = minimum_gain
     known = {} if again else _kept(study.folder, tuple(study.options))
     study.found.update({name: values["numbers"] for name, values in known.items()})
@@ -96,7 +103,7 @@ def compare(
         "training_seconds": study.train_seconds,
         "budget": budget.seconds if math.isfinite(budget.seconds) else None,
     }
-    return _write(study, {**known, **made}, missing, costs)
+    return _write(study, {**known, **made}, missing, costs, asked)
 
 
 def attempt(path: str | Path, **arguments: Any) -> str:
@@ -193,7 +200,11 @@ def _kept(folder: RunFolder, given: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _write(
-    study: Study, found: Mapping[str, Mapping[str, Any]], missing: Mapping[str, str], costs: Mapping[str, float | None]
+    study: Study,
+    found: Mapping[str, Mapping[str, Any]],
+    missing: Mapping[str, str],
+    costs: Mapping[str, float | None],
+    asked: Mapping[str, Any],
 ) -> Comparison:
     """The evidence again with every opponent there is now, the claims, and both in the run."""
     folder = study.folder
@@ -224,6 +235,7 @@ def _write(
         seconds={name: values["seconds"] for name, values in found.items()},
         planned={name: values["planned"] for name, values in found.items() if "planned" in values},
         costs=costs,
+        asked=asked,
     )
     plainly = as_json(comparison)
     folder.write_json("comparison.json", plainly)
@@ -248,5 +260,6 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             "seconds": comparison.seconds,
             "planned": comparison.planned,
             "costs": comparison.costs,
+            "asked": comparison.asked,
         }
     )

@@ -1,6 +1,9 @@
 """`finesmith compare` and `tune --evidence` from the outside: one object on stdout, nothing lost, a card that knows."""
 
+import html
 import json
+import re
+import shlex
 
 import pytest
 
@@ -93,6 +96,29 @@ def test_what_is_for_the_comparison_is_refused_without_it(asked, tmp_path):
     assert code == 2 and "none.json" in err and not (tmp_path / "run").exists()
     code, _, err = command(*asked, "--out", tmp_path / "run", "--evidence", "quik")
     assert code == 2 and "quick" in err
+
+
+def test_the_page_names_the_words_that_make_it_again(finished, tmp_path):
+    glossary = tmp_path / "our terms.json"
+    glossary.write_text(json.dumps([{"preferred": "late", "forbidden": ["overdue"]}]))
+    asked = ("--glossary", glossary, "--retention-margin", "0", "--minimum-gain", "0.02", *CHEAP)
+    code, out, err = command("compare", finished, *asked, "--json")
+    assert code == 0, err
+    given = {"glossary": str(glossary), "retention_margin": 0.0, "minimum_gain": 0.02}
+    assert json.loads(out)["asked"] == {"effort": "quick", "only": ["calibration"], **given}
+    page = html.unescape((finished / "report.html").read_text(encoding="utf-8"))
+    typed = re.search(r"<code>finesmith (compare .*?)</code>", page)
+    assert typed, "the page says how to make it again"
+    code, out, err = command(*shlex.split(typed[1]), "--json")
+    assert code == 0 and json.loads(out)["asked"]["retention_margin"] == 0.0, err
+    found = comparing.compare(finished, only=["calibration"], options={"glossary": json.loads(glossary.read_text())})
+    assert found.asked["glossary"] == {"entries": 1}
+
+
+def test_evidence_takes_no_word_that_is_not_its_own(asked, tmp_path):
+    code, out, err = command(asked[0], "--json", "--evidence", *asked[1:], "--out", tmp_path / "run", *NOTHING_FITS)
+    assert code == 0, err
+    assert json.loads(out)["comparison"]["asked"]["effort"] == "quick"
 
 
 def test_the_function_takes_evidence_too(asked, tmp_path, monkeypatch):

@@ -8,8 +8,8 @@ from typing import Any
 
 EFFORTS = ("quick", "standard", "full")
 """As in `finesmith.measurements.base`, which takes too long to import for a help text."""
-GIVEN = ("target", "risk", "unlabelled", "retention_margin")
-"""Options that measurements read (`study.options`) as they are given."""
+GIVEN = ("target", "risk", "unlabelled", "glossary", "prompts", "retention_margin")
+"""Options that measurements read (`study.options`)."""
 
 
 def options(parser: Any) -> None:
@@ -32,24 +32,17 @@ def options(parser: Any) -> None:
 
 
 def given(options: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `comparing.compare` that stand for these options, its files read."""
-    from finesmith.data import glossary, prompts
+    """The arguments of `comparing.compare` that stand for these options; a file that is not there is found out now."""
+    from finesmith.data import given as files
 
-    found = {
-        "glossary": glossary.read(options.glossary) if options.glossary else None,
-        "prompts": prompts.read(options.prompts) if options.prompts else None,
-        **{name: getattr(options, name) for name in GIVEN},
-    }
-    return {
-        "minutes": options.minutes,
-        "minimum_gain": options.minimum_gain or 0.0,
-        "options": {name: value for name, value in found.items() if value is not None},
-    }
+    found = {name: value for name in GIVEN if (value := getattr(options, name)) is not None}
+    files.read(found)
+    return {"minutes": options.minutes, "minimum_gain": options.minimum_gain or 0.0, "options": found}
 
 
 def asked(options: argparse.Namespace) -> list[str]:
     """The options that were given, as they are written."""
-    names = ("minutes", "minimum_gain", "glossary", "prompts", *GIVEN)
+    names = ("minutes", "minimum_gain", *GIVEN)
     return [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
 
 

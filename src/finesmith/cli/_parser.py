@@ -6,6 +6,7 @@ argparse and not a larger library, because the command line must answer in under
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
@@ -58,10 +59,21 @@ def parse(arguments: Sequence[str]) -> tuple[Any, argparse.Namespace]:
         prog=f"finesmith {arguments[0]}", description=registry.summary("commands", name), allow_abbrev=False
     )
     command.options(parser)
-    options, unknown = parser.parse_known_intermixed_args(list(arguments[1:]))
+    options, unknown = parser.parse_known_intermixed_args(_apart(arguments[1:], parser))
     if unknown:
         raise _unknown(unknown[0], arguments, parser, takes_settings="settings" in options)
     return command, options
+
+
+def _apart(arguments: Sequence[str], parser: Parser) -> list[str]:
+    """An option whose word may be left out does not take a word that is none of its own: `--evidence rows.csv`."""
+    optional = {name: action for action in parser._actions if action.nargs == "?" for name in action.option_strings}
+    words = list(arguments)
+    for place, word in enumerate(words[:-1]):
+        action = optional.get(word)
+        if action and action.choices and not difflib.get_close_matches(words[place + 1], list(action.choices)):
+            words[place] = f"{word}={action.const}"
+    return words
 
 
 def _unknown(given: str, arguments: Sequence[str], parser: Parser, *, takes_settings: bool) -> RecipeError:

@@ -225,7 +225,7 @@ class Yardstick:
 
     def margin(self, options: Mapping[str, Any]) -> float:
         """What may be lost: as the user says, else the default for what is measured."""
-        return float(options.get("retention_margin") or (MARGIN if self.language else PROBE_MARGIN))
+        return float(options.get("retention_margin", MARGIN if self.language else PROBE_MARGIN))
 
     def drift(self, seen: Seen) -> float:
         """How far from the base, whether for better or worse: KL in nats a token, or (an encoder) 1 - linear CKA."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,13 +30,22 @@ def section(run: str, about: Mapping[str, Any], comparison: Mapping[str, Any]) -
         table([{"what": key, "value": str(value)} for key, value in facts.items() if value != ""], kind="facts"),
         table([{"SHA-256 of": key, "hash": value} for key, value in hashes.items()], kind="facts") if hashes else "",
         _times(comparison),
-        f"<p>Again: <code>finesmith tune recipe.yaml</code> with this recipe, then <code>finesmith compare "
-        f"{text(run)}</code>. The same numbers as data: <code>comparison.json</code> in "
-        "the run. Paper gets the parts that are open on the screen.</p>",
+        f"<p>Again: <code>finesmith tune recipe.yaml</code> with this recipe, then "
+        f"<code>{text(_command(run, comparison.get('asked', {})))}</code>. The same numbers as data: "
+        "<code>comparison.json</code> in the run. Paper gets the parts that are open on the screen.</p>",
         folded("the recipe", f"<pre>{text(about['recipe'])}</pre>", "paper"),
         folded("what was noticed while training", listed("dim", manifest.get("notes", ()))),
     ]
     return "".join(parts)
+
+
+def _command(run: str, asked: Mapping[str, Any]) -> str:
+    """What to type for this comparison; what a caller from Python gave as values (a mapping here) cannot be typed."""
+    words = ["finesmith", "compare", run]
+    for name, value in asked.items():
+        for each in value if isinstance(value, list) else [value] * (not isinstance(value, Mapping)):
+            words += [f"--{name.replace('_', '-')}", str(each)]
+    return shlex.join(words)
 
 
 def _times(comparison: Mapping[str, Any]) -> str:
