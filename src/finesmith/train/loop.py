@@ -19,7 +19,7 @@ from torch import nn
 from finesmith.errors import TrainingError
 from finesmith.methods._frozen import frozen_part
 from finesmith.models import fast
-from finesmith.models.device import autocast
+from finesmith.models.device import autocast, is_out_of_memory
 from finesmith.tasks.base import Task, batch_of
 from finesmith.train.batches import EncodedSet, Plan
 from finesmith.train.cache import Cache
@@ -122,7 +122,7 @@ def _gradients(
         try:
             return _accumulate(model, task, data, cache, passes, accelerator, dtype, pad_id, name_of), budget
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if all(len(positions) == 1 for positions in passes):
                 raise TrainingError(
@@ -167,10 +167,6 @@ def _accumulate(
 
 def _size(lengths: Sequence[int], packed: bool) -> int:
     return sum(lengths) if packed else len(lengths) * max(lengths)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _names(data: EncodedSet, positions: Sequence[int], name_of: Callable[[int], str]) -> list[str]:
