@@ -10,7 +10,6 @@ from itertools import chain
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
 from finesmith import predictor, registry
@@ -106,8 +105,8 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
 def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) -> Trained:
     """Trains and leaves the kept weights in the model; every step goes to steps.jsonl."""
     recipe, splits = ready.recipe, ready.splits
-    accelerator = Accelerator(
-        cpu=ready.loaded.device.type == "cpu",
+    accelerator = fitting.accelerator_for(
+        ready.loaded.device,
         log_with=recipe.track or None,
         project_dir=str(folder.path) if recipe.track else None,
     )
