@@ -162,6 +162,17 @@ def test_what_is_light_imports_nothing_heavy(code, tickets):
     assert done.stdout.splitlines()[-1] == "heavy: []"
 
 
+def test_nothing_is_made_float64_where_it_stands():
+    """Apple's devices have no float64: what needs it goes to the CPU first."""
+    found = [
+        f"{path.name}:{number}"
+        for path in MODULES
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if ".double()" in line.replace(".cpu().double()", "")
+    ]
+    assert not found
+
+
 def test_importing_prints_and_writes_nothing(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", "import finesmith.run"], cwd=tmp_path, capture_output=True, text=True, timeout=60

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from accelerate import Accelerator
-
 from finesmith import measure, run, stages
 from finesmith.data import split
 from finesmith.models import device as devices
@@ -145,7 +143,7 @@ def _probe(ready: Ready, watcher: Watcher) -> Iterator[Step]:
             ready.data,
             settings,
             optimizer=optim.optimizer(ready.model, learning_rate=1e-12, weight_decay=0.0),
-            accelerator=Accelerator(cpu=ready.loaded.device.type == "cpu"),
+            accelerator=fitting.accelerator_for(ready.loaded.device),
             dtype=ready.loaded.dtype,
             pad_id=ready.loaded.tokenizer.pad_token_id,
             total=MOST_STEPS,

@@ -10,12 +10,11 @@ from itertools import chain
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
 from finesmith import predictor, registry
 from finesmith.errors import DataError, MissingExtraError, RecipeError
-from finesmith.methods.base import Method
+from finesmith.methods.base import Method, unreached
 from finesmith.models import device as devices
 from finesmith.models import load as models
 from finesmith.models.load import Loaded
@@ -86,7 +85,8 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
             held_out = pieces(task, loaded, splits.validation, max_length)
             fitted = _head_first.fit_head(task, loaded, encoded, held_out, progress=progress)
         notes += _say(watcher, fitted)
-    blocked, chosen = ways.prepare(recipe.speed, task.kind, loaded, recipe.model.attention)
+    shared = max_length if recipe.train.packing else 0
+    blocked, chosen = ways.prepare(recipe.speed, task.kind, loaded, recipe.model.attention, shared=shared)
     recipe, notes = recipe.replace(speed={"block_attention": blocked}), notes + _say(watcher, *chosen)
     head = task.head(loaded.model)
     fresh = tuple(name for name in ("pooler",) if any("pooler" in note for note in loaded.notes))
@@ -96,6 +96,8 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     notes += _say(watcher, *fitted_to)
     ways.compile_blocks(recipe.speed, model)
     trainable, total = models.parameter_counts(model)
+    if method.adapter and (share := unreached(loaded.model)):
+        notes += _say(watcher, f"adapters do not reach the experts, {share:.0%} of the weights in the model's blocks")
     notes += _say(watcher, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")
     return Ready(recipe, task, method, loaded, model, splits, encoded, long, notes)
 
@@ -103,8 +105,8 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
 def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) -> Trained:
     """Trains and leaves the kept weights in the model; every step goes to steps.jsonl."""
     recipe, splits = ready.recipe, ready.splits
-    accelerator = Accelerator(
-        cpu=ready.loaded.device.type == "cpu",
+    accelerator = fitting.accelerator_for(
+        ready.loaded.device,
         log_with=recipe.track or None,
         project_dir=str(folder.path) if recipe.track else None,
     )

@@ -93,7 +93,7 @@ class Language:
                 logs, targets, owners = _supervised(items, loaded, self.logits)
                 if first and self._remember:
                     self._base.append(_remembered(logs, REMEMBERED // max(1, self.texts.tokens)))
-                values = np.stack([-logs.gather(1, targets[:, None])[:, 0].double().cpu().numpy(),
+                values = np.stack([-logs.gather(1, targets[:, None])[:, 0].cpu().double().numpy(),
                                    np.zeros(len(owners)) if first else _divergence(self._base[number], logs),
                                    np.ones(len(owners))])  # fmt: skip
                 np.add.at(out.T, owners, values.T)
@@ -124,13 +124,13 @@ def _remembered(logs: Any, bytes_each: int) -> Any:
 def _divergence(base: Any, logs: Any) -> np.ndarray:
     """KL(base || this) in nats at each token: [N]."""
     if not isinstance(base, tuple):
-        return (base.exp() * (base - logs)).sum(1).double().cpu().numpy()
+        return (base.exp() * (base - logs)).sum(1).cpu().double().numpy()
     top, tokens, rest = base
     ours = logs.gather(1, tokens)
     left = (1 - ours.exp().sum(1)).clamp_min(1e-9)
     rest = rest.clamp_min(1e-9)
     found = (top.exp() * (top - ours)).sum(1) + rest * (rest / left).log()
-    return found.double().clamp_min(0).cpu().numpy()
+    return found.cpu().double().clamp_min(0).numpy()
 
 
 def shipped(tokenizer: Any, length: int, part: Part = "all") -> Texts:

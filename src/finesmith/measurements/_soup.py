@@ -35,10 +35,10 @@ class Soup:
             from peft import get_peft_model_state_dict
 
             weights = get_peft_model_state_dict(model, save_embedding_layers=False)
-            self.adapters.append({name: tensor.detach().double().cpu() for name, tensor in weights.items()})
+            self.adapters.append({name: tensor.detach().cpu().double() for name, tensor in weights.items()})
             return
         for name, weight in model.named_parameters():
-            value = weight.detach().double().cpu()
+            value = weight.detach().cpu().double()
             self.sums[name] = self.sums[name] + value if name in self.sums else value
 
     def write(self, part: Path, tuned: Path, model: predictor.Predictor, seeds: Sequence[int]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from finesmith.errors import ModelError
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -54,25 +56,44 @@ def open_modules(model: nn.Module, names: tuple[str, ...]) -> None:
 def linear_names(model: Any, *, outside: tuple[str, ...]) -> Iterator[str]:
     """Full names of all linear layers (also GPT-2's Conv1D) that are neither in `outside` nor the output embedding.
 
-    By structure, not by a list of architectures.
+    By structure, not by a list of architectures. Of a model that also sees or hears, only those of its language model.
     """
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
     output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    ours = {id(module) for module in _language_model(model).modules()}
     for name, module in model.named_modules():
         inside = any(part in outside for part in name.split("."))
-        if isinstance(module, (nn.Linear, Conv1D)) and module is not output and not inside:
+        if isinstance(module, (nn.Linear, Conv1D)) and module is not output and not inside and id(module) in ours:
             yield name
 
 
+def unreached(model: Any) -> float:
+    """The share of the blocks' weights that stand in stacked matrices (the experts of a mixture), which adapters on
+    linear layers do not reach."""
+    sizes = [(parameter.ndim, parameter.numel()) for parameter in layer_list(model).parameters()]
+    return sum(size for ndim, size in sizes if ndim > 2) / max(1, sum(size for _, size in sizes))
+
+
+def _language_model(model: Any) -> Any:
+    """The part of a model that reads and writes text: all of it, but for one with a configuration for another sense."""
+    config = getattr(model, "config", None)
+    several = config is not None and config.get_text_config() is not config and hasattr(model, "get_decoder")
+    return model.get_decoder() if several else model
+
+
 def layer_list(model: nn.Module) -> nn.ModuleList:
-    """The model's stack of transformer blocks: its longest list of modules of one class."""
+    """The model's stack of transformer blocks: of its outermost lists of modules, the one with most weights.
+
+    Raises:
+        ModelError: the model has no such list.
+    """
     from torch import nn
 
-    stacks = [
-        module
-        for module in model.modules()
-        if isinstance(module, nn.ModuleList) and len({type(item) for item in module}) == 1
-    ]
-    return max(stacks, key=lambda stack: sum(parameter.numel() for parameter in stack.parameters()))
+    stacks = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    inside = {id(part) for stack in stacks for block in stack for part in block.modules()}
+    outer = [stack for stack in stacks if id(stack) not in inside and len(stack)]
+    if not outer:
+        raise ModelError(f"No stack of blocks was found in this model ({type(model).__name__}).")
+    return max(outer, key=lambda stack: sum(parameter.numel() for parameter in stack.parameters()))

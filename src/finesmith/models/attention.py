@@ -56,6 +56,15 @@ def packed() -> Iterator[None]:
         _packed.reset(token)
 
 
+def own_segment(segments: Tensor) -> Tensor:
+    """What is added to attention scores, [B, 1, T, T]: 0 in a token's own segment up to itself, else very low."""
+    kind, length = segments.device.type, segments.shape[1]
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+    before = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
+    allowed = (segments[:, None, :, None] == segments[:, None, None, :]) & before
+    return torch.where(allowed, 0.0, torch.finfo(dtype).min).to(dtype)
+
+
 @torch.compiler.disable  # the layout differs from pass to pass: a compiled one would be compiled again each time
 def attention(
     module: torch.nn.Module,

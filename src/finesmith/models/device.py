@@ -92,6 +92,11 @@ def used_memory(device: torch.device) -> int:
     return _line(status, "VmRSS") * 1024 if status.exists() else 0
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory did not suffice, on any device."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def free_memory(device: torch.device) -> int | None:
     """Bytes that this process can still take: on the CUDA device, or of the machine and of its control group.
 

@@ -6,6 +6,7 @@ A model that was prepared is known here; `of` answers for every other that nothi
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -96,8 +97,8 @@ def cut(model: nn.Module) -> Output | None:
         return None
     tokens = _probe(plain)
     with _asking(plain):
-        whole = plain(input_ids=tokens).logits.double()
-        part = layer(trunk(input_ids=tokens).last_hidden_state).double()
+        whole = plain(input_ids=tokens).logits.cpu().double()
+        part = layer(trunk(input_ids=tokens).last_hidden_state).cpu().double()
     scale = float((whole * part).sum() / (part * part).sum())
     scale = 1.0 if abs(scale - 1) < 1e-3 else scale
     return Output(trunk, layer, scale) if _close(whole, scale * part) else None
@@ -110,7 +111,7 @@ def can_pack(model: nn.Module) -> bool:
     """
     plain = inner(model)
     before = plain.config._attn_implementation
-    if before != "sdpa" or "position_ids" not in inspect.signature(plain.forward).parameters:
+    if before != "sdpa" or "position_ids" not in inspect.signature(plain.forward).parameters or _limited(plain):
         return False
     tokens, sizes = _probe(plain, 12), (7, 5)
     other = torch.cat([tokens[:, 1:8], tokens[:, 7:]], dim=1)
@@ -130,6 +131,40 @@ def can_pack(model: nn.Module) -> bool:
     return right
 
 
+def can_mask(model: nn.Module, length: int) -> bool:
+    """Whether documents in one row of so many tokens, behind a mask of their own, get the logits that each gets alone.
+
+    Layers that carry a state past the mask (recurrences, convolutions) fail; so do windows shorter than the row,
+    because a mask of one's own takes the place of theirs.
+    """
+    plain = inner(model)
+    if _window(plain) < length:
+        return False
+    tokens, sizes = _probe(plain, 12), (7, 5)
+    try:
+        with _asking(plain):
+            alone = torch.cat([plain(input_ids=part).logits for part in tokens.split(sizes, dim=1)], dim=1)
+            places = torch.tensor([[*range(sizes[0]), *range(sizes[1])]], device=tokens.device)
+            mask = attention.own_segment(torch.tensor([[0] * sizes[0] + [1] * sizes[1]], device=tokens.device))
+            together = plain(input_ids=tokens, attention_mask=mask, position_ids=places, use_cache=False).logits
+        return _close(alone, together)
+    except (NotImplementedError, TypeError, ValueError, RuntimeError, KeyError):
+        return False
+
+
+def _limited(model: Any) -> bool:
+    """Whether layers see less than all that stands before, in a way that only their own mask knows."""
+    config = model.config.get_text_config()
+    return any(getattr(config, name, None) for name in ("attention_chunk_size", "keep_window_size"))
+
+
+def _window(model: Any) -> float:
+    """How many tokens the layer that sees least sees back; infinity where all see everything."""
+    config = model.config.get_text_config()
+    sizes = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size", "keep_window_size")]
+    return min((size for size in sizes if size and getattr(config, "use_sliding_window", True)), default=math.inf)
+
+
 def can_read(model: nn.Module) -> Reading | None:
     """The same for a classifier: how it reads documents in one row, if it then gives the logits that each gets alone.
 
@@ -137,7 +172,7 @@ def can_read(model: nn.Module) -> Reading | None:
     """
     plain = inner(model)
     before = plain.config._attn_implementation
-    if before != "sdpa":
+    if before != "sdpa" or _limited(plain):
         return None
     tokens = _probe(plain, 12)
     rows, other = [tokens[:, :7], tokens[:, 7:]], [tokens[:, 1:8], tokens[:, 7:]]

@@ -3,8 +3,8 @@
 A prompt is tokenised whole; the cache holds the longest prefix of tokens that all prompts have in common (instruction
 and fixed examples). Behind it stand a prompt's own tokens and all continuations as a tree: what several of them begin
 with stands there once, and each token sees the prompt and its own beginning. Prompts of one length share a batch, so
-nothing is padded. Before it is used, this is proved on one prompt against reading prompt and continuation plainly; a
-model that does not take it is read plainly throughout.
+nothing is padded. Before it is used, this is proved on the longest prompt against reading prompt and continuation
+plainly; a model that does not take it (states instead of keys, a window shorter than the prompt) is read plainly.
 
 Legend for shapes: B prompts, K continuations, P tokens of the prefix, Q tokens of a pass, N of the tree, V vocabulary.
 """
@@ -60,8 +60,8 @@ def log_probabilities(
 
     loaded.model.eval()
     with torch.inference_mode(), autocast(loaded.device, loaded.dtype):
-        prefix = _read(loaded, prompts[0][: shared(prompts)]) if cached else None
-        if prefix is None or not _agrees(loaded, prefix, prompts[0], ends):
+        prefix = _proved(loaded, prompts, ends) if cached else None
+        if prefix is None:
             return _plainly(loaded, prompts, ends, progress)
         out = np.zeros((len(prompts), len(ends)))
         for places in _batches([len(prompt) - prefix.length for prompt in prompts], prefix.length, ends):
@@ -95,6 +95,19 @@ class _Prefix:
         if self.length:
             own.batch_repeat_interleave(rows)
         return own
+
+
+def _proved(loaded: Loaded, prompts: Sequence[Tokens], ends: Sequence[Tokens]) -> _Prefix | None:
+    """The prefix of all prompts, if reading on from it says what reading plainly says; None otherwise."""
+    from finesmith.models.device import is_out_of_memory
+
+    try:
+        prefix = _read(loaded, prompts[0][: shared(prompts)])
+        return prefix if _agrees(loaded, prefix, max(prompts, key=len), ends) else None
+    except (AttributeError, TypeError, ValueError, IndexError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        return None  # a cache that cannot be copied for several rows, a mask that does not fit, ...
 
 
 def _read(loaded: Loaded, tokens: Tokens) -> _Prefix:
@@ -170,7 +183,7 @@ def _pass(loaded: Loaded, prefix: _Prefix, own: torch.Tensor, ends: list[list[in
         use_cache=True,
     )
     before, wanted, owner = _places(tree, ends)
-    said = torch.log_softmax(logits.float(), dim=-1)[:, before, wanted].double().cpu()  # [B, tokens of all ends]
+    said = torch.log_softmax(logits.float(), dim=-1)[:, before, wanted].cpu().double()  # [B, tokens of all ends]
     return torch.zeros(rows, len(ends), dtype=torch.double).index_add_(1, owner, said).numpy()
 
 
@@ -230,6 +243,6 @@ def _plainly(loaded: Loaded, prompts: Sequence[Tokens], ends: Sequence[Tokens], 
         batch = collate([pieces[p] for p in positions], loaded.tokenizer.pad_token_id, loaded.device)
         nats, _ = _language.token_losses(loaded.model, batch)
         counts = (batch["weights"][:, 1:] > 0).sum(dim=1).tolist()
-        out[positions] = [-float(part.double().sum()) for part in nats.split(counts)]
+        out[positions] = [-float(part.cpu().double().sum()) for part in nats.split(counts)]
     progress(len(prompts))
     return out.reshape(len(prompts), len(ends))

@@ -35,17 +35,6 @@ def token_losses(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Te
     return _cross_entropy.nats(hidden, output.layer.weight, output.layer.bias, output.scale, targets), weights
 
 
-def own_segment(segments: torch.Tensor) -> torch.Tensor:
-    """What is added to attention scores, [B, 1, T, T]: 0 in a token's own segment up to itself, else very low."""
-    import torch
-
-    kind, length = segments.device.type, segments.shape[1]
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
-    before = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
-    allowed = (segments[:, None, :, None] == segments[:, None, None, :]) & before
-    return torch.where(allowed, 0.0, torch.finfo(dtype).min).to(dtype)
-
-
 def weighted_loss(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Sum of weight x nats, and the sum of the weights."""
     from finesmith.models import fast
@@ -78,7 +67,7 @@ def _forward(module: nn.Module, batch: Batch) -> Any:
 
     inputs = {name: value for name, value in batch.items() if name not in ("weights", "segments")}
     if "segments" in batch:
-        inputs["attention_mask"] = own_segment(batch["segments"])
+        inputs["attention_mask"] = attention.own_segment(batch["segments"])
     with attention.packed() if "documents" in batch else nullcontext():
         return module(**inputs)
 
@@ -114,5 +103,5 @@ def measure(
 def _add(totals: list[dict[str, float]], pieces: Sequence[Encoded], nats: torch.Tensor) -> None:
     counts = [int((piece.weights[1:] > 0).sum()) for piece in pieces if piece.weights is not None]
     for piece, part in zip(pieces, nats.split(counts), strict=True):
-        totals[piece.row]["nats"] += float(part.double().sum())
+        totals[piece.row]["nats"] += float(part.cpu().double().sum())
         totals[piece.row]["tokens"] += len(part)

@@ -180,7 +180,7 @@ def run_batches(
     with torch.inference_mode(), autocast(loaded.device, loaded.dtype):
         for positions in token_batches(length_order(lengths), lengths, EVALUATION_TOKENS):
             items = [Encoded(position, np.asarray(rows[position], np.int32)) for position in positions]
-            values = forward(collate(items, loaded.tokenizer.pad_token_id, loaded.device)).double().cpu().numpy()
+            values = forward(collate(items, loaded.tokenizer.pad_token_id, loaded.device)).cpu().double().numpy()
             for position, value in zip(positions, values, strict=True):
                 out[position] = value
             progress(len(positions))

@@ -257,9 +257,14 @@ def _prove(cache: Cache, run: _Passes) -> None:
     quick = _loss_and_gradient(run, cache, positions)
     pairs = {"states": (torch.cat(rows), torch.cat(kept)), **{name: (plain[name], quick[name]) for name in plain}}
     for name, (one, other) in pairs.items():
-        apart = float((one.double() - other.double()).norm()) / max(float(one.double().norm()), 1e-30)
+        apart = _apart(one.cpu().double(), other.cpu().double())
         if not apart <= (TOLERANCE if run.loaded.dtype == torch.float32 else NARROW_TOLERANCE):
             raise UnfitError(f"their {name} would differ by {apart:.1e}")
+
+
+def _apart(one: Tensor, other: Tensor) -> float:
+    """How far apart two vectors are, as a share of the first."""
+    return float((one - other).norm()) / max(float(one.norm()), 1e-30)
 
 
 def _loss_and_gradient(run: _Passes, cache: Cache, positions: Sequence[int]) -> dict[str, Tensor]:

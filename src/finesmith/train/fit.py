@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from finesmith.models.load import Loaded
@@ -66,6 +67,15 @@ class Checkpoints:
         return self.folder / "best.safetensors"
 
 
+def accelerator_for(device: torch.device, **settings: Any) -> Accelerator:
+    """Accelerate for a model on this device, which stays where it is.
+
+    Accelerate remembers the device of the first run in a process, which may have been another.
+    """
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=device.type == "cpu", **settings)
+
+
 def total_steps(settings: TrainSettings, sequences: int) -> int:
     """Optimizer steps of a whole run; `epochs` is a number by now."""
     if settings.max_steps:
@@ -111,7 +121,7 @@ def fit(
         beta2=settings.beta2,
         name=settings.optimizer,
     )
-    model, optimizer = accelerator.prepare(model, optimizer)
+    model, optimizer = accelerator.prepare(model, optimizer, device_placement=[False, False])
     history, start = History(settings.patience), 0
     if resume and checkpoints.state.exists():
         facts = state.load_state(checkpoints.state, model, optimizer)

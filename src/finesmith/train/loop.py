@@ -19,7 +19,7 @@ from torch import nn
 from finesmith.errors import TrainingError
 from finesmith.methods._frozen import frozen_part
 from finesmith.models import fast
-from finesmith.models.device import autocast
+from finesmith.models.device import autocast, is_out_of_memory
 from finesmith.tasks.base import Task, batch_of
 from finesmith.train.batches import EncodedSet, Plan
 from finesmith.train.cache import Cache
@@ -101,6 +101,10 @@ def train(
         )
 
 
+SCALE = 2.0**16
+"""What a loss is multiplied by before its backward pass in float16, where gradients below 6e-8 are 0."""
+
+
 def _gradients(
     model: nn.Module,
     task: Task,
@@ -114,15 +118,22 @@ def _gradients(
     pad_id: int,
     name_of: Callable[[int], str],
 ) -> tuple[float, int]:
-    """Accumulates one step's gradients; returns its mean loss in nats and the token budget that fitted into memory."""
-    packed = fast.of(model).packed
+    """Accumulates one step's gradients; returns its mean loss in nats and the token budget that fitted into memory.
+
+    In float16 they are those of a multiple of the loss, divided again; where that overflows, of a smaller multiple.
+    """
+    packed, scale = fast.of(model).packed, SCALE if dtype == torch.float16 else 1.0
     while True:
         parts = cache.parts(sorted(batch, key=lambda position: -data.lengths[position]))
         passes = [rows for part in parts for rows in plan.micro_batches(part, budget, packed=packed)]
         try:
-            return _accumulate(model, task, data, cache, passes, accelerator, dtype, pad_id, name_of), budget
+            loss = _accumulate(model, task, data, cache, passes, accelerator, dtype, pad_id, name_of, scale)
+            if scale == 1.0 or _divided(model, scale):
+                return loss, budget
+            scale /= 16
+            continue
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if all(len(positions) == 1 for positions in passes):
                 raise TrainingError(
@@ -136,6 +147,15 @@ def _gradients(
         budget = max(1, min(budget, max(_size([plan.lengths[i] for i in p], packed) for p in passes)) // 2)
 
 
+def _divided(model: nn.Module, scale: float) -> bool:
+    """Divides the gradients; False where one of them is not a number, after which they are gone."""
+    found = [weight.grad.div_(scale) for weight in model.parameters() if weight.grad is not None]
+    if all(bool(torch.isfinite(gradient).all()) for gradient in found):
+        return True
+    model.zero_grad(set_to_none=True)
+    return False
+
+
 def _accumulate(
     model: nn.Module,
     task: Task,
@@ -146,13 +166,15 @@ def _accumulate(
     dtype: torch.dtype,
     pad_id: int,
     name_of: Callable[[int], str],
+    scale: float = 1.0,
 ) -> float:
     count = sum(data.supervised[position] for positions in passes for position in positions)
     total: Any = 0.0
+    device = next(model.parameters()).device
     for positions in passes:
         items = cache.items(data, positions)
-        inputs = batch_of(model, items, pad_id, accelerator.device)
-        with autocast(accelerator.device, dtype), cache.feeding(positions, items, packed=fast.of(model).packed):
+        inputs = batch_of(model, items, pad_id, device)
+        with autocast(device, dtype), cache.feeding(positions, items, packed=fast.of(model).packed):
             loss, _ = task.loss(model, inputs)
         if not torch.isfinite(loss):
             raise TrainingError(
@@ -160,17 +182,13 @@ def _accumulate(
                 problems=_names(data, positions, name_of),
                 hint="A lower train.learning_rate usually helps; so does model.dtype=float32.",
             )
-        accelerator.backward(loss / count)
+        accelerator.backward(loss * (scale / count) if scale != 1.0 else loss / count)
         total = total + loss.detach()
     return float(total) / count
 
 
 def _size(lengths: Sequence[int], packed: bool) -> int:
     return sum(lengths) if packed else len(lengths) * max(lengths)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _names(data: EncodedSet, positions: Sequence[int], name_of: Callable[[int], str]) -> list[str]:

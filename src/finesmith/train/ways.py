@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from finesmith.errors import RecipeError
 from finesmith.methods import _fused
 from finesmith.methods.base import layer_list
 from finesmith.models import allocator, fast, kernels, recompute
@@ -11,14 +12,20 @@ from finesmith.models.load import Kind, Loaded
 from finesmith.train.speed import SpeedSettings
 
 
-def prepare(speed: SpeedSettings, kind: Kind, loaded: Loaded, attention: str = "auto") -> tuple[int, tuple[str, ...]]:
+def prepare(
+    speed: SpeedSettings, kind: Kind, loaded: Loaded, attention: str = "auto", *, shared: int = 0
+) -> tuple[int, tuple[str, ...]]:
     """Finds out which ways this model can go, and remembers them.
 
     Args:
         attention: `model.attention`; any but auto stays as it is, and then sequences are padded.
+        shared: tokens of a row that several sequences share (`train.packing`); 0 where each has its own.
 
     Returns:
         Up to how many tokens attention is computed in blocks (0: nowhere), and notes.
+
+    Raises:
+        RecipeError: rows are shared, and in this model sequences would see one another.
     """
     model, notes = loaded.model, []
     if speed.keep_memory and loaded.device.type == "cpu":
@@ -33,6 +40,12 @@ def prepare(speed: SpeedSettings, kind: Kind, loaded: Loaded, attention: str = "
     may = speed.packing and not asked
     reading = fast.can_read(model) if may and not language else None
     packed = may and (fast.can_pack(model) if language else reading is not None)
+    if shared and not packed and not fast.can_mask(model, shared):
+        raise RecipeError(
+            f"train.packing: in this model ({model.config.model_type}) sequences that share a row of {shared} tokens "
+            "would see one another.",
+            hint="Leave train.packing out: each sequence then has a row of its own.",
+        )
     blocked = speed.block_attention
     if blocked == "auto":
         blocked = fast.race(model, loaded.dtype, loaded.device) if packed else 0

@@ -1,0 +1,122 @@
+"""Decoders that are not built like Llama: windows, chunks, convolutions, recurrences, experts, a second sense."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+from finesmith.errors import ModelError, RecipeError
+from finesmith.methods import _frozen
+from finesmith.methods.base import layer_list, linear_names, unreached
+from finesmith.methods.lora import Lora, LoraSettings
+from finesmith.models.load import Loaded
+from finesmith.tasks import _continuations, _language
+from finesmith.tasks.base import Encoded, batch_of
+from finesmith.train import ways
+from finesmith.train.packing import joined
+from finesmith.train.speed import SpeedSettings
+
+WINDOW = 16
+SIZE = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "head_dim": 8, "intermediate_size": 48, "max_position_embeddings": 256, "initializer_range": 0.1,
+        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
+EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
+KINDS = {
+    "llama": {},
+    "mistral": {"sliding_window": WINDOW},
+    "gemma2": {"sliding_window": WINDOW, "query_pre_attn_scalar": 8},
+    "gemma3_text": {"sliding_window": WINDOW, "query_pre_attn_scalar": 8},
+    "gpt_oss": {"sliding_window": WINDOW, **EXPERTS},
+    "llama4_text": {"attention_chunk_size": WINDOW, "intermediate_size_mlp": 48, **EXPERTS},
+    "mixtral": {"sliding_window": None, **EXPERTS},
+    "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1,
+              "num_experts": 4, "mamba_d_state": 4, "mamba_dt_rank": 4, "use_mamba_kernels": False},
+    "bloom": {"n_layer": 4, "n_head": 4},
+}  # fmt: skip
+
+
+class Pads:
+    pad_token_id = 0
+
+
+def made(kind):
+    torch.manual_seed(0)
+    fits = {**SIZE, **KINDS[kind]}
+    if kind in ("lfm2", "jamba", "bloom"):
+        fits.pop("head_dim")
+    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**fits), dtype=torch.float32)
+    return Loaded(model.eval(), Pads(), torch.device("cpu"), torch.float32)
+
+
+def sequences(*sizes):
+    random_ = np.random.default_rng(0)
+    ones = [np.append(np.float32(0), np.ones(size - 1, np.float32)) for size in sizes]
+    return [
+        Encoded(row, random_.integers(3, 97, size).astype(np.int32), weights=weights)
+        for row, (size, weights) in enumerate(zip(sizes, ones, strict=True))
+    ]
+
+
+def gradients(model, items):
+    model.zero_grad()
+    total, _ = _language.weighted_loss(model, batch_of(model, items, 0, "cpu"))
+    total.backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_sequences_that_share_a_row_do_not_see_one_another_or_the_row_is_refused(kind, packing):
+    loaded, apart = made(kind), sequences(45, 15)
+    expected = gradients(loaded.model, apart)
+    speed = SpeedSettings(packing=packing, chunked_loss=False, block_attention=0)
+    try:
+        ways.prepare(speed, "causal-lm", loaded, shared=60)
+    except RecipeError as error:
+        assert "train.packing" in str(error) and loaded.model.config.model_type in str(error)
+        assert kind not in ("llama", "mixtral"), "these can"
+        return
+    assert kind not in ("lfm2", "jamba", "bloom", "llama4_text"), "these cannot"
+    found = gradients(loaded.model, [joined(apart)])
+    assert (found - expected).norm() / expected.norm() < 1e-4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_continuations_say_the_same_read_from_a_cache(kind):
+    loaded, random_ = made(kind), np.random.default_rng(0)
+    begin, ends = [3, 4, 5, 6], [[5, 6], [7], [8, 9, 10]]
+    for held in (0, 2 * WINDOW):
+        prompts = [[*begin, *range(10, 10 + held), *random_.integers(50, 90, size).tolist()] for size in (5, 40, 30)]
+        found = _continuations.log_probabilities(loaded, prompts, ends)
+        plainly = _continuations.log_probabilities(loaded, prompts, ends, cached=False)
+        assert np.abs(found - plainly).max() < 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_stack_of_blocks_is_found_and_takes_adapters(kind):
+    model = made(kind).model
+    assert len(layer_list(model)) == 4
+    share = unreached(model)
+    assert (share > 0.1) == (kind in ("mixtral", "gpt_oss", "llama4_text", "jamba"))
+    wrapped = Lora(LoraSettings()).apply(model, head=(), seed=0)
+    assert len(layer_list(wrapped)) == 4 and _frozen.frozen_part(wrapped)
+
+
+def test_a_model_without_blocks_is_refused():
+    with pytest.raises(ModelError, match="No stack of blocks"):
+        layer_list(torch.nn.Sequential(torch.nn.Linear(2, 2)))
+
+
+def test_adapters_leave_the_eyes_of_a_model_alone():
+    text = {**SIZE, "sliding_window": WINDOW, "query_pre_attn_scalar": 8}
+    sees = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4,
+            "image_size": 28, "patch_size": 14}  # fmt: skip
+    config = CONFIG_MAPPING["gemma3"](text_config=text, vision_config=sees, mm_tokens_per_image=4,
+                                      image_token_index=96, boi_token_index=95, eoi_token_index=94)  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    names = list(linear_names(model, outside=()))
+    assert names and not any("vision" in name or "projector" in name for name in names)
+    wrapped = Lora(LoraSettings()).apply(model, head=(), seed=0)
+    moved = [name for name, weight in wrapped.named_parameters() if weight.requires_grad]
+    assert moved and not any("vision" in name for name in moved)
