@@ -4,6 +4,7 @@ import pytest
 
 from finesmith.data import inputs
 from finesmith.errors import DataError
+from finesmith.predictor import as_inputs
 from finesmith.types import Conversation, Message
 from tests.conftest import write_csv, write_jsonl
 
@@ -85,3 +86,33 @@ def test_a_row_without_the_column_of_the_others_is_named(tmp_path):
         inputs.read(str(path))
     assert caught.value.message == f"1 row of {path} cannot be answered:"
     assert caught.value.problems == (f"{path}:2: the column 'text' is missing (columns here: body)",)
+
+
+SPOKEN = [
+    {"role": "developer", "content": [{"type": "text", "text": "Be "}, {"type": "text", "text": "kind."}]},
+    {"role": "user", "content": "Rain?"},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"type": "function", "function": {"name": "weather", "arguments": '{"city": "Bern"}'}}],
+    },
+    {"role": "tool", "content": "dry"},
+]
+OFFERED = [{"name": "weather", "parameters": {}}]
+
+
+@pytest.mark.parametrize("tools", [{}, {"tools": OFFERED}, {"functions": OFFERED}])
+def test_a_program_and_a_file_send_the_same(tmp_path, tools):
+    path = write_jsonl(tmp_path / "new.jsonl", [{"messages": SPOKEN, **tools}])
+    (filed,) = inputs.read(str(path)).inputs
+    assert as_inputs([{"messages": SPOKEN, **tools}]) == [filed]
+    assert tools or as_inputs([SPOKEN, tuple(SPOKEN)]) == [filed, filed]
+    assert [message.role for message in filed.messages] == ["system", "user", "assistant", "tool"]
+    assert filed.messages[0].content == "Be kind." and filed.messages[2].calls[0]["arguments"] == {"city": "Bern"}
+
+
+def test_what_no_file_may_hold_is_refused_with_the_place_of_the_input():
+    with pytest.raises(DataError, match=r"Input 2: message 1 has the unknown role 'usr'\. Did you mean 'user'"):
+        as_inputs([SPOKEN, [{"role": "usr", "content": "a"}]])
+    with pytest.raises(DataError, match=r"Input 1: the list of messages is empty"):
+        as_inputs([[]])

@@ -51,6 +51,19 @@ def read(path: str, *, columns: Mapping[str, str] | None = None, column: str | N
     return Asked(tuple(name for name, _ in found), tuple(value for _, value in found), note)
 
 
+def conversation(value: object, tools: object = None, lead: tuple[Message, ...] = ()) -> Conversation:
+    """What is to be answered: messages as files have them, behind `lead`; a final assistant turn is left out.
+
+    Raises:
+        Fault: no list of messages, or one that no training file may hold.
+    """
+    turns = [*value] if isinstance(value, list) else value
+    if isinstance(turns, list) and turns and not _is_answer(turns[-1]):
+        turns.append(WRITTEN)
+    before, _ = messages.conversation(turns)
+    return Conversation((*lead, *before), messages.tools(tools))
+
+
 def _choose(path: str, keys: Sequence[str], columns: Mapping[str, str], column: str | None) -> tuple[Plan, str]:
     """How the input is read: from the column that was named, else as in training, else by the columns' names."""
     if column is not None:
@@ -110,12 +123,8 @@ def _input(row: Row, plan: Plan, word: str) -> Input:
 
 
 def _conversation(value: object, row: Row, plan: Plan) -> Conversation:
-    turns = [*value] if isinstance(value, list) else value
-    if isinstance(turns, list) and turns and not _is_answer(turns[-1]):
-        turns.append(WRITTEN)
-    before, _ = messages.conversation(turns)
     lead: tuple[Message, ...] = convert.system(row, plan) if "system" in plan.columns else ()
-    return Conversation((*lead, *before), messages.tools(convert.optional(row, plan, "tools")))
+    return conversation(value, convert.optional(row, plan, "tools"), lead)
 
 
 def _is_answer(turn: object) -> bool:
