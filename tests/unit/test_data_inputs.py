@@ -111,6 +111,14 @@ def test_a_program_and_a_file_send_the_same(tmp_path, tools):
     assert filed.messages[0].content == "Be kind." and filed.messages[2].calls[0]["arguments"] == {"city": "Bern"}
 
 
+def test_a_prompt_that_is_a_list_of_turns_is_answered(tmp_path):
+    row = {"prompt": SPOKEN, "completion": [{"role": "assistant", "content": "no"}], "tools": OFFERED}
+    rows = [row, {"prompt": {"messages": SPOKEN, "tools": OFFERED}}]
+    columns = {word: word for word in row}
+    found = inputs.read(str(write_jsonl(tmp_path / "new.jsonl", rows)), columns=columns).inputs
+    assert found == tuple(as_inputs([{"messages": SPOKEN, "tools": OFFERED}]) * 2)
+
+
 def test_what_no_file_may_hold_is_refused_with_the_place_of_the_input():
     with pytest.raises(DataError, match=r"Input 2: message 1 has the unknown role 'usr'\. Did you mean 'user'"):
         as_inputs([SPOKEN, [{"role": "usr", "content": "a"}]])

@@ -116,6 +116,8 @@ def _input(row: Row, plan: Plan, word: str) -> Input:
     if word == "text":
         return convert.written(row, plan, "text")
     value = row[plan.columns[word]]
+    if isinstance(value, dict) and "messages" in value:
+        return conversation(value["messages"], value.get("tools"))
     if word == "messages" or isinstance(value, list):
         return _conversation(value, row, plan)
     asked = convert.asked(row, plan)
