@@ -1,5 +1,7 @@
 """Rows to answer: the column that is read, what stands beside it, ids, and what is said when it cannot be told."""
 
+import json
+
 import pytest
 
 from finesmith.data import inputs
@@ -124,3 +126,29 @@ def test_what_no_file_may_hold_is_refused_with_the_place_of_the_input():
         as_inputs([SPOKEN, [{"role": "usr", "content": "a"}]])
     with pytest.raises(DataError, match=r"Input 1: the list of messages is empty"):
         as_inputs([[]])
+
+
+def test_an_openai_batch_file_is_answered(tmp_path):
+    body = {"model": "gpt", "messages": SPOKEN, "tools": OFFERED, "max_tokens": 5}
+    rows = [
+        {"custom_id": f"request-{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+        for number in (1, 2)
+    ]
+    path = str(write_jsonl(tmp_path / "batch.jsonl", rows))
+    for columns in ({}, {"messages": "messages"}, {"prompt": "prompt", "completion": "answer"}):
+        found = inputs.read(path, columns=columns)
+        assert found.ids == ("request-1", "request-2")
+        assert list(found.inputs) == as_inputs([{"messages": SPOKEN, "tools": OFFERED}] * 2)
+    assert inputs.lines([json.dumps(row) + "\n" for row in rows], spoken=True) == inputs.read(path)
+
+
+def test_a_line_with_messages_is_a_row_for_those_who_write():
+    row = json.dumps({"messages": SPOKEN, "tools": OFFERED})
+    found = inputs.lines([row, "\n", "a text\r\n", '{"a": 1}'], spoken=True)
+    assert found.ids == ("1", "3", "4") and found.inputs[1:] == ("a text", '{"a": 1}')
+    assert [found.inputs[0]] == as_inputs([{"messages": SPOKEN, "tools": OFFERED}])
+    assert inputs.lines([row], spoken=False).inputs == (row,)
+    with pytest.raises(DataError) as caught:
+        inputs.lines(["a", '{"messages": [{"role": "usr", "content": "a"}]}'], spoken=True)
+    assert caught.value.message == "1 line cannot be answered:"
+    assert caught.value.problems[0].startswith("line 2: message 1 has the unknown role 'usr'.")
