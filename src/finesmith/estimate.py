@@ -173,5 +173,5 @@ def _predictions(ready: Ready) -> int:
     task = ready.task
     labels = [len(label) + 25 for label in task.labels] if isinstance(task, Classification) else [60]
     systems = 2 + len(measure.opponents(ready.recipe.task))
-    rows = sum(2 * len(str(getattr(row.target, "content", row.target))) + 80 for row in ready.splits.test)
+    rows = sum(2 * len(str(getattr(row.target, "text", row.target))) + 80 for row in ready.splits.test)
     return systems * (rows + len(ready.splits.test) * sum(labels))

@@ -160,7 +160,7 @@ def _details(task: Task, test: Sequence[Example], tuned: Sequence[Prediction]) -
         }
     return {
         "samples": [
-            {"id": row.id, "answer": row.output, "reference": example.target.content}
+            {"id": row.id, "answer": row.output, "reference": example.target.text}
             for row, example in zip(tuned[:SAMPLES], test, strict=False)
             if isinstance(example.target, Message)
         ]

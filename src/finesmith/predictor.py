@@ -13,6 +13,8 @@ import numpy as np
 from transformers import AutoTokenizer
 
 from finesmith import registry
+from finesmith.data.inputs import conversation
+from finesmith.data.rows import Fault
 from finesmith.errors import DataError, RunError, counted
 from finesmith.evidence import told
 from finesmith.models import load as models
@@ -21,7 +23,7 @@ from finesmith.models.settings import ModelSettings
 from finesmith.runfolder import ABSTAIN, CARD, RunFolder
 from finesmith.tasks.base import Progress, Task, silent
 from finesmith.tasks.classification import Classification
-from finesmith.types import Conversation, Input, Message, Prediction
+from finesmith.types import Conversation, Input, Prediction
 
 LOG = logging.getLogger(__name__)
 NO_THRESHOLD = (
@@ -73,7 +75,7 @@ class Predictor:
         abstain: bool = False,
         progress: Progress = silent,
     ) -> list[Prediction]:
-        """Answers to texts, or to lists of `{"role", "content"}` messages (generation).
+        """Answers to texts, or (generation) to lists of messages as files have them, also `{"messages", "tools"}`.
 
         With `abstain` an answer below the threshold of `finesmith compare` has the output None.
 
@@ -101,7 +103,7 @@ def _warn_of_cuts(task: Classification, tokenizer: Any, rows: Sequence[Input]) -
 
 
 def as_inputs(inputs: Iterable[Any]) -> list[Input]:
-    """Texts and Conversations as they are; lists of messages as Conversations.
+    """Texts and Conversations as they are; messages, alone or with their tools, as Conversations, read as from files.
 
     Raises:
         DataError: one input instead of a list of them, or what is no input.
@@ -115,24 +117,19 @@ def as_inputs(inputs: Iterable[Any]) -> list[Input]:
 def _as_input(item: Any, place: int) -> Input:
     if isinstance(item, str | Conversation):
         return item
-    if isinstance(item, Mapping):
+    row = item if isinstance(item, Mapping) and "messages" in item else {"messages": item}
+    turns, tools = row["messages"], row.get("tools", row.get("functions"))
+    if isinstance(turns, Mapping):
         raise DataError(
             f"Input {place} is one message or row, not a text or a list of messages.",
             hint='One conversation is [[{"role": "user", "content": "..."}]]; of a row give the text.',
         )
-    if not isinstance(item, Sequence) or not all(isinstance(turn, Mapping) and "role" in turn for turn in item):
-        raise DataError(f"Input {place} is neither a text nor a list of messages: {type(item).__name__}.")
-    return Conversation(
-        tuple(
-            Message(
-                turn["role"],
-                turn.get("content") or "",
-                0.0,
-                {k: v for k, v in turn.items() if k not in ("role", "content")},
-            )
-            for turn in item
-        )
-    )
+    if not isinstance(turns, Sequence) or not all(isinstance(turn, Mapping) for turn in turns):
+        raise DataError(f"Input {place} is neither a text nor a list of messages: {type(turns).__name__}.")
+    try:
+        return conversation([dict(turn) for turn in turns], None if tools is None else [*tools])
+    except Fault as fault:
+        raise DataError(f"Input {place}: {fault}.") from fault
 
 
 def save(

@@ -15,6 +15,7 @@ from finesmith.errors import DataError
 from finesmith.evidence import plain
 from finesmith.measurements.base import Effort, Study
 from finesmith.runfolder import RunFolder
+from finesmith.tasks import _calls
 from finesmith.types import Example, Prediction, Splits
 from finesmith.watch import Watcher
 
@@ -54,6 +55,7 @@ def open_study(path: str | Path, *, effort: Effort, options: Mapping[str, Any], 
         effort=effort,
         options=options,
     )
+    study.splits = _calls.written(task, study.tuned().loaded.tokenizer, study.splits)
     return _probe(study, watcher)
 
 

@@ -275,7 +275,7 @@ def prediction_rows(rows: Iterable[Prediction], examples: Sequence[Example]) -> 
 
 
 def _target(target: Target) -> Any:
-    return target.content if isinstance(target, Message) else target
+    return target.text if isinstance(target, Message) else target
 
 
 def _ids(splits: Splits) -> dict[str, list[str]]:

@@ -21,7 +21,7 @@ from finesmith.models.load import Loaded
 from finesmith.recipe import Recipe
 from finesmith.report.words import size
 from finesmith.runfolder import RunFolder
-from finesmith.tasks import _head_first
+from finesmith.tasks import _calls, _head_first
 from finesmith.tasks.base import Encoded, Task
 from finesmith.tasks.classification import Classification
 from finesmith.train import budget, encode, ways
@@ -70,6 +70,7 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     config = models.load_config(recipe.model)
     loaded = models.load(recipe.model, task.kind, **task.load_arguments(), seed=recipe.seed)
     task, notes = task.prepare(loaded)
+    splits = _calls.written(task, loaded.tokenizer, splits)
     recipe = _resolve(recipe, task, method, loaded, config, len(splits.train))
     task = _with_length(task, int(recipe.train.max_length))
     max_length = int(recipe.train.max_length)

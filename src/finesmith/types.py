@@ -5,6 +5,7 @@ Conventions: losses in nats, shares in 0..1, lengths in tokens, times in seconds
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -26,13 +27,28 @@ class Message:
     """One turn of a conversation. `weight` is the loss weight of its tokens; only assistant turns are ever trained.
 
     `role` is system, user, assistant or tool. `extra` keeps what a chat template may want: `tool_calls`,
-    `tool_call_id`, `name`, `reasoning_content`.
+    `tool_call_id`, `name`, `reasoning_content`. `written` is how the template of a run writes an answer that calls
+    tools; None where no template has written it.
     """
 
     role: str
     content: str
     weight: float = 1.0
     extra: Mapping[str, Any] = field(default_factory=dict)
+    written: str | None = None
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        """The tool calls, each with `name` and `arguments`."""
+        functions = [call.get("function", call) for call in self.extra.get("tool_calls") or ()]
+        return [{"name": each.get("name"), "arguments": each.get("arguments") or {}} for each in functions]
+
+    @property
+    def text(self) -> str:
+        """The whole turn as text: as its template wrote it, else the content and behind it the calls as JSON."""
+        if self.written is not None or not self.calls:
+            return self.content if self.written is None else self.written
+        return "\n".join(part for part in (self.content, json.dumps(self.calls, ensure_ascii=False)) if part)
 
     def as_dict(self) -> dict[str, Any]:
         """The form that chat templates take (no weight)."""

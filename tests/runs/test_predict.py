@@ -1,6 +1,7 @@
 """Answers from a finished run, by the library and by `finesmith predict`; what is refused before a model is loaded."""
 
 import csv
+import io
 import json
 
 import pytest
@@ -126,3 +127,20 @@ def test_rows_in_jsonl_may_hold_conversations_that_a_classifier_refuses(finished
     path = write_jsonl(tmp_path / "new.jsonl", [{"messages": [{"role": "user", "content": "a"}]}])
     code, _, err = command("predict", finished, path)
     assert code == 2 and "This run classifies texts" in err
+
+
+def test_a_conversation_goes_on_after_an_empty_answer(monkeypatch, capsys):
+    from finesmith.cli.chat import _talk
+    from finesmith.predictor import as_inputs
+    from finesmith.types import Prediction
+
+    asked = []
+
+    class Silent:
+        def predict(self, inputs):
+            asked.extend(as_inputs(inputs))
+            return [Prediction("0", "")]
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("one\ntwo\n"))
+    _talk({"tuned": Silent()}, [])
+    assert [turn.content for turn in asked[-1].messages] == ["one", "", "two"]

@@ -1,9 +1,12 @@
 """Rows to answer: the column that is read, what stands beside it, ids, and what is said when it cannot be told."""
 
+import json
+
 import pytest
 
 from finesmith.data import inputs
 from finesmith.errors import DataError
+from finesmith.predictor import as_inputs
 from finesmith.types import Conversation, Message
 from tests.conftest import write_csv, write_jsonl
 
@@ -85,3 +88,67 @@ def test_a_row_without_the_column_of_the_others_is_named(tmp_path):
         inputs.read(str(path))
     assert caught.value.message == f"1 row of {path} cannot be answered:"
     assert caught.value.problems == (f"{path}:2: the column 'text' is missing (columns here: body)",)
+
+
+SPOKEN = [
+    {"role": "developer", "content": [{"type": "text", "text": "Be "}, {"type": "text", "text": "kind."}]},
+    {"role": "user", "content": "Rain?"},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"type": "function", "function": {"name": "weather", "arguments": '{"city": "Bern"}'}}],
+    },
+    {"role": "tool", "content": "dry"},
+]
+OFFERED = [{"name": "weather", "parameters": {}}]
+
+
+@pytest.mark.parametrize("tools", [{}, {"tools": OFFERED}, {"functions": OFFERED}])
+def test_a_program_and_a_file_send_the_same(tmp_path, tools):
+    path = write_jsonl(tmp_path / "new.jsonl", [{"messages": SPOKEN, **tools}])
+    (filed,) = inputs.read(str(path)).inputs
+    assert as_inputs([{"messages": SPOKEN, **tools}]) == [filed]
+    assert tools or as_inputs([SPOKEN, tuple(SPOKEN)]) == [filed, filed]
+    assert [message.role for message in filed.messages] == ["system", "user", "assistant", "tool"]
+    assert filed.messages[0].content == "Be kind." and filed.messages[2].calls[0]["arguments"] == {"city": "Bern"}
+
+
+def test_a_prompt_that_is_a_list_of_turns_is_answered(tmp_path):
+    row = {"prompt": SPOKEN, "completion": [{"role": "assistant", "content": "no"}], "tools": OFFERED}
+    rows = [row, {"prompt": {"messages": SPOKEN, "tools": OFFERED}}]
+    columns = {word: word for word in row}
+    found = inputs.read(str(write_jsonl(tmp_path / "new.jsonl", rows)), columns=columns).inputs
+    assert found == tuple(as_inputs([{"messages": SPOKEN, "tools": OFFERED}]) * 2)
+
+
+def test_what_no_file_may_hold_is_refused_with_the_place_of_the_input():
+    with pytest.raises(DataError, match=r"Input 2: message 1 has the unknown role 'usr'\. Did you mean 'user'"):
+        as_inputs([SPOKEN, [{"role": "usr", "content": "a"}]])
+    with pytest.raises(DataError, match=r"Input 1: the list of messages is empty"):
+        as_inputs([[]])
+
+
+def test_an_openai_batch_file_is_answered(tmp_path):
+    body = {"model": "gpt", "messages": SPOKEN, "tools": OFFERED, "max_tokens": 5}
+    rows = [
+        {"custom_id": f"request-{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+        for number in (1, 2)
+    ]
+    path = str(write_jsonl(tmp_path / "batch.jsonl", rows))
+    for columns in ({}, {"messages": "messages"}, {"prompt": "prompt", "completion": "answer"}):
+        found = inputs.read(path, columns=columns)
+        assert found.ids == ("request-1", "request-2")
+        assert list(found.inputs) == as_inputs([{"messages": SPOKEN, "tools": OFFERED}] * 2)
+    assert inputs.lines([json.dumps(row) + "\n" for row in rows], spoken=True) == inputs.read(path)
+
+
+def test_a_line_with_messages_is_a_row_for_those_who_write():
+    row = json.dumps({"messages": SPOKEN, "tools": OFFERED})
+    found = inputs.lines([row, "\n", "a text\r\n", '{"a": 1}'], spoken=True)
+    assert found.ids == ("1", "3", "4") and found.inputs[1:] == ("a text", '{"a": 1}')
+    assert [found.inputs[0]] == as_inputs([{"messages": SPOKEN, "tools": OFFERED}])
+    assert inputs.lines([row], spoken=False).inputs == (row,)
+    with pytest.raises(DataError) as caught:
+        inputs.lines(["a", '{"messages": [{"role": "usr", "content": "a"}]}'], spoken=True)
+    assert caught.value.message == "1 line cannot be answered:"
+    assert caught.value.problems[0].startswith("line 2: message 1 has the unknown role 'usr'.")

@@ -134,8 +134,8 @@ def test_given_shape_wins():
 
 
 def test_default_tasks():
-    shapes = ["labels", "prompt", "messages", "alpaca", "sharegpt", "text"]
-    assert [shape_task(shape) for shape in shapes] == ["classification", *["generation"] * 4, "text"]
+    shapes = ["labels", "prompt", "messages", "alpaca", "sharegpt", "turns", "text"]
+    assert [shape_task(shape) for shape in shapes] == ["classification", *["generation"] * 5, "text"]
 
 
 def test_label_variants():
@@ -258,6 +258,64 @@ def test_sharegpt():
     assert plan.shape == "sharegpt"
     assert [message.role for message in given.messages] == ["system", "user"]
     assert target == Message("assistant", "Ho")
+
+
+ASKED = [{"role": "system", "content": "Help."}, {"role": "user", "content": "Rain?"}]
+SAID = [{"role": "assistant", "content": "No."}]
+
+
+def test_prompt_and_completion_as_turns():
+    tools = [{"type": "function", "function": {"name": "weather"}}]
+    more = [{"role": "assistant", "content": "Where?"}, {"role": "user", "content": "Bern"}]
+    row = {"prompt": [*ASKED, *more], "completion": SAID, "tools": tools}
+    given, target = converted(row)
+    assert plan_of(row).shape == "turns" and plan_of(row).columns["tools"] == "tools"
+    assert [(turn.role, turn.weight) for turn in given.messages] == [
+        ("system", 0.0),
+        ("user", 0.0),
+        ("assistant", 0.0),
+        ("user", 0.0),
+    ]
+    assert target == Message("assistant", "No.", 1.0) and given.tools == tuple(tools)
+    assert converted({"prompt": "Rain?", "completion": SAID}) == (Conversation((user("Rain?"),)), target)
+    assert converted({"prompt": ASKED, "completion": "No."})[1] == target
+    plan = plan_of(row)
+    assert (
+        fault({"prompt": ASKED, "completion": []}, plan)
+        == "the completion must be text, found a list (column 'completion')"
+    )
+    assert fault({"prompt": [{"role": "usr"}], "completion": SAID}, plan).startswith(
+        "message 1 has the unknown role 'usr'"
+    )
+
+
+def test_a_prompt_that_reads_like_turns_stays_a_text():
+    text = '[{"role": "user", "content": "a"}]'
+    assert converted({"prompt": text, "completion": "b"})[0].messages == (user(text),)
+
+
+@pytest.mark.parametrize(
+    ("row", "setting", "asked"),
+    [
+        ({"prompt": "Rain?", "chosen": "No.", "rejected": "Yes."}, "completion=chosen", "Rain?"),
+        ({"prompt": ASKED, "chosen": SAID, "rejected": SAID}, "completion=chosen", "Rain?"),
+        ({"prompt": "Rain?", "chosen": [*ASKED, *SAID], "rejected": SAID}, "messages=chosen", "Rain?"),
+        ({"chosen": [*ASKED, *SAID], "rejected": SAID}, "messages=chosen", "Rain?"),
+        ({"chosen": "Human: a", "rejected": "b"}, "text=chosen", None),
+        (
+            {"input": {"messages": ASKED}, "preferred_output": SAID, "non_preferred_output": SAID},
+            "completion=preferred_output",
+            "Rain?",
+        ),
+    ],
+)
+def test_preferences_are_not_trained_on_and_the_way_out_works(row, setting, asked):
+    with pytest.raises(DataError, match=r"preference training \(DPO\) is not supported") as caught:
+        plan_of(row)
+    assert caught.value.hint == f"data.columns.{setting} trains the preferred answers alone."
+    word, column = setting.split("=")
+    given, target = convert(row, plan_of(row, columns={word: column}))
+    assert (given == "Human: a") if asked is None else (given.messages[-1].content, target.content) == (asked, "No.")
 
 
 def test_messages_as_json_text():

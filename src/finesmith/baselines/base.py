@@ -35,5 +35,5 @@ class Baseline(Protocol):
 def as_text(value: Input) -> str:
     """A text as it is; of a conversation the contents of its messages, one below the other."""
     if isinstance(value, Conversation):
-        return "\n".join(message.content for message in value.messages)
+        return "\n".join(message.text for message in value.messages)
     return value

@@ -24,14 +24,14 @@ class Nearest:
         """The completion of the nearest training prompt for every input."""
         rows = Neighbours([as_text(example.input) for example in train]).nearest([text for _, text in test_inputs], 1)
         return [
-            Prediction(id=name, output=_content(train[int(best[0])]))
+            Prediction(id=name, output=_answer(train[int(best[0])]))
             for (name, _), (best, _) in zip(test_inputs, rows, strict=True)
         ]
 
 
-def _content(example: Example) -> str:
+def _answer(example: Example) -> str:
     assert isinstance(example.target, Message)
-    return example.target.content
+    return example.target.text
 
 
 PLUGIN = Nearest()

@@ -119,7 +119,7 @@ class Checked:
     def sample(self, place: int, length: int = 120) -> dict[str, Any]:
         """A row for people: its origin, its label, and the beginning of its input with private data masked."""
         row = self.rows[place]
-        target = excerpt(row.target.content, length) if isinstance(row.target, Message) else row.target
+        target = excerpt(row.target.text, length) if isinstance(row.target, Message) else row.target
         target = masked(target) if isinstance(target, str) else target
         shown = {"row": str(row.origin), "part": str(self.parts[place]), "text": excerpt(input_text(row), length)}
         return shown if target is None else {**shown, "target": list(target) if isinstance(target, tuple) else target}
@@ -134,8 +134,8 @@ def input_text(row: Example) -> str:
 
 def pieces(row: Example) -> list[str]:
     """Every text of a row: the input or all messages, and a written target."""
-    given = [message.content for message in row.input.messages] if isinstance(row.input, Conversation) else [row.input]
-    return [*given, row.target.content] if isinstance(row.target, Message) else given
+    given = [message.text for message in row.input.messages] if isinstance(row.input, Conversation) else [row.input]
+    return [*given, row.target.text] if isinstance(row.target, Message) else given
 
 
 def label_of(row: Example) -> str | tuple[str, ...]:

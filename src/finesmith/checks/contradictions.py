@@ -91,7 +91,7 @@ def _different(data: Checked, targets: list[Any]) -> list[list[int]]:
 
 def _target(data: Checked, place: int) -> Any:
     target = data.rows[place].target
-    return normalised(target.content) if isinstance(target, Message) else label_of(data.rows[place])
+    return normalised(target.text) if isinstance(target, Message) else label_of(data.rows[place])
 
 
 def _group(data: Checked, group: list[int]) -> list[dict[str, Any]]:

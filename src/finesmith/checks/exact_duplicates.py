@@ -52,7 +52,7 @@ class ExactDuplicates:
         seen: set[tuple[int, str, str]] = set()
         drop = []
         for place, row in enumerate(data.rows):
-            target = row.target.content if isinstance(row.target, Message) else str(row.target)
+            target = row.target.text if isinstance(row.target, Message) else str(row.target)
             key = (int(data.unique[place]), str(data.given[place]), target)
             if key in seen and str(row.origin) in named and data.given[place] != "test":
                 drop.append(str(row.origin))

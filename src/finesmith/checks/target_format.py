@@ -53,8 +53,9 @@ class TargetFormat:
 
     def __call__(self, data: Checked, progress: Progress) -> Iterator[Finding]:
         """One finding a trait in which several forms compete; one note over the shares of all."""
-        answers = [row.target.content for row in data.rows if isinstance(row.target, Message)]
-        origins = [str(row.origin) for row in data.rows if isinstance(row.target, Message)]
+        rows = [row for row in data.rows if isinstance(row.target, Message) and not row.target.calls]
+        answers = [row.target.content for row in rows if isinstance(row.target, Message)]  # a call has its own form
+        origins = [str(row.origin) for row in rows]
         shares: dict[str, dict[str, int]] = {}
         for trait, form in TRAITS.items():
             forms = [form(answer) for answer in answers]
@@ -64,8 +65,9 @@ class TargetFormat:
             shares[trait] = dict(counts.most_common())
             if len(counts) > 1:
                 yield _competing(trait, counts, forms, origins, answers)
-        if len(set(answers)) == 1 and len(answers) >= FEW:
-            yield _same(answers)
+        said = [row.target.text for row in data.rows if isinstance(row.target, Message)]
+        if len(set(said)) == 1 and len(said) >= FEW:
+            yield _same(said)
         if shares:
             yield _overview(shares, len(answers))
 

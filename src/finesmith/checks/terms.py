@@ -26,7 +26,7 @@ class Terms:
 
     def __call__(self, data: Checked, progress: Progress) -> Iterator[Finding]:
         """One finding over all terms, those with the most forbidden variants first."""
-        answers = [(str(row.origin), row.target.content) for row in data.rows if isinstance(row.target, Message)]
+        answers = [(str(row.origin), row.target.text) for row in data.rows if isinstance(row.target, Message)]
         counted = [_count(entry, answers) for entry in data.glossary]
         wrong = sorted((each for each in counted if each["rows"]), key=lambda each: -len(each["rows"]))
         found = {origin for each in wrong for origin in each["rows"]}

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from finesmith.errors import RunError
+from finesmith.types import Conversation, Message
 
 
 class Chat:
@@ -50,7 +51,8 @@ def _talk(models: dict[str, Any], start: list[dict[str, Any]]) -> None:
             continue
         for name, model in models.items():
             histories[name].append({"role": "user", "content": line})
-            answer = model.predict([histories[name]])[0].output
+            said = (Message(turn["role"], turn["content"], 0.0) for turn in histories[name])  # an answer may be empty
+            answer = model.predict([Conversation(tuple(said))])[0].output
             histories[name].append({"role": "assistant", "content": answer})
             title = (f"{name:<6}", "bold") if people or len(models) > 1 else ""
             console.print(Text.assemble(title, answer), soft_wrap=True)

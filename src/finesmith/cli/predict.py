@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Predict:
         from finesmith import predictor
         from finesmith.cli._show import Terminal, print_json
 
-        asked = _asked(options, predictor.answering(options.run).columns)
+        asked = _asked(options, predictor.answering(options.run))
         loaded = predictor.load(options.run, device=options.device)
         with Terminal(quiet=options.json) as watcher:
             if asked.note:
@@ -71,15 +71,14 @@ def _left_out(abstention: Any, gone: Sequence[bool]) -> str:
     )
 
 
-def _asked(options: argparse.Namespace, columns: Mapping[str, str]) -> Any:
+def _asked(options: argparse.Namespace, card: Any) -> Any:
     from finesmith.data import inputs
 
     if options.input != "-":
-        return inputs.read(options.input, columns=columns, column=options.column)
+        return inputs.read(options.input, columns=card.columns, column=options.column)
     if options.column:
         raise RecipeError("--column has no effect: stdin is read as one text a line, without columns.")
-    rows = [(str(number), line.rstrip("\r\n")) for number, line in enumerate(sys.stdin, 1) if line.strip()]
-    return inputs.Asked(tuple(name for name, _ in rows), tuple(text for _, text in rows))
+    return inputs.lines(sys.stdin, spoken=hasattr(card.task, "prompt"))
 
 
 def _writer(out: str, *, force: bool) -> Callable[[Lines], None]:

@@ -138,6 +138,26 @@ def _messages(row: Row, plan: Plan) -> tuple[Input, Target]:
     return Conversation((*lead, *before), tools), target
 
 
+def _turns(row: Row, plan: Plan) -> tuple[Input, Target]:
+    """Prompt and completion as lists of turns: those of the prompt are not trained unless their weight says so."""
+    given, offered = row[plan.columns["prompt"]], optional(row, plan, "tools")
+    within = given if isinstance(given, dict) else {"messages": given}  # OpenAI's preference files have an object
+    asked = [_untrained(turn) for turn in _listed(within.get("messages"), row, plan, "prompt", "user")]
+    said = _listed(row[plan.columns["completion"]], row, plan, "completion", "assistant")
+    before, target = messages.conversation([*asked, *said])
+    return Conversation(before, messages.tools(within.get("tools", offered))), target
+
+
+def _listed(value: Any, row: Row, plan: Plan, word: str, role: str) -> list[Any]:
+    """The turns of a cell; a text is one turn."""
+    return value if isinstance(value, list) and value else [{"role": role, "content": written(row, plan, word)}]
+
+
+def _untrained(turn: Any) -> Any:
+    said = not isinstance(turn, dict) or "weight" in turn or "train" in turn
+    return turn if said else {**turn, "weight": 0}
+
+
 CONVERTERS: dict[str, Callable[[Row, Plan], tuple[Input, Target]]] = {
     "labels": _labels,
     "text": _text,
@@ -145,4 +165,5 @@ CONVERTERS: dict[str, Callable[[Row, Plan], tuple[Input, Target]]] = {
     "alpaca": _alpaca,
     "messages": _messages,
     "sharegpt": _messages,
+    "turns": _turns,
 }

@@ -28,7 +28,7 @@ def _marks(run: re.Match[str]) -> str:
 def content(given: Input) -> str:
     """What is compared of an input: its text, or the texts of all messages up to the turn to be written."""
     if isinstance(given, Conversation):
-        return "\n".join(normalised(message.content) for message in given.messages)
+        return "\n".join(normalised(message.text) for message in given.messages)
     return normalised(given)
 
 

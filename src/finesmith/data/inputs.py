@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from finesmith.data import convert, messages, names, sources
 from finesmith.data.rows import Bad, Fault, Row
@@ -14,6 +16,9 @@ from finesmith.types import Conversation, Input, Message, Origin
 WRITTEN = {"role": "assistant", "content": "(to be written)"}
 ASKED = {"messages": "messages", "instruction": "alpaca", "text": "labels", "prompt": "prompt"}
 """Our words for a column that holds the input, in the order in which they count, and the shape that each belongs to."""
+
+SPOKEN = Plan("messages", {"messages": "messages"})
+"""How a line on its own with messages is read."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class Asked:
 def read(path: str, *, columns: Mapping[str, str] | None = None, column: str | None = None) -> Asked:
     """The rows of a file or folder. An id is the row's own, else `file:line`.
 
+    A line of an OpenAI batch file counts as its `body`, with its `custom_id` as id.
+
     Args:
         path: what `data.read` reads; a final assistant turn is left out, it is for the model to write.
         columns: what the columns of the training data meant, our words to names; they count where the file has them.
@@ -36,7 +43,11 @@ def read(path: str, *, columns: Mapping[str, str] | None = None, column: str | N
     Raises:
         DataError: no column for the input, or rows that cannot be answered, all of them with file:line and reason.
     """
-    records = [(Origin(source.name, line), row) for source in sources.locate(path)[0] for line, row in source.rows()]
+    records = [
+        (Origin(source.name, line), _unwrapped(row))
+        for source in sources.locate(path)[0]
+        for line, row in source.rows()
+    ]
     keys = list(dict.fromkeys(key for _, row in records if not isinstance(row, Bad) for key in row))
     plan, note = _choose(path, keys, columns or {}, column) if keys else (Plan("text", {}), "")
     found: list[tuple[str, Input]] = []
@@ -49,6 +60,62 @@ def read(path: str, *, columns: Mapping[str, str] | None = None, column: str | N
     if problems:
         raise DataError(f"{counted(len(problems), 'row')} of {path} cannot be answered:", problems=problems)
     return Asked(tuple(name for name, _ in found), tuple(value for _, value in found), note)
+
+
+def lines(texts: Iterable[str], *, spoken: bool) -> Asked:
+    """Lines that stand by themselves, each an input whose id is its number; empty ones are left out.
+
+    Where the model writes answers (`spoken`), a line that is a JSON object with `messages` is read as a row.
+
+    Raises:
+        DataError: such lines that cannot be answered, with their numbers.
+    """
+    found: list[tuple[str, Input]] = []
+    problems: list[str] = []
+    for number, line in enumerate(texts, 1):
+        text = line.rstrip("\r\n")
+        row = _spoken_row(text) if spoken else None
+        try:
+            if row is not None:
+                found.append(_answerable(str(number), row, SPOKEN))
+            elif text.strip():
+                found.append((str(number), text))
+        except Fault as fault:
+            problems.append(f"line {number}: {fault}")
+    if problems:
+        raise DataError(f"{counted(len(problems), 'line')} cannot be answered:", problems=problems)
+    return Asked(tuple(name for name, _ in found), tuple(value for _, value in found))
+
+
+def _spoken_row(line: str) -> Row | None:
+    """The row that a line is, where it is a JSON object with messages."""
+    try:
+        row = json.loads(line) if line.lstrip().startswith("{") else None
+    except ValueError:
+        return None
+    row = _unwrapped(row)
+    return row if isinstance(row, dict) and "messages" in row else None
+
+
+def _unwrapped(row: Any) -> Any:
+    """The request in a line of an OpenAI batch file, with its id; any other row as it is."""
+    body = row.get("body") if isinstance(row, dict) else None
+    if not isinstance(body, dict) or "messages" not in body:
+        return row
+    return {**body, "id": row.get("custom_id")}
+
+
+def conversation(value: object, tools: object = None, lead: tuple[Message, ...] = ()) -> Conversation:
+    """What is to be answered: messages as files have them, behind `lead`; a final assistant turn is left out.
+
+    Raises:
+        Fault: no list of messages, or one that no training file may hold.
+    """
+    turns = [*value] if isinstance(value, list) else value
+    if isinstance(turns, list) and turns and not _is_answer(turns[-1]):
+        turns.append(WRITTEN)
+    before, _ = messages.conversation(turns)
+    return Conversation((*lead, *before), messages.tools(tools))
 
 
 def _choose(path: str, keys: Sequence[str], columns: Mapping[str, str], column: str | None) -> tuple[Plan, str]:
@@ -87,8 +154,8 @@ def _plan(word: str, name: str, keys: Sequence[str], columns: Mapping[str, str])
     return Plan(ASKED[word], {**beside, word: name})
 
 
-def _answerable(origin: Origin, row: Row | Bad, plan: Plan) -> tuple[str, Input]:
-    """The id and the input of a row."""
+def _answerable(origin: Origin | str, row: Row | Bad, plan: Plan) -> tuple[str, Input]:
+    """The id and the input of a row; without an id of its own it has its origin."""
     if isinstance(row, Bad):
         raise Fault(row.reason)
     word = next(word for word, shape in ASKED.items() if shape == plan.shape)
@@ -103,6 +170,8 @@ def _input(row: Row, plan: Plan, word: str) -> Input:
     if word == "text":
         return convert.written(row, plan, "text")
     value = row[plan.columns[word]]
+    if isinstance(value, dict) and "messages" in value:
+        return conversation(value["messages"], value.get("tools"))
     if word == "messages" or isinstance(value, list):
         return _conversation(value, row, plan)
     asked = convert.asked(row, plan)
@@ -110,12 +179,8 @@ def _input(row: Row, plan: Plan, word: str) -> Input:
 
 
 def _conversation(value: object, row: Row, plan: Plan) -> Conversation:
-    turns = [*value] if isinstance(value, list) else value
-    if isinstance(turns, list) and turns and not _is_answer(turns[-1]):
-        turns.append(WRITTEN)
-    before, _ = messages.conversation(turns)
     lead: tuple[Message, ...] = convert.system(row, plan) if "system" in plan.columns else ()
-    return Conversation((*lead, *before), messages.tools(convert.optional(row, plan, "tools")))
+    return conversation(value, convert.optional(row, plan, "tools"), lead)
 
 
 def _is_answer(turn: object) -> bool:

@@ -27,6 +27,12 @@ SHAPES: dict[str, Shape] = {
     "sharegpt": Shape(
         ("messages",), ("tools", "system"), "generation", "a column conversations, with lists of {from, value}"
     ),
+    "turns": Shape(
+        ("prompt", "completion"),
+        ("tools",),
+        "generation",
+        "columns prompt and completion, with lists of {role, content}",
+    ),
     "alpaca": Shape(
         ("instruction", "output"), ("input", "system"), "generation", "columns instruction, output and perhaps input"
     ),
@@ -36,6 +42,8 @@ SHAPES: dict[str, Shape] = {
 }
 
 COMMON = ("id", "group")
+PREFERENCES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
+"""Columns of a better and a worse answer: TRL and OpenAI."""
 GUESS_LABELS = 200
 """More distinct values than this in the sample are no labels."""
 GUESS_LENGTH = 80
@@ -113,14 +121,14 @@ def detect(
         return _plan("labels", rows, keys, guessed, name, guessed=True)
     if shapes:
         return _plan("text", rows, keys, columns, name)
-    raise _unrecognised(name, keys)
+    raise _preferences(name, rows, keys) or _unrecognised(name, keys)
 
 
 def possible(rows: Sequence[Row], columns: Mapping[str, str]) -> list[str]:
     """The shapes that rows can have by their column names; one, unless it cannot be told."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     fits = [shape for shape in SHAPES if _fits(shape, rows, keys, columns)]
-    for first in ("sharegpt", "messages", "alpaca"):
+    for first in ("sharegpt", "messages", "turns", "alpaca"):
         if first in fits:
             return [first]
     return [shape for shape in fits if shape != "text"] or fits
@@ -147,6 +155,8 @@ def _fits(shape: str, rows: Sequence[Row], keys: Sequence[str], columns: Mapping
         return False
     if shape in ("messages", "sharegpt"):
         return _holds_turns(rows, found["messages"][0], "from" if shape == "sharegpt" else "role")
+    if shape == "turns":
+        return any(_is_spoken(row.get(found[word][0])) for row in rows[:1] for word in needs.required)
     if shape == "alpaca":  # `instruction` with `response` alone is a prompt and its completion
         return bool(found["input"]) or found["output"][0].lower() == "output"
     if shape == "text":
@@ -163,6 +173,17 @@ def _holds_turns(rows: Sequence[Row], column: str, key: str) -> bool:
         return False
     turn = value[0] if value else None
     return isinstance(turn, dict) and (key in turn or (key == "role" and "from" not in turn))
+
+
+def _is_spoken(value: Any) -> bool:
+    """Whether a cell holds turns: a list of them, or an object with `messages` (a preference file of OpenAI)."""
+    turns = value.get("messages") if isinstance(value, Mapping) else value
+    return (
+        isinstance(turns, list)
+        and bool(turns)
+        and isinstance(turns[0], Mapping)
+        and bool({"role", "from"} & {*turns[0]})
+    )
 
 
 def _majority(rows: Sequence[Row], columns: Mapping[str, str]) -> list[Row]:
@@ -242,6 +263,21 @@ def _two_readings(name: str, shapes: Sequence[str], keys: Sequence[str], columns
     return DataError(
         f"{name} can be read in more than one way: {' or '.join(shapes)}.",
         hint=f"Write {' or '.join(way(shape) for shape in shapes)}.",
+    )
+
+
+def _preferences(name: str, rows: Sequence[Row], keys: Sequence[str]) -> DataError | None:
+    """What to say of pairs of a better and a worse answer; None where there are none."""
+    pair = next((pair for pair in PREFERENCES if {*pair} <= {*keys}), None)
+    if pair is None:
+        return None
+    better = next((row[pair[0]] for row in rows if row.get(pair[0])), "")
+    whole = isinstance(better, list) and _is_spoken(better) and better[0].get("role") != "assistant"
+    alone = "text" if isinstance(better, str) else "messages"
+    word = "completion" if find("prompt", keys, columns={}) and not whole else alone
+    return DataError(
+        f"{name} holds preferences ({' and '.join(pair)}), and preference training (DPO) is not supported.",
+        hint=f"{settings({word: pair[0]})} trains the preferred answers alone.",
     )
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
 
 import pyarrow as pa
@@ -15,6 +15,9 @@ from finesmith.types import Conversation, Example, Input, Message, Origin, Targe
 
 IN_MEMORY = 64 * 1024 * 1024
 """Bytes of examples that are held in memory; beyond that they go to a temporary file."""
+
+Change = Callable[[Example], Example]
+"""What a view makes of each example."""
 
 BATCH_BYTES = 4 * 1024 * 1024
 BATCH_ROWS = 4096
@@ -51,9 +54,10 @@ class _Table:
 class Examples(Sequence[Example]):
     """Examples decoded one at a time, when asked for. Slices and `take` are views on the same table."""
 
-    def __init__(self, table: _Table, indices: Sequence[int]) -> None:
+    def __init__(self, table: _Table, indices: Sequence[int], change: Change | None = None) -> None:
         self._table = table
         self._indices = indices
+        self._change = change
 
     @overload
     def __getitem__(self, index: int) -> Example: ...
@@ -61,21 +65,26 @@ class Examples(Sequence[Example]):
     def __getitem__(self, index: slice) -> Examples: ...
     def __getitem__(self, index: int | slice) -> Example | Examples:
         if isinstance(index, slice):
-            return Examples(self._table, self._indices[index])
-        return self._table.example(int(self._indices[index]))
+            return Examples(self._table, self._indices[index], self._change)
+        return self._example(self._indices[index])
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def __iter__(self) -> Iterator[Example]:
-        return (self._table.example(int(index)) for index in self._indices)
+        return map(self._example, self._indices)
 
     def __repr__(self) -> str:
         return f"Examples({len(self)} rows)"
 
     def take(self, indices: Iterable[int]) -> Examples:
         """A view on the examples at these places (0-based, of this view), in this order."""
-        return Examples(self._table, [self._indices[index] for index in indices])
+        return Examples(self._table, [self._indices[index] for index in indices], self._change)
+
+    def changed(self, change: Change) -> Examples:
+        """A view in which every example is what `change` makes of it, when asked for; ids and groups stay."""
+        before = self._change
+        return Examples(self._table, self._indices, change if before is None else lambda row: change(before(row)))
 
     def ids(self) -> list[str]:
         """The id of each example, without decoding it."""
@@ -84,6 +93,10 @@ class Examples(Sequence[Example]):
     def groups(self) -> list[str | None]:
         """The group of each example, without decoding it."""
         return self._column("group")
+
+    def _example(self, index: int) -> Example:
+        row = self._table.example(int(index))
+        return row if self._change is None else self._change(row)
 
     def _column(self, name: str) -> list[Any]:
         return self._table.columns[name].take(pa.array(self._indices, pa.int64())).to_pylist()

@@ -267,7 +267,7 @@ def _by_row(values: np.ndarray, rows: Sequence[int]) -> dict[int, tuple[float, f
 
 def _content(row: Example) -> str:
     assert isinstance(row.target, Message)
-    return row.target.content
+    return row.target.text
 
 
 def _says(metrics: Mapping[str, Mapping[str, Any]]) -> str:

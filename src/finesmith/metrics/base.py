@@ -118,7 +118,7 @@ def label_set(value: Target) -> frozenset[str]:
 
 def text_of(value: Target) -> str:
     """The text of a generation target or output, without the blanks around it."""
-    return (value.content if isinstance(value, Message) else value if isinstance(value, str) else "").strip()
+    return (value.text if isinstance(value, Message) else value if isinstance(value, str) else "").strip()
 
 
 def edits(one: Sequence[str], other: Sequence[str]) -> float:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from finesmith.tasks.base import Batch, Encoded, Progress, batch_of, length_order, token_batches
+import numpy as np
+
+from finesmith.tasks.base import Batch, Encoded, Progress, batch_of, length_order, pad, token_batches
 from finesmith.types import Example
 
 if TYPE_CHECKING:
@@ -70,6 +72,40 @@ def _forward(module: nn.Module, batch: Batch) -> Any:
         inputs["attention_mask"] = attention.own_segment(batch["segments"])
     with attention.packed() if "documents" in batch else nullcontext():
         return module(**inputs)
+
+
+def generate(
+    loaded: Loaded,
+    prompts: Sequence[np.ndarray],
+    *,
+    new_tokens: int,
+    temperature: float,
+    stop: Sequence[int],
+    steering: Any = None,
+) -> list[list[int]]:
+    """The tokens that follow each prompt: the most probable ones, or drawn where the temperature is above 0."""
+    import torch
+
+    from finesmith.models.device import autocast
+
+    tokens = torch.from_numpy(pad(prompts, loaded.tokenizer.pad_token_id, left=True)).to(loaded.device)
+    mask = torch.from_numpy(pad([np.ones(len(p), np.int64) for p in prompts], 0, left=True)).to(loaded.device)
+    loaded.model.eval()
+    with torch.inference_mode(), autocast(loaded.device, loaded.dtype):
+        out = loaded.model.generate(
+            input_ids=tokens,
+            attention_mask=mask,
+            do_sample=temperature > 0,
+            num_beams=1,
+            max_new_tokens=new_tokens,
+            eos_token_id=list(stop),
+            pad_token_id=loaded.tokenizer.pad_token_id,
+            temperature=temperature or None,
+            top_p=1.0 if temperature else None,
+            top_k=0 if temperature else None,
+            logits_processor=steering,
+        )
+    return out[:, tokens.shape[1] :].tolist()
 
 
 def measure(

@@ -164,7 +164,7 @@ class AnswerPrompts:
 
 def _in_the_request(asked: Conversation, form: Form, instruction: str, examples: Sequence[Example]) -> Conversation:
     """Everything in the last message."""
-    blocks = [f"{form.asks}{_request(shown)[-1].content}\n{form.says} {_answer(shown).content}" for shown in examples]
+    blocks = [f"{form.asks}{_request(shown)[-1].content}\n{form.says} {_answer(shown).text}" for shown in examples]
     last = asked.messages[-1]
     content = "\n\n".join([*([instruction] if instruction else []), *blocks, f"{form.asks}{last.content}\n{form.says}"])
     return replace(asked, messages=(*asked.messages[:-1], replace(last, content=content)))

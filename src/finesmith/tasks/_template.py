@@ -11,14 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from finesmith.errors import ModelError, ProofError
+from finesmith.tasks import _calls
 from finesmith.types import Conversation, Message
 
 PLAIN = """\
-{{ bos }}{% for message in messages %}\
+{{ bos }}{% if tools %}### Tools:
+{% for tool in tools %}{{ tool['function'] | default(tool) | tojson }}
+{% endfor %}
+
+{% endif %}{% for message in messages %}\
 {% if message['role'] == 'system' %}{{ message['content'] }}
 
 {% elif message['role'] == 'assistant' %}### Answer:
-{{ message['content'] }}{{ eos_token }}
+{{ message['content'] }}{% if message['tool_calls'] %}{{ '\\n' if message['content'] }}[\
+{% for call in message['tool_calls'] %}{{ ', ' if not loop.first }}{"name": {{ call['function']['name'] | tojson }}, \
+"arguments": {{ call['function']['arguments'] | tojson }}}{% endfor %}]{% endif %}{{ eos_token }}
 
 {% elif message['role'] == 'tool' %}### Result:
 {{ message['content'] }}
@@ -64,7 +71,17 @@ def adds_bos(tokenizer: Any) -> bool:
 
 
 def render(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any], *, ask: bool) -> str:
-    """The text of a conversation; with `ask`, up to where the assistant begins to write."""
+    """The text of a conversation; with `ask`, up to where the assistant begins to write.
+
+    Raises:
+        ProofError: the template refuses the conversation, or leaves out a tool, a call or the result of one.
+    """
+    text = _rendered(tokenizer, messages, tools, ask)
+    _calls.refuse_losses(text, messages, tools)
+    return text
+
+
+def _rendered(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any], ask: bool) -> str:
     plain = [message.as_dict() for message in messages]
     try:
         return _apply(tokenizer, plain, tools, ask)
@@ -88,6 +105,12 @@ def turns(tokenizer: Any, conversation: Conversation, target: Message) -> list[T
     return [_turn(tokenizer, messages, conversation.tools, place) for place in places]
 
 
+def last_turn(tokenizer: Any, conversation: Conversation, target: Message) -> Turn:
+    """The last of `turns`."""
+    messages = (*conversation.messages, target)
+    return _turn(tokenizer, messages, conversation.tools, len(messages) - 1)
+
+
 def _turn(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any], place: int) -> Turn:
     prompt = render(tokenizer, messages[:place], tools, ask=True)
     whole = render(tokenizer, messages[: place + 1], tools, ask=False)
@@ -99,7 +122,9 @@ def _turn(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any], pla
                 f"finished text there {whole[max(0, len(prompt) - 60) : len(prompt)]!r}",
             ],
         )
-    return Turn(prompt, whole[len(prompt) :], messages[place])
+    completion = whole[len(prompt) :]
+    _calls.refuse_losses(completion, messages[place : place + 1])  # the name alone may stand in the prompt too
+    return Turn(prompt, completion, messages[place])
 
 
 def terminator(tokenizer: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -13,8 +13,9 @@ from pydantic import Field
 from finesmith.errors import DataError, ProofError, counted
 from finesmith.settings import Settings
 from finesmith.tasks import _language, _template
+from finesmith.tasks._learnt import Learnt, is_json, learn
 from finesmith.tasks._sequence import Piece, first_difference, joint_sequence, trailing
-from finesmith.tasks.base import Batch, Encoded, Progress, epochs_for, length_order, pad, silent, token_batches
+from finesmith.tasks.base import Batch, Encoded, Progress, epochs_for, length_order, silent, token_batches
 from finesmith.types import Conversation, Example, Input, Message, Prediction
 
 if TYPE_CHECKING:
@@ -23,33 +24,14 @@ if TYPE_CHECKING:
 
     from finesmith.models.load import Kind, Loaded
 
-SHORT_ANSWER = 30  # characters: below, answers are values to match and not prose
-
 
 class GenerationSettings(Settings):
     """How conversations are written and answered."""
 
     template: Literal["auto", "chat", "plain"] = "auto"
-    """auto: the model's own chat template, a plain one (### Request / ### Answer) where it has none."""
+    """auto: the model's own chat template, a plain one where it has none (### Request / ### Answer, tools as JSON)."""
     max_new_tokens: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
     """Longest answer in tokens; auto: half as long again as the longest training answer."""
-
-
-@dataclass(frozen=True)
-class Learnt:
-    """What `fit` takes from the training rows and `prepare` from the model.
-
-    `end` is the token that ends a turn, `stop` all tokens at which generation stops, `preamble` the text that the
-    template itself puts before an answer, `longest` the longest training answer (dropped once it is counted).
-    """
-
-    short: bool = False
-    as_json: bool = False
-    longest: str = ""
-    new_tokens: int = 256
-    end: int = -1
-    stop: tuple[int, ...] = ()
-    preamble: str = ""
 
 
 class Generation:
@@ -66,8 +48,8 @@ class Generation:
 
     @property
     def primary(self) -> str:
-        """Exact match for short values, chrF for prose."""
-        return "exact_match" if self.learnt.short else "chrf"
+        """Exact match for short values and tool calls, chrF for prose."""
+        return "exact_match" if self.learnt.short or self.learnt.calls else "chrf"
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -81,17 +63,8 @@ class Generation:
         )
 
     def fit(self, train: Sequence[Example]) -> Generation:
-        """Learns how long answers are and whether all of them are JSON."""
-        answers = [_content(example) for example in train]
-        lengths = sorted(len(answer) for answer in answers)
-        return Generation(
-            self.settings,
-            Learnt(
-                short=lengths[len(lengths) // 2] <= SHORT_ANSWER,
-                longest=max(answers, key=lambda answer: (len(answer), answer)),
-                as_json=all(_is_json_container(answer) for answer in answers),
-            ),
-        )
+        """Learns how long answers are, whether all of them are JSON, and whether tools are offered and called."""
+        return Generation(self.settings, learn(train))
 
     def state(self) -> dict[str, Any]:
         """What `fit` and `prepare` found."""
@@ -120,14 +93,15 @@ class Generation:
         known = loaded.model.generation_config.eos_token_id
         stop = tuple(sorted({end, *(known if isinstance(known, list) else [] if known is None else [known])}))
         loaded.model.generation_config.eos_token_id = list(stop)
-        longest = len(_template.ids(loaded.tokenizer, self.learnt.longest))
-        limit = self.settings.max_new_tokens
+        limit, preamble = self.settings.max_new_tokens, _template.preamble(loaded.tokenizer)
+        settled = Generation(self.settings, replace(self.learnt, end=end, stop=stop, preamble=preamble))
+        call = settled._longest_call(loaded.tokenizer) if self.learnt.calling else ""
+        longest = max(len(_template.ids(loaded.tokenizer, text)) for text in (self.learnt.longest, call))
         learnt = replace(
-            self.learnt,
-            end=end,
-            stop=stop,
-            preamble=_template.preamble(loaded.tokenizer),
+            settled.learnt,
+            as_json=self.learnt.as_json and (not call or is_json(call)),
             longest="",
+            calling="",
             new_tokens=limit if limit != "auto" else (longest * 3 // 2 + 8 if longest else self.learnt.new_tokens),
         )
         notes = (f"template: {note}", f"a turn ends with {loaded.tokenizer.convert_ids_to_tokens(end)!r}")
@@ -146,7 +120,7 @@ class Generation:
             turns = _template.turns(tokenizer, example.input, example.target)
             pieces = [self._piece(turn, tokenizer) for turn in (turns[-1:] if final_only else turns)]
         except ProofError as error:
-            raise ProofError(f"{example.origin}: {error.message}", problems=error.problems) from error
+            raise _of_row(example, error) from error
         if final_only:
             pieces = [replace(piece, weight=1.0) for piece in pieces]
         joint = joint_sequence(pieces)
@@ -158,6 +132,22 @@ class Generation:
             for tokens, weights in sequences
             if any(weights)
         ]
+
+    def written(self, tokenizer: Any, example: Example) -> Example:
+        """The row with its target as the template writes it, where that calls tools: what answers are compared with.
+
+        Raises:
+            ProofError: with the row, as `encode`.
+        """
+        target = example.target
+        if not isinstance(target, Message) or not target.calls or target.written is not None:
+            return example
+        assert isinstance(example.input, Conversation)
+        try:
+            text = self._written(tokenizer, example.input, target)
+        except ProofError as error:
+            raise _of_row(example, error) from error
+        return replace(example, target=replace(target, written=text))
 
     def check(self, example: Example, pieces: Sequence[Encoded], tokenizer: Any) -> Iterable[str]:
         """The last answer follows exactly the prompt that inference sends, and every answer's end is supervised."""
@@ -204,9 +194,17 @@ class Generation:
         for limit in sorted(set(limits)):  # one limit a batch: a long prompt must not cut its neighbours' answers short
             order = [position for position in length_order(lengths) if limits[position] == limit]
             for positions in token_batches(order, lengths, _language.EVALUATION_TOKENS):
-                texts = self._generate(loaded, [prompts[position] for position in positions], limit, temperature)
-                for position, text in zip(positions, texts, strict=True):
-                    answers[position] = Prediction(str(position), text.removeprefix(self.learnt.preamble).strip())
+                batch = [prompts[position] for position in positions]
+                found = _language.generate(
+                    loaded,
+                    batch,
+                    new_tokens=limit,
+                    temperature=temperature,
+                    stop=self.learnt.stop,
+                    steering=self.steering(loaded, max(map(len, batch))),
+                )
+                for position, tokens in zip(positions, found, strict=True):
+                    answers[position] = Prediction(str(position), self._read(tokenizer, tokens))
                 progress(len(positions))
         return answers
 
@@ -214,7 +212,8 @@ class Generation:
         self, loaded: Loaded, examples: Sequence[Example], *, progress: Progress = silent
     ) -> list[dict[str, float]]:
         """Nats and tokens of the reference answer with its end, and the bytes of its text."""
-        sizes = [max(1, len(_content(example).encode())) for example in examples]
+        rows = (self.written(loaded.tokenizer, example).target for example in examples)
+        sizes = [max(1, len(row.text.encode())) if isinstance(row, Message) else 1 for row in rows]
         return _language.measure(self, loaded, examples, sizes, 1 << 30, progress)
 
     def prompt(self, tokenizer: Any, item: Input) -> list[int]:
@@ -232,6 +231,8 @@ class Generation:
         """A turn as tokens; the end token stands in the answer exactly once."""
         tokens = _template.ids(tokenizer, turn.completion)
         end = self.learnt.end
+        if turn.message.calls and end not in tokens:  # a call may end with a token of its own
+            end = next((token for token in tokens if token in self.learnt.stop), end)
         if tokens.count(end) > 1:
             raise ProofError(
                 f"the answer itself contains the token that ends a turn, "
@@ -256,43 +257,33 @@ class Generation:
             )
         return [min(self.learnt.new_tokens, room - len(prompt)) for prompt in prompts]
 
-    def _generate(
-        self, loaded: Loaded, prompts: Sequence[np.ndarray], new_tokens: int, temperature: float
-    ) -> list[str]:
-        import torch
+    def _read(self, tokenizer: Any, tokens: Sequence[int]) -> str:
+        """The text of an answer up to its end, without what the template puts before it.
 
-        from finesmith.models.device import autocast
+        A call may be marked by special tokens, which are part of it; in rows without tools they are none.
+        """
+        length = next((place for place, token in enumerate(tokens) if token in self.learnt.stop), len(tokens))
+        text = tokenizer.decode(tokens[:length], skip_special_tokens=not self.learnt.tools)
+        return text.removeprefix(self.learnt.preamble).strip()
 
-        tokens = torch.from_numpy(pad(prompts, loaded.tokenizer.pad_token_id, left=True)).to(loaded.device)
-        mask = torch.from_numpy(pad([np.ones(len(p), np.int64) for p in prompts], 0, left=True)).to(loaded.device)
-        loaded.model.eval()
-        with torch.inference_mode(), autocast(loaded.device, loaded.dtype):
-            out = loaded.model.generate(
-                input_ids=tokens,
-                attention_mask=mask,
-                do_sample=temperature > 0,
-                num_beams=1,
-                max_new_tokens=new_tokens,
-                eos_token_id=list(self.learnt.stop),
-                pad_token_id=loaded.tokenizer.pad_token_id,
-                temperature=temperature or None,
-                top_p=1.0 if temperature else None,
-                top_k=0 if temperature else None,
-                logits_processor=self.steering(loaded, tokens.shape[1]),
-            )
-        return loaded.tokenizer.batch_decode(out[:, tokens.shape[1] :], skip_special_tokens=True)
+    def _written(self, tokenizer: Any, conversation: Conversation, target: Message) -> str:
+        """An answer as `_read` would read it if a model had written it."""
+        return self._read(
+            tokenizer, self._piece(_template.last_turn(tokenizer, conversation, target), tokenizer).answer
+        )
+
+    def _longest_call(self, tokenizer: Any) -> str:
+        """The longest training answer that calls tools, as the template writes it; as JSON where it refuses that."""
+        said = json.loads(self.learnt.calling)
+        call = Message(said.pop("role"), said.pop("content"), 1.0, said)
+        try:
+            return self._written(tokenizer, Conversation((Message("user", "a", 0.0),)), call)
+        except ProofError:  # of its row this is said when that is encoded
+            return call.text
 
 
-def _content(example: Example) -> str:
-    assert isinstance(example.target, Message)
-    return example.target.content
-
-
-def _is_json_container(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), (dict, list))
-    except ValueError:
-        return False
+def _of_row(example: Example, error: ProofError) -> ProofError:
+    return ProofError(f"{example.origin}: {error.message}", problems=error.problems, hint=error.hint)
 
 
 PLUGIN = Generation

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from finesmith.data.store import Examples
-from finesmith.errors import DataError, counted
+from finesmith.errors import DataError, ProofError, counted
 from finesmith.tasks.base import Encoded, Task
 from finesmith.train.batches import EncodedSet
 from finesmith.train.packing import pack
@@ -15,6 +15,8 @@ from finesmith.types import Example
 
 Policy = Literal["error", "drop", "truncate"]
 SHOWN = 5
+FAULTS = 10
+"""Rows that an error names."""
 TOGETHER = 512
 """Rows that are encoded at a time."""
 
@@ -97,11 +99,30 @@ def _encoded(
     many = getattr(task, "encode_many", None)
     for start in range(0, len(rows), TOGETHER):
         chunk = list(rows[start : start + TOGETHER])
-        if many is None:
-            found = [task.encode(example, start + place, tokenizer, limit) for place, example in enumerate(chunk)]
-        else:
-            found = many(chunk, start, tokenizer, limit)
+        found = _each(task, tokenizer, chunk, start, limit) if many is None else many(chunk, start, tokenizer, limit)
         yield from zip(range(start, start + len(chunk)), chunk, found, strict=True)
+
+
+def _each(task: Task, tokenizer: Any, rows: Sequence[Example], start: int, limit: int) -> list[list[Encoded]]:
+    """The sequences of each row.
+
+    Raises:
+        ProofError: with all of these rows of which the template makes no right text.
+    """
+    found: list[list[Encoded]] = []
+    failed: list[ProofError] = []
+    for place, example in enumerate(rows, start):
+        try:
+            found.append(task.encode(example, place, tokenizer, limit))
+        except ProofError as error:
+            failed.append(error)
+    if len(failed) > 1:
+        problems = [error.message for error in failed[:FAULTS]]
+        more = "" if len(failed) <= FAULTS else f" (the first {FAULTS})"
+        raise ProofError(f"{len(failed)} rows cannot be trained on{more}:", problems=problems, hint=failed[0].hint)
+    if failed:
+        raise failed[0]
+    return found
 
 
 def held_out(
