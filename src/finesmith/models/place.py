@@ -8,6 +8,8 @@ from finesmith.errors import ModelError, nearest
 from finesmith.models.embedded import EMBEDDED
 from finesmith.models.settings import ModelSettings
 
+_HUB = "A hub model is owner/name, such as openai-community/gpt2; see: finesmith list models"
+
 
 def of(settings: ModelSettings) -> str:
     """The folder or hub id behind a model's name."""
@@ -34,9 +36,32 @@ def check(settings: ModelSettings) -> str:
     elif path.exists():
         raise ModelError(f"'{place}' is a file; a model is a folder with config.json and model.safetensors.")
     elif not on_a_hub(place):
-        siblings = [item.name for item in path.parent.iterdir() if item.is_dir()] if path.parent.is_dir() else []
-        raise ModelError(f"There is no model folder '{place}'. {nearest(path.name, ['embedded', *siblings])}")
+        near = path.parent.iterdir() if path.parent.is_dir() else ()
+        siblings = [item.name for item in near if (item / "config.json").exists()]
+        raise ModelError(
+            f"There is no model folder '{place}'. {nearest(path.name, ['embedded', *siblings])}", hint=_HUB
+        )
     return place
+
+
+def settled(name: str) -> str:
+    """A model's name as it holds from every folder: of a local folder its absolute path."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if name != "embedded" and path.is_dir() else name
+
+
+def check_base(settings: ModelSettings, run: Path) -> None:
+    """Whether the base of a finished run is where it was, where it is a local folder.
+
+    Raises:
+        ModelError: it is not; says where another place is written.
+    """
+    if not (settings.name == "embedded" or on_a_hub(settings.name) or Path(settings.name).expanduser().is_dir()):
+        files = f"{run / 'model' / 'finesmith.json'} and {run / 'recipe.yaml'}"
+        raise ModelError(
+            f"The base of this run, the folder '{settings.name}', is not there.",
+            hint=f"Put it back; or, if it has moved, write its new folder as the model's name into {files}.",
+        )
 
 
 def on_a_hub(name: str) -> bool:
