@@ -68,7 +68,8 @@ def make_model(folder: Path) -> None:
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    from finesmith.models.load import EMBEDDED, quiet
+    from finesmith.models.embedded import EMBEDDED
+    from finesmith.models.load import quiet
 
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
     tokenizer.save_pretrained(folder)

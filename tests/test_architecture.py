@@ -183,7 +183,7 @@ def test_importing_prints_and_writes_nothing(tmp_path):
 def test_the_public_names_exist():
     assert (
         dir(finesmith)
-        == ["Recipe", "Run", "__version__", "advise", "check", "load", "tune"]
+        == ["Recipe", "Run", "__version__", "advise", "check", "export", "load", "tune"]
         == sorted(finesmith.__all__)
     )
     assert all(getattr(finesmith, name) is not None for name in finesmith.__all__)

@@ -17,13 +17,14 @@ from finesmith.version import VERSION
 
 if TYPE_CHECKING:
     from finesmith.advising import Advice
+    from finesmith.exporting.write import Exported
     from finesmith.measurements.base import Effort
     from finesmith.recipe import Recipe
     from finesmith.run import Run
     from finesmith.types import Examined
 
 __version__ = VERSION
-__all__ = ["Recipe", "Run", "__version__", "advise", "check", "load", "tune"]
+__all__ = ["Recipe", "Run", "__version__", "advise", "check", "export", "load", "tune"]
 
 
 def tune(
@@ -111,6 +112,26 @@ def advise(
 
     recipe = recipes.from_source(str(data), settings)
     return advising.advise(recipe, target=target, minimum_gain=minimum_gain, watcher=watcher)
+
+
+def export(
+    path: str | Path, to: str | Path, *, dtype: str = "auto", rows: int = 16, device: str = "auto", watcher: Any = None
+) -> Exported:
+    """Writes a finished run's model into one folder for transformers, vLLM, llama.cpp and others, and proves it.
+
+    Args:
+        path: the run.
+        to: the folder to make.
+        dtype: of the weights: float32, bfloat16, float16; auto keeps that of the base.
+        rows: how many test rows the trained model and the folder both answer.
+        device: auto, cuda, mps or cpu.
+        watcher: a `finesmith.watch.Watcher` that receives notes and progress.
+
+    Raises:
+        finesmith.errors.ExportError: the folder does not answer as the trained model does; nothing is left of it.
+        finesmith.errors.RunError: no finished run; the folder holds something already, or cannot be written.
+    """
+    return load(path).export(to, dtype=dtype, rows=rows, device=device, watcher=watcher)
 
 
 def load(path: str | Path) -> Run:

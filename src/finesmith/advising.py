@@ -16,6 +16,7 @@ from finesmith.baselines.base import as_text
 from finesmith.evidence import compare as evidences
 from finesmith.evidence import plain, verdict
 from finesmith.metrics.base import Metric
+from finesmith.models import place
 from finesmith.recipe import Recipe
 from finesmith.report import words
 from finesmith.types import Estimate, Example, Finding, Prediction, Splits
@@ -64,6 +65,7 @@ def advise(
         DataError: the rows cannot be used.
     """
     watcher, clock = watcher or Watcher(), _Clock()
+    place.check(recipe.model)
     prepared = run.prepare(recipe)
     recipe, splits = prepared.recipe, prepared.splits
     findings = clock.time("check", lambda: examine.before_training(recipe, splits, recipe.task, watcher)[0])

@@ -6,6 +6,7 @@ FinesmithError                the user's mistake or the machine's refusal: shown
 ├── ModelError (ValueError)   a model that does not exist, is not a model, or does not fit the task
 ├── ProofError (ValueError)   the training tokens are not what inference will send
 ├── TrainingError (RuntimeError)  the loss became NaN, memory ran out at one row, ...
+├── ExportError (RuntimeError)    an exported folder does not answer as the trained model does
 ├── RunError (OSError)        a run folder: taken, locked, incomplete, full disk
 └── MissingExtraError (ImportError)  an optional library; the message names the extra
 
@@ -53,6 +54,10 @@ class ProofError(FinesmithError, ValueError):
 
 class TrainingError(FinesmithError, RuntimeError):
     """Training cannot go on: the loss is not a number, or one row alone does not fit into memory."""
+
+
+class ExportError(FinesmithError, RuntimeError):
+    """What was written, loaded as anyone loads it, is not the model that was trained."""
 
 
 class RunError(FinesmithError, OSError):

@@ -18,6 +18,7 @@ from finesmith.data.rows import Fault
 from finesmith.errors import DataError, RunError, counted
 from finesmith.evidence import told
 from finesmith.models import load as models
+from finesmith.models import place
 from finesmith.models.load import Loaded
 from finesmith.models.settings import ModelSettings
 from finesmith.runfolder import ABSTAIN, CARD, RunFolder
@@ -240,6 +241,8 @@ def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter
     where = {"device": device, "dtype": "float32" if keep else dtype}
     base = ModelSettings.model_validate({**card["model"], "from_scratch": False, **where})
     settings = base if card["adapter"] else base.model_copy(update={"name": str(folder), "revision": None})
+    if card["adapter"]:
+        place.check_base(base, folder.parent if folder.name == "model" else folder)
     loaded = models.load(settings, task.kind, **task.load_arguments())
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=base.trust_remote_code)
     model = loaded.model

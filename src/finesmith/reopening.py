@@ -14,6 +14,7 @@ from finesmith.data import split
 from finesmith.errors import DataError
 from finesmith.evidence import plain
 from finesmith.measurements.base import Effort, Study
+from finesmith.models import place
 from finesmith.runfolder import RunFolder
 from finesmith.tasks import _calls
 from finesmith.types import Example, Prediction, Splits
@@ -31,6 +32,7 @@ def open_study(path: str | Path, *, effort: Effort, options: Mapping[str, Any], 
     folder = RunFolder(path)
     folder.require("evidence.json")
     recipe = recipes.load(folder.require("recipe.yaml"))
+    place.check_base(recipe.model, folder.path)
     prepared = run.prepare(recipe)
     begun = folder.read_json("splits.json")
     if prepared.splits.hash != begun["hash"]:

@@ -17,12 +17,14 @@ from finesmith.data import read, shapes, split
 from finesmith.data.settings import DataSettings
 from finesmith.errors import DataError, FinesmithError, RecipeError
 from finesmith.evidence import plain
+from finesmith.models import place
 from finesmith.recipe import Recipe
 from finesmith.runfolder import RunFolder, free_name
 from finesmith.types import Evidence, Example, Finding, Message, Prediction, Splits, Target
 from finesmith.watch import Interrupted, Watcher
 
 if TYPE_CHECKING:
+    from finesmith.exporting.write import Exported
     from finesmith.stages import Ready
 
 DEFAULT = {part: DataSettings.model_fields[part].default for part in ("validation", "test")}
@@ -64,6 +66,12 @@ class Run:
         rows = predictor.as_inputs(inputs)
         with (watcher or Watcher()).progress("answering", len(rows)) as progress:
             return predictor.load(self.path).predict(rows, abstain=abstain, progress=progress)
+
+    def export(self, to: str | Path, *, watcher: Watcher | None = None, **settings: Any) -> Exported:
+        """Writes the tuned model into one folder for other tools and proves it: `finesmith.export` of this run."""
+        from finesmith.exporting import write
+
+        return write.export(self.path, to, prepare, watcher=watcher or Watcher(), **settings)
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,7 @@ def prepare(recipe: Recipe) -> Prepared:
         raise RecipeError(
             f"task is '{recipe.task}', but the data has the shape '{dataset.shape}', which is for {fitting}."
         )
-    shares = _shares(settings, dataset.parts)
+    shares = split.shares(settings, dataset.parts)
     splits = split.split(
         dataset,
         validation=shares["validation"] or DEFAULT["validation"],
@@ -143,8 +151,9 @@ def begin(recipe: Recipe, watcher: Watcher) -> tuple[Prepared, Checkup]:
     """The data side of a run: read, parted and checked; nothing is written.
 
     Raises:
-        FinesmithError: rows that cannot be used, or findings that stop a run.
+        FinesmithError: a model that is not there, rows that cannot be used, or findings that stop a run.
     """
+    place.check(recipe.model)
     prepared = prepare(recipe)
     return prepared, _check(prepared, watcher)
 
@@ -233,19 +242,6 @@ def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watc
     folder.remove("checkpoint")
     folder.write_json("evidence.json", plain.as_json(evidence))
     return Run(folder.path)
-
-
-def _shares(settings: DataSettings, parts: Mapping[str, Any]) -> dict[str, float | None]:
-    """The shares of validation and test rows; None for a part that the data comes with."""
-    shares: dict[str, float | None] = {}
-    for part in ("validation", "test"):
-        asked = getattr(settings, part)
-        if part in parts and part in settings.model_fields_set and asked is not None:
-            raise RecipeError(f"data.{part} has no effect: the data comes with its own {part} part.")
-        if part not in parts and asked is None:
-            raise RecipeError(f"data.{part} is null, but the data has no {part} part. Give a share, such as 0.1.")
-        shares[part] = None if part in parts else asked
-    return shares
 
 
 def _digests(prepared: Prepared) -> list[str]:

@@ -17,6 +17,7 @@ from finesmith.errors import DataError, MissingExtraError, RecipeError
 from finesmith.methods.base import Method, unreached
 from finesmith.models import device as devices
 from finesmith.models import load as models
+from finesmith.models import place
 from finesmith.models.load import Loaded
 from finesmith.recipe import Recipe
 from finesmith.report.words import size
@@ -214,7 +215,7 @@ def _resolve(recipe: Recipe, task: Task, method: Method, loaded: Loaded, config:
     elif settings.max_length > context:
         raise RecipeError(f"train.max_length is {settings.max_length}, but the model's context is {context} tokens.")
     narrow = str(loaded.dtype).removeprefix("torch.")  # measured here: written down, so that a resumed run keeps it
-    return recipe.replace(train=values, model={"dtype": narrow})
+    return recipe.replace(train=values, model={"dtype": narrow, "name": place.settled(recipe.model.name)})
 
 
 def _fit_memory(

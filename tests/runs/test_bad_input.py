@@ -255,6 +255,16 @@ def test_a_model_that_does_not_exist(refused, tickets, models, tmp_path):
     assert f"There is no model folder '{tmp_path / 'my-lama'}'. Did you mean 'my-llama'?" in message
 
 
+@pytest.mark.parametrize("command", ["tune", "estimate", "advise", "show-tokens"])
+def test_a_hub_name_without_its_owner_is_said_before_the_data_is_read(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gpt2-results").mkdir()
+    assert main([command, "no-such-file.csv", "--model", "gpt2"]) == 2
+    message = capsys.readouterr().err
+    assert "There is no model folder 'gpt2'. Known: embedded." in message
+    assert "A hub model is owner/name, such as openai-community/gpt2; see: finesmith list models" in message
+
+
 def test_a_hub_model_that_cannot_be_had(refused, tickets):
     message = refused(tickets, "nobody/has-this-model")
     assert "Cannot load the model 'nobody/has-this-model'" in message and "Is the name right" in message

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 
 import pytest
 
@@ -144,3 +145,24 @@ def test_a_conversation_goes_on_after_an_empty_answer(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("one\ntwo\n"))
     _talk({"tuned": Silent()}, [])
     assert [turn.content for turn in asked[-1].messages] == ["one", "", "two"]
+
+def test_a_run_on_a_local_base_answers_from_every_folder(models, clauses, tmp_path, monkeypatch):
+    shutil.copytree(models("llama"), tmp_path / "here/base")
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    words = ["--model", "./base", "--out", tmp_path / "run", "train.max_steps=1", "generation.max_new_tokens=2"]
+    assert command("tune", clauses, *words)[0] == 0
+    monkeypatch.chdir(tmp_path / "there")
+    asked = write_jsonl(tmp_path / "new.jsonl", [{"prompt": "clause"}])
+    assert command("predict", tmp_path / "run", asked)[0] == 0
+    place = str(tmp_path / "here/base")
+    assert json.loads((tmp_path / "run/model/adapter_config.json").read_text())["base_model_name_or_path"] == place
+    assert finesmith.load(tmp_path / "run").recipe.model.name == place
+    (tmp_path / "here/base").rename(tmp_path / "moved")
+    for words in (["predict", tmp_path / "run", asked], ["compare", tmp_path / "run"]):
+        code, _, err = command(*words)
+        assert code == 2 and f"The base of this run, the folder '{place}', is not there." in err
+        assert f"write its new folder as the model's name into {tmp_path / 'run/model/finesmith.json'}" in err
+    for file in (tmp_path / "run/model/finesmith.json", tmp_path / "run/recipe.yaml"):
+        file.write_text(file.read_text().replace(place, str(tmp_path / "moved")))
+    assert command("predict", tmp_path / "run", asked)[0] == 0

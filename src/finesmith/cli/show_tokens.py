@@ -30,9 +30,12 @@ class ShowTokens:
         """Encodes one row exactly as training would."""
         from finesmith import run, stages
         from finesmith.cli._show import print_json
+        from finesmith.models import place
         from finesmith.recipe import from_source
 
-        prepared = run.prepare(from_source(options.source, _parser.recipe_values(options)))
+        recipe = from_source(options.source, _parser.recipe_values(options))
+        place.check(recipe.model)
+        prepared = run.prepare(recipe)
         example = _row(prepared, options.row)
         tokenizer, pieces = stages.encode_one(prepared.recipe, prepared.splits.train, example)
         label = {"label": example.target} if prepared.recipe.task == "classification" else {}

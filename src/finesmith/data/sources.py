@@ -181,7 +181,7 @@ def _stems(folder: Path, files: Sequence[Path]) -> dict[Path, str]:
 
 def _file_source(path: Path, part: str, format: str, name: str, stem: str) -> Source:
     plugin = registry.resolve("formats", format)
-    return Source(part, name, stem, lambda: _rows(path, plugin, name), lambda: _digest(path))
+    return Source(part, name, stem, lambda: _rows(path, plugin, name), lambda: digest(path))
 
 
 def _rows(path: Path, plugin: Any, name: str) -> Iterator[tuple[int, Row | Bad]]:
@@ -194,6 +194,7 @@ def _rows(path: Path, plugin: Any, name: str) -> Iterator[tuple[int, Row | Bad]]
         raise DataError(f"{name} is empty." if path.stat().st_size == 0 else f"{name} holds no rows.")
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

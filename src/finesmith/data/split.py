@@ -7,8 +7,10 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 from finesmith.data.read import Dataset
+from finesmith.data.settings import DataSettings
 from finesmith.data.store import Examples
 from finesmith.data.units import Row, Unit, gather, row_of
 from finesmith.errors import DataError, RecipeError, counted
@@ -203,6 +205,23 @@ def _shared(
                 f"{len(leaked):,} of {counted(len(second), f'{second_name} row')} {verb} {what} as a {first_name} row "
                 f"(left as they are): {shown}."
             )
+
+
+def shares(settings: DataSettings, parts: Mapping[str, Any]) -> dict[str, float | None]:
+    """The shares of validation and test rows; None for a part that the data comes with.
+
+    Raises:
+        RecipeError: a share for a part that is there, or none for one that is not.
+    """
+    found: dict[str, float | None] = {}
+    for part in ("validation", "test"):
+        asked = getattr(settings, part)
+        if part in parts and part in settings.model_fields_set and asked is not None:
+            raise RecipeError(f"data.{part} has no effect: the data comes with its own {part} part.")
+        if part not in parts and asked is None:
+            raise RecipeError(f"data.{part} is null, but the data has no {part} part. Give a share, such as 0.1.")
+        found[part] = None if part in parts else asked
+    return found
 
 
 def spread(rows: Sequence[Example], most: int) -> list[Example]:

@@ -18,10 +18,9 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from finesmith.errors import ModelError, counted, nearest
-from finesmith.models import attention, quantize
+from finesmith.errors import ModelError, counted
+from finesmith.models import attention, place, quantize
 from finesmith.models.device import choose_device, choose_dtype
-from finesmith.models.embedded import EMBEDDED
 from finesmith.models.settings import ModelSettings
 
 Kind = Literal["causal-lm", "sequence-classification"]
@@ -47,36 +46,24 @@ class Loaded:
     notes: tuple[str, ...] = ()
 
 
-def location(settings: ModelSettings) -> str:
-    """The folder or hub id behind a model's name."""
-    if settings.name != "embedded":
-        return settings.name
-    if not (EMBEDDED / "model.safetensors").exists():
-        raise ModelError(
-            "This copy of Finesmith carries no embedded model.", hint="Name one: --model FOLDER or owner/name."
-        )
-    return str(EMBEDDED)
-
-
 def load_config(settings: ModelSettings) -> Any:
     """The transformers configuration of a model.
 
     Raises:
         ModelError: there is no such model, or it is not a model that transformers knows.
     """
-    place = location(settings)
-    _check_local(place)
-    if settings.revision is not None and Path(place).expanduser().is_dir():
+    where = place.check(settings)
+    if settings.revision is not None and Path(where).expanduser().is_dir():
         raise ModelError(f"model.revision has no effect: '{settings.name}' is a local folder, not a hub model.")
     try:
         return AutoConfig.from_pretrained(
-            place, revision=settings.revision, trust_remote_code=settings.trust_remote_code
+            where, revision=settings.revision, trust_remote_code=settings.trust_remote_code
         )
     except (OSError, ValueError) as error:
         own_code = "trust_remote_code" in str(error)
         raise ModelError(
-            f"Cannot load the model '{settings.name}': {_first_line(error)}",
-            hint="If you trust its owner, set model.trust_remote_code=true." if own_code else _model_hint(place),
+            f"Cannot load the model '{settings.name}': {place.first_line(error)}",
+            hint="If you trust its owner, set model.trust_remote_code=true." if own_code else place.hint(where),
         ) from error
 
 
@@ -86,19 +73,18 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: the model has no tokenizer.
     """
-    place = location(settings)
-    _check_local(place)
+    where = place.check(settings)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            place, revision=settings.revision, trust_remote_code=settings.trust_remote_code
+            where, revision=settings.revision, trust_remote_code=settings.trust_remote_code
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise ModelError(
-            f"The model '{settings.name}' has no tokenizer that can be loaded: {_first_line(error)}",
+            f"The model '{settings.name}' has no tokenizer that can be loaded: {place.first_line(error)}",
             hint="A model folder needs tokenizer.json (and tokenizer_config.json) beside config.json.",
         ) from error
     if len(tokenizer) <= len(tokenizer.all_special_ids):
-        raise ModelError(f"The model '{settings.name}' has no tokenizer: no vocabulary was found in {place}.")
+        raise ModelError(f"The model '{settings.name}' has no tokenizer: no vocabulary was found in {where}.")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token_id is None:
@@ -147,6 +133,28 @@ def load(
         notes += (f"the frozen base is quantised to {settings.quantize} ({quantize.WORDS[settings.quantize]})",)
     _generation_defaults(model, tokenizer)
     return Loaded(model.to(device), tokenizer, device, dtype, stored, notes + _new(fresh))
+
+
+def plainly(folder: Path, kind: Kind, device: torch.device, *, dtype: torch.dtype | None, own_code: bool) -> Loaded:
+    """A model folder as anyone loads it: by transformers alone, with nothing settled here.
+
+    Args:
+        folder: what `save_pretrained` wrote.
+        kind: which Auto class.
+        device: where the weights go.
+        dtype: of weights and arithmetic; None: what the folder names.
+        own_code: run Python code that came with the base.
+
+    Raises:
+        ModelError: transformers cannot load it.
+    """
+    try:
+        with quiet():
+            model = _AUTO[kind].from_pretrained(folder, dtype=dtype or "auto", trust_remote_code=own_code)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=own_code)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"transformers cannot load the folder: {place.first_line(error)}") from error
+    return Loaded(model.to(device).eval(), tokenizer, device, model.dtype, model.dtype)
 
 
 def check_kind(config: Any, kind: Kind, name: str) -> None:
@@ -213,12 +221,12 @@ def quiet() -> Iterator[None]:
 def _pretrained(
     settings: ModelSettings, kind: Kind, config: Any, device: torch.device, dtype: torch.dtype
 ) -> tuple[Any, tuple[str, ...]]:
-    place = location(settings)
+    where = place.of(settings)
     more = quantize.arguments(settings, _AUTO[kind], config, device, dtype)
     try:
         with quiet():
             model, info = _AUTO[kind].from_pretrained(
-                place,
+                where,
                 config=config,
                 revision=settings.revision,
                 dtype=torch.float32,
@@ -231,7 +239,7 @@ def _pretrained(
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(
-            f"Cannot load the weights of '{settings.name}': {_first_line(error)}", hint=_model_hint(place)
+            f"Cannot load the weights of '{settings.name}': {place.first_line(error)}", hint=place.hint(where)
         ) from error
     fresh = tuple(info["missing_keys"]) + tuple(key for key, *_ in info["mismatched_keys"])
     body = [name for name in fresh if kind == "causal-lm" or not _belongs_to_head(model, name)]
@@ -272,29 +280,3 @@ def _generation_defaults(model: Any, tokenizer: PreTrainedTokenizerBase) -> None
     settings = getattr(model, "generation_config", None)
     if settings is not None:
         settings.pad_token_id = tokenizer.pad_token_id
-
-
-def _check_local(place: str) -> None:
-    path = Path(place).expanduser()
-    looks_local = place.startswith((".", "/", "~")) or place.count("/") != 1
-    if path.is_dir():
-        if not (path / "config.json").exists():
-            raise ModelError(f"'{place}' is not a model: the folder has no config.json.", hint=_model_hint(place))
-    elif path.exists():
-        raise ModelError(f"'{place}' is a file; a model is a folder with config.json and model.safetensors.")
-    elif looks_local:
-        siblings = [item.name for item in path.parent.iterdir() if item.is_dir()] if path.parent.is_dir() else []
-        raise ModelError(f"There is no model folder '{place}'. {nearest(path.name, ['embedded', *siblings])}")
-
-
-def _model_hint(place: str) -> str:
-    if Path(place).is_dir():
-        return (
-            "A model folder holds config.json, model.safetensors and tokenizer.json, as `save_pretrained` writes them."
-        )
-    return "Is the name right, the hub reachable, and the model open to you (hf auth login)? A local folder works too."
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__

@@ -71,6 +71,25 @@ def with_scale(card: str, scale: float, point: str, measured: Mapping[str, Any] 
     return f"{first}\n> {verdict}\n\n<!-- scale -->\n**{told[0]}** {' '.join(told[1:])}\n<!-- /scale -->\n{rest}"
 
 
+def exported(card: str, task: str, about: About) -> str:
+    """The card of a run for its exported folder (`path`), which needs no adapter and no base; with the licence of the
+    base where that is known and the card has none."""
+    card = re.sub(r"\A---\nlibrary_name: .*\n", "---\nlibrary_name: transformers\n", card)
+    front, mark, rest = card.partition("\n---\n")
+    if about.get("license") and "\nlicense: " not in front:
+        front += f"\nlicense: {_quoted(about['license'])}"
+    before, _, behind = f"{front}{mark}{rest}".partition("## How to use\n")
+    _, heading, after = behind.partition("\n## ")
+    return f"{before}## How to use\n\n{usage.exported(task, about)}\n{heading}{after}"
+
+
+def licence_of(card: str) -> str:
+    """The licence that the front matter of a card names; empty where it names none."""
+    front = card.partition("\n---\n")[0] if card.startswith("---\n") else ""
+    found = re.search(r"^license: *[\"']?([^\"'\n]+)", front, flags=re.MULTILINE)
+    return found[1].strip() if found else ""
+
+
 def with_verdict(card: str, comparison: Mapping[str, Any]) -> str:
     """The card with the decision and the claims of a comparison (plain values) before its results; in the place of an
     earlier comparison's."""

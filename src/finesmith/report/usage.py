@@ -19,6 +19,11 @@ def section(task: str, about: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def exported(task: str, about: Mapping[str, Any]) -> str:
+    """The lines for a folder that was exported, which is complete; `path` is the folder."""
+    return f"With transformers alone; this folder is complete:\n\n{_fenced(_pipeline(task, about, _path(about)))}"
+
+
 def _needs(about: Mapping[str, Any]) -> str:
     """What an adapter needs beside itself, and where that is."""
     if about.get("model") == "embedded":
@@ -37,7 +42,11 @@ def _finesmith(task: str, about: Mapping[str, Any]) -> str:
 
 
 def _transformers(task: str, about: Mapping[str, Any]) -> str:
-    pipeline = f"model = pipeline({PIPELINES[task]!r}, model={_path(about) + '/model'!r})"
+    return _pipeline(task, about, f"{_path(about)}/model")
+
+
+def _pipeline(task: str, about: Mapping[str, Any], folder: str) -> str:
+    pipeline = f"model = pipeline({PIPELINES[task]!r}, model={folder!r})"
     return f"from transformers import pipeline\n\n{pipeline}\n{_ask(task, about)}"
 
 

@@ -1,0 +1,32 @@
+"""The licence files that lie beside a base model; what is made from it is passed on with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+
+from finesmith.models import place
+from finesmith.models.settings import ModelSettings
+
+_BEGINNINGS = ("license", "licence", "notice", "copying", "use_policy")
+_ON_A_HUB = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt", "USE_POLICY.md", "README.md")
+
+
+def files(settings: ModelSettings) -> list[Path]:
+    """Licences, notices and the card (README.md, which names the licence) of a base; those that can be had."""
+    where = Path(place.of(settings)).expanduser()
+    if where.is_dir():
+        found = sorted(path for path in where.iterdir() if path.is_file())
+        return [path for path in found if path.name == "README.md" or path.name.lower().startswith(_BEGINNINGS)]
+    if not place.on_a_hub(settings.name):
+        return []
+    return [path for name in _ON_A_HUB if (path := _fetched(settings, name)) is not None]
+
+
+def _fetched(settings: ModelSettings, name: str) -> Path | None:
+    """A file of a hub model, out of the cache where it is there; None where the model has none or no hub is reached."""
+    try:
+        return Path(hf_hub_download(settings.name, name, revision=settings.revision))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,84 @@
+"""Where a model's name leads (the embedded base, a local folder, a hub), and what is said of one that leads nowhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from finesmith.errors import ModelError, nearest
+from finesmith.models.embedded import EMBEDDED
+from finesmith.models.settings import ModelSettings
+
+_HUB = "A hub model is owner/name, such as openai-community/gpt2; see: finesmith list models"
+
+
+def of(settings: ModelSettings) -> str:
+    """The folder or hub id behind a model's name."""
+    if settings.name != "embedded":
+        return settings.name
+    if not (EMBEDDED / "model.safetensors").exists():
+        raise ModelError(
+            "This copy of Finesmith carries no embedded model.", hint="Name one: --model FOLDER or owner/name."
+        )
+    return str(EMBEDDED)
+
+
+def check(settings: ModelSettings) -> str:
+    """The same, where a local folder is there and holds a model; a hub is not asked.
+
+    Raises:
+        ModelError: it is not.
+    """
+    place = of(settings)
+    path = Path(place).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise ModelError(f"'{place}' is not a model: the folder has no config.json.", hint=hint(place))
+    elif path.exists():
+        raise ModelError(f"'{place}' is a file; a model is a folder with config.json and model.safetensors.")
+    elif not on_a_hub(place):
+        near = path.parent.iterdir() if path.parent.is_dir() else ()
+        siblings = [item.name for item in near if (item / "config.json").exists()]
+        raise ModelError(
+            f"There is no model folder '{place}'. {nearest(path.name, ['embedded', *siblings])}", hint=_HUB
+        )
+    return place
+
+
+def settled(name: str) -> str:
+    """A model's name as it holds from every folder: of a local folder its absolute path."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if name != "embedded" and path.is_dir() else name
+
+
+def check_base(settings: ModelSettings, run: Path) -> None:
+    """Whether the base of a finished run is where it was, where it is a local folder.
+
+    Raises:
+        ModelError: it is not; says where another place is written.
+    """
+    if not (settings.name == "embedded" or on_a_hub(settings.name) or Path(settings.name).expanduser().is_dir()):
+        files = f"{run / 'model' / 'finesmith.json'} and {run / 'recipe.yaml'}"
+        raise ModelError(
+            f"The base of this run, the folder '{settings.name}', is not there.",
+            hint=f"Put it back; or, if it has moved, write its new folder as the model's name into {files}.",
+        )
+
+
+def on_a_hub(name: str) -> bool:
+    """Whether a name has the form that models have on a hub, `owner/name`."""
+    return not name.startswith((".", "/", "~")) and name.count("/") == 1
+
+
+def hint(place: str) -> str:
+    """What to do where a model cannot be loaded."""
+    if Path(place).is_dir():
+        return (
+            "A model folder holds config.json, model.safetensors and tokenizer.json, as `save_pretrained` writes them."
+        )
+    return "Is the name right, the hub reachable, and the model open to you (hf auth login)? A local folder works too."
+
+
+def first_line(error: BaseException) -> str:
+    """What a library said, without its advice."""
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__
