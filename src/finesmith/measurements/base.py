@@ -160,7 +160,7 @@ class Study:
         return self.primary.value([row.target for row in rows], answers)
 
     def gain(self, answers: Sequence[Prediction], over: Sequence[Prediction] | None = None) -> Estimate:
-        """How much better the tuned model is on the test rows than these answers; or how much `over` these are."""
+        """How much better the tuned model is on the test rows than these answers; with `over`, these answers than it."""
         ours, theirs = (self.predictions["tuned"], answers) if over is None else (answers, over)
         return evidences.between(self.primary, self.targets, ours, theirs, seed=self.recipe.seed)
 

@@ -57,7 +57,7 @@ class LoraOrFull:
         """Six trainings; both methods answer the test rows."""
         arms = {method: _sweep(study, watcher, method) for method in ("lora", "full")}
         full, lora = arms["full"].answers, arms["lora"].answers
-        gap, (low, high) = study.gain(lora, over=full), _interval(study, full, lora)
+        gap, (low, high) = study.gain(full, over=lora), _interval(study, full, lora)
         delta = margin(study.primary, gap, study.score(study.splits.test, full))
         shown = verdict.signed(study.primary, gap.value)
         interval = f"{verdict.signed(study.primary, low)} to {verdict.signed(study.primary, high)}"

@@ -1,0 +1,65 @@
+"""Which system a reported difference is for: unequal arms, whose order is known."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from finesmith import registry
+from finesmith.evidence import claims
+from finesmith.measurements import lora_or_full, scratch
+from finesmith.measurements.base import Study
+from finesmith.types import Evidence, Example, Origin, Prediction, Splits
+from finesmith.watch import Watcher
+
+ROWS = 200
+
+
+def study(groups=None, **right):
+    """A run whose systems answer the first so many rows right; `groups` names the group of each row."""
+    rows = [
+        Example(f"row {at}", f"text {at}", "yes", Origin("rows.csv", at), groups[at] if groups else None)
+        for at in range(ROWS)
+    ]
+    metrics = {"accuracy": registry.resolve("metrics", "accuracy")}
+    return Study(
+        folder=None,
+        recipe=SimpleNamespace(seed=0),
+        splits=Splits((), (), rows, ""),
+        task=SimpleNamespace(primary="accuracy"),
+        metrics=metrics,
+        evidence=Evidence("classification", "accuracy", {}, {}, "", {}, {}),
+        predictions={name: answers(count) for name, count in right.items()},
+        train_seconds=1.0,
+        answer_seconds=0.0,
+    )
+
+
+def answers(right):
+    return [Prediction(f"row {at}", "yes" if at < right else "no") for at in range(ROWS)]
+
+
+def arms(**right):
+    costs = dict.fromkeys(("trainable_parameters", "total_parameters", "peak_memory_bytes", "seconds", "steps"), 1.0)
+    return lambda study, watcher, method: lora_or_full._Arm(1e-3, {1e-3: 0.5}, answers(right[method]), costs)
+
+
+def test_a_gain_is_of_the_first_over_the_second():
+    gain = study(tuned=150).gain
+    assert gain(answers(100)).value == pytest.approx(0.25)
+    assert gain(answers(120), over=answers(100)).value == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("lora", "full", "outcome"), [(100, 160, "not supported"), (160, 100, "inconclusive")])
+def test_full_minus_adapters_has_the_sign_of_its_interval(monkeypatch, lora, full, outcome):
+    monkeypatch.setattr(lora_or_full, "_sweep", arms(lora=lora, full=full))
+    found = lora_or_full.PLUGIN(study(tuned=150), Watcher())
+    gap, numbers = found.numbers["difference"], found.numbers
+    assert gap.value == pytest.approx((full - lora) / ROWS)
+    assert gap.low <= numbers["low90"] <= gap.value <= numbers["high90"] <= gap.high
+    claim = claims._lora(registry.resolve("metrics", "accuracy"), numbers)
+    assert claim.outcome == outcome and ("Adapters are better here" in claim.sentence) == (lora > full)
+
+
+def test_the_control_of_training_from_scratch_is_what_scratch_gains_over_it():
+    found = scratch._control(study(tuned=150, tfidf=140), answers(100))
+    assert found["control"] == "tfidf" and found["over_control"].value == pytest.approx(-0.2)
