@@ -221,6 +221,7 @@ def _write(
         details=study.evidence.details,
         ways={"frozen": "train it with --method head" if study.recipe.method != "head" else ""},
         minimum_gain=study.minimum_gain,
+        clusters=study.clusters,
         seed=study.recipe.seed,
     )
     numbers = {name: values["numbers"] for name, values in found.items()}

@@ -6,7 +6,7 @@ import pytest
 
 from finesmith import registry
 from finesmith.evidence import claims
-from finesmith.measurements import lora_or_full, scratch
+from finesmith.measurements import lora_or_full, scratch, seeds
 from finesmith.measurements.base import Study
 from finesmith.types import Evidence, Example, Origin, Prediction, Splits
 from finesmith.watch import Watcher
@@ -63,3 +63,15 @@ def test_full_minus_adapters_has_the_sign_of_its_interval(monkeypatch, lora, ful
 def test_the_control_of_training_from_scratch_is_what_scratch_gains_over_it():
     found = scratch._control(study(tuned=150, tfidf=140), answers(100))
     assert found["control"] == "tfidf" and found["over_control"].value == pytest.approx(-0.2)
+
+
+def test_gains_draw_whole_groups():
+    alone, grouped = study(tuned=150), study(groups=[f"customer {at // 10}" for at in range(ROWS)], tuned=150)
+    assert alone.clusters == {} and len(set(grouped.clusters.values())) == ROWS // 10
+    one, other = (each.gain(answers(100)) for each in (alone, grouped))
+    assert one.value == other.value and other.groups == ROWS // 10
+    assert other.high - other.low > 2 * (one.high - one.low)
+    many = [answers(150), answers(140), answers(160)]
+    over = [seeds._two_level(each, many, answers(100)).estimate for each in (alone, grouped)]
+    assert [each.groups for each in over] == [None, ROWS // 10] and {each.n for each in over} == {ROWS}
+    assert over[1].high - over[1].low > 1.5 * (over[0].high - over[0].low)

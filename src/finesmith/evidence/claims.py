@@ -137,9 +137,8 @@ def _more(more: Mapping[str, Any] | None) -> str:
 
 def _lora(metric: Metric, found: Mapping[str, Any]) -> Claim:
     gap, delta = estimate(found["difference"]), float(found["delta"])
-    ninety = Estimate(gap.value, found["low90"], found["high90"], gap.n)
-    mirrored = Estimate(-ninety.value, -ninety.high, -ninety.low, ninety.n)
-    p = max(equivalence.above(ninety, -delta, 0.90), equivalence.above(mirrored, -delta, 0.90))
+    ninety = replace(gap, low=found["low90"], high=found["high90"])
+    p = max(equivalence.above(ninety, -delta, 0.90), equivalence.above(-ninety, -delta, 0.90))
     said = (
         f"Full fine-tuning minus adapters: {_interval(metric, ninety, 90)}, margin {verdict.number(metric, delta)}."
         f"{_costs(found)}"
@@ -177,10 +176,9 @@ def _knowledge(found: Mapping[str, Any], frontier: Mapping[str, Any]) -> Claim:
     what = "bits per byte on general text rose by" if key == "change_bits_per_byte" else "a probe of its features lost"
     ends = " to ".join(f"{100 * end:+.2f}" for end in (change.low, change.high))
     said = f"The {what} {100 * change.value:+.2f} % ({ends} %), margin {100 * margin:g} %."
-    worse = Estimate(-change.value, -change.high, -change.low, change.n)
     numbers = {"change": change, "margin": margin}
     if change.high < margin:
-        p = 2 * min(0.5, equivalence.above(worse, -margin))
+        p = 2 * min(0.5, equivalence.above(-change, -margin))
         return Claim(KNOWLEDGE, "supported", said, p=p, numbers=numbers)
     scale, kept = _keeping(frontier)
     if scale is not None and kept >= KEPT:
@@ -269,4 +267,4 @@ def _over_seeds(claim: Claim, seeds: Mapping[str, Any]) -> tuple[Estimate | None
 
 def _interval(metric: Metric, gain: Estimate, level: int = 95) -> str:
     low, high = verdict.signed(metric, gain.low), verdict.signed(metric, gain.high)
-    return f"{verdict.signed(metric, gain.value)} ({level} % interval {low} to {high}, n = {gain.n})"
+    return f"{verdict.signed(metric, gain.value)} ({level} % interval {low} to {high}, n = {verdict.rows(gain)})"

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from finesmith.evidence import clusters
 from finesmith.evidence import compare as evidences
+from finesmith.evidence.clusters import Clusters
 from finesmith.metrics.base import Metric
 from finesmith.recipe import Recipe
 from finesmith.runfolder import RunFolder
@@ -109,6 +111,7 @@ class Study:
     options: Mapping[str, Any] = field(default_factory=dict)
     found: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _models: dict[str, Predictor] = field(default_factory=dict, repr=False)
+    _clusters: Clusters | None = field(default=None, repr=False)
 
     @property
     def primary(self) -> Metric:
@@ -159,10 +162,27 @@ class Study:
         """The primary metric of answers to rows, in its own unit."""
         return self.primary.value([row.target for row in rows], answers)
 
-    def gain(self, answers: Sequence[Prediction], over: Sequence[Prediction] | None = None) -> Estimate:
-        """How much better the tuned model is on the test rows than these answers; with `over`, these answers than it."""
+    @property
+    def clusters(self) -> Clusters:
+        """The test rows that belong together; intervals draw these as wholes."""
+        if self._clusters is None:
+            self._clusters = clusters.of(self.splits.test)
+        return self._clusters
+
+    def gain(
+        self, answers: Sequence[Prediction], over: Sequence[Prediction] | None = None, *, confidence: float = 0.95
+    ) -> Estimate:
+        """How much better the tuned model is on the test rows than these answers; or these answers than `over`."""
         ours, theirs = (self.predictions["tuned"], answers) if over is None else (answers, over)
-        return evidences.between(self.primary, self.targets, ours, theirs, seed=self.recipe.seed)
+        return evidences.between(
+            self.primary,
+            self.targets,
+            ours,
+            theirs,
+            clusters=self.clusters,
+            confidence=confidence,
+            seed=self.recipe.seed,
+        )
 
     @contextmanager
     def retrained(

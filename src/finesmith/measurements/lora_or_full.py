@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from finesmith.evidence import stats, verdict
+from finesmith.evidence import verdict
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.base import Metric
 from finesmith.types import Estimate, Prediction
@@ -57,17 +57,17 @@ class LoraOrFull:
         """Six trainings; both methods answer the test rows."""
         arms = {method: _sweep(study, watcher, method) for method in ("lora", "full")}
         full, lora = arms["full"].answers, arms["lora"].answers
-        gap, (low, high) = study.gain(full, over=lora), _interval(study, full, lora)
+        gap, ninety = study.gain(full, over=lora), study.gain(full, over=lora, confidence=0.9)
         delta = margin(study.primary, gap, study.score(study.splits.test, full))
         shown = verdict.signed(study.primary, gap.value)
-        interval = f"{verdict.signed(study.primary, low)} to {verdict.signed(study.primary, high)}"
+        interval = f"{verdict.signed(study.primary, ninety.low)} to {verdict.signed(study.primary, ninety.high)}"
         return Measured(
             says=f"full fine-tuning gains {shown} over LoRA (90 % interval {interval}, margin "
             f"{verdict.number(study.primary, delta)})",
             numbers={
                 "difference": gap,
-                "low90": low,
-                "high90": high,
+                "low90": ninety.low,
+                "high90": ninety.high,
                 "delta": delta,
                 **{name: _numbers(arm, study) for name, arm in arms.items()},
             },
@@ -106,17 +106,6 @@ def rates(study: Study, method: str) -> list[float]:
 def _settings(study: Study, method: str, rate: float) -> dict[str, Any]:
     """Only what belongs to the other method is left out: a recipe refuses a section that has no effect."""
     return {"method": method, "train": {"learning_rate": rate}}
-
-
-def _interval(study: Study, ours: list[Prediction], theirs: list[Prediction]) -> tuple[float, float]:
-    """The 90 % interval of ours minus theirs over all test rows."""
-    metric, targets = study.primary, [row.target for row in study.splits.test]
-    columns = [metric.statistics(targets, answers) for answers in (ours, theirs)]
-    if metric.kind == "share":
-        found = stats.newcombe(columns[0][:, 0], columns[1][:, 0], confidence=0.9)
-    else:
-        found = stats.paired_bootstrap(metric, *columns, seed=study.recipe.seed, confidence=0.9)
-    return found.low, found.high
 
 
 def margin(metric: Metric, gap: Estimate, value: float) -> float:

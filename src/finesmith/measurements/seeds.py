@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finesmith import predictor
-from finesmith.evidence import levels, verdict
+from finesmith.evidence import clusters, levels, plain, verdict
 from finesmith.measurements import _general, _line, _soup
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.bits_per_byte import BitsPerByte
 from finesmith.tasks.base import predict
-from finesmith.types import Estimate, Prediction
+from finesmith.types import Prediction
 from finesmith.watch import Watcher
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ class Seeds:
             "values": score.values if score else [],
             "sd": score.sd if score else None,
             "score": score.estimate if score else None,
-            "gains": {name: {**_plain(found.estimate), "sd": found.sd} for name, found in gains.items() if found},
+            "gains": {
+                name: {**plain.values_of(found.estimate), "sd": found.sd} for name, found in gains.items() if found
+            },
             "soup": _poured(study, soup, seeds, answers[0]),
             "knowledge": read.over_seeds(),
             "seeds_needed": _needed(study, score.sd) if score else None,
@@ -97,7 +99,7 @@ class _Reader:
         found = levels.two_level(BitsPerByte(), tables, start, seed=self.study.recipe.seed)
         worse = found.estimate
         if self.language:
-            worse = Estimate(-worse.value, -worse.high, -worse.low, worse.n)
+            worse = -worse
         name = "change_bits_per_byte" if self.language else "loss_probe_accuracy"
         return {name: worse, "sd": found.sd}
 
@@ -149,7 +151,8 @@ def _two_level(
     wanted = [targets[name] for name in ids]
     found = _columns(metric, wanted, [[table[name] for name in ids] for table in tables])
     other = None if theirs is None else found.pop()
-    return levels.two_level(metric, found, other, seed=study.recipe.seed)
+    together = clusters.codes(ids, study.clusters)
+    return levels.two_level(metric, found, other, clusters=together, seed=study.recipe.seed)
 
 
 def _columns(metric: Any, targets: Sequence[Any], systems: Sequence[Sequence[Prediction]]) -> list[Any]:
@@ -162,10 +165,6 @@ def _needed(study: Study, sd: float) -> int:
     """Seeds that would show a difference of the smallest useful gain between two ways of training (80 % power)."""
     gain = study.minimum_gain or 0.01
     return max(2, int(np.ceil(2 * (1.96 + 0.84) ** 2 * sd**2 / gain**2)))
-
-
-def _plain(estimate: Estimate) -> dict[str, float]:
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
 
 
 def _says(study: Study, numbers: dict[str, Any]) -> str:

@@ -139,9 +139,13 @@ def _knowledge(seen: _Seen) -> str:
 
 
 def _sure(seen: _Seen) -> list[str]:
-    rows = max((scores[seen.evidence.metric].n for scores in seen.evidence.systems.values()
-                if seen.evidence.metric in scores), default=0)  # fmt: skip
-    lines = [f"It was tested on {counted(rows, 'row')} that had been put aside before training (the test rows)."]
+    found = [
+        scores[seen.evidence.metric] for scores in seen.evidence.systems.values() if seen.evidence.metric in scores
+    ]
+    most = max(found, key=lambda each: each.n, default=Estimate(0.0, 0.0, 0.0, 0))
+    lines = [f"It was tested on {counted(most.n, 'row')} that had been put aside before training (the test rows)."]
+    if most.groups is not None:
+        lines.append(f"These form {counted(most.groups, 'group')} of rows that belong together, and only groups count.")
     if seen.rival is not None:
         value, low, high = (names.apart(seen.metric, each) for each in (seen.gain.value, seen.gain.low, seen.gain.high))
         clear = seen.gain.low > 0 or seen.gain.high < 0

@@ -11,6 +11,7 @@ from typing import Any
 
 from finesmith.evidence import claims, plain
 from finesmith.evidence.verdict import number as value_of
+from finesmith.evidence.verdict import rows as rows_of
 from finesmith.evidence.verdict import signed
 from finesmith.metrics.base import Metric
 from finesmith.report import explained, first_screen, made, names, words
@@ -174,7 +175,7 @@ def _systems(evidence: Evidence) -> str:
             row[words.heading(metric)] = (
                 f"{value_of(metric, found.value)} ({words.interval(metric, found)})" if found else ""
             )
-        row["test rows"] = scores[evidence.metric].n if evidence.metric in scores else ""
+        row["test rows"] = rows_of(scores[evidence.metric]) if evidence.metric in scores else ""
         gain = evidence.gains.get(system)
         row["tuned gains"] = f"{signed(primary, gain.value)} ({words.signed_interval(primary, gain)})" if gain else ""
         rows.append(row)
