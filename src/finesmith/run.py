@@ -172,12 +172,7 @@ def resume(path: str | Path, *, watcher: Watcher | None = None) -> Run:
     def go_on() -> Run:
         recipe = recipes.load(folder.require("recipe.yaml")).replace(out=str(path))
         prepared = prepare(recipe)
-        begun = folder.read_json("splits.json")
-        if (prepared.splits.hash, _digests(prepared)) != (begun["hash"], begun["sources"]):
-            raise DataError(
-                f"The data at {recipe.data.path} has changed since the run began.",
-                hint="Restore it, or start a new run with --out.",
-            )
+        require_unchanged(prepared, folder)
         checked = _check(prepared, watcher or Watcher())
         return _tune(prepared, checked, folder, watcher or Watcher(), resume=True)
 
@@ -246,6 +241,14 @@ def _shares(settings: DataSettings, parts: Mapping[str, Any]) -> dict[str, float
             raise RecipeError(f"data.{part} is null, but the data has no {part} part. Give a share, such as 0.1.")
         shares[part] = None if part in parts else asked
     return shares
+
+
+def require_unchanged(prepared: Prepared, folder: RunFolder) -> None:
+    """Raises DataError where the rows, their parts or what the files held are not what the run began with."""
+    begun = folder.read_json("splits.json")
+    if (prepared.splits.hash, _digests(prepared)) != (begun["hash"], begun["sources"]):
+        hint = "Restore it, or start a new run with --out."
+        raise DataError(f"The data at {prepared.recipe.data.path} has changed since the run began.", hint=hint)
 
 
 def _digests(prepared: Prepared) -> list[str]:

@@ -180,3 +180,17 @@ def test_a_run_knows_what_came_before_its_first_step_and_a_training_costs_that_t
     assert study.train_seconds == pytest.approx(seconds["training"] + seconds["preparing"])
     assert study.step_seconds == pytest.approx(seconds["training"] / 4)  # four steps
     assert study.answer_seconds > 0
+
+
+def test_edited_answers_are_not_scored_against_old_predictions(models, tmp_path):
+    data = write_csv(tmp_path / "tickets.csv", ticket_rows(100))
+    code, _, err = command("tune", data, "--model", models("bert"), *SETTINGS, "--out", tmp_path / "run")
+    assert code == 0, err
+    first = data.read_bytes()
+    data.write_bytes(first.replace(b",login", b",refund"))
+    assert data.read_bytes() != first, "the ids of the rows are the same, their answers are not"
+    code, _, err = command("compare", tmp_path / "run", *NOTHING_FITS)
+    assert code == 2 and "has changed since the run began" in err and "Traceback" not in err
+    data.write_bytes(first)
+    code, _, err = command("compare", tmp_path / "run", *NOTHING_FITS)
+    assert code == 0, err
