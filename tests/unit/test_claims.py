@@ -132,28 +132,6 @@ def test_adapters_against_full(value, half, outcome):
     assert (claim.p < 0.05) == (outcome == "supported")
 
 
-def retention(value, half=0.002):
-    return {"change_bits_per_byte": as_json(value, half), "margin": 0.01}
-
-
-def frontier(scale, lost):
-    ends = {"0": {"tuned_gains": as_json(0.3)}, "1": {"tuned_gains": as_json(0.0)}}
-    return {"ends": ends, "operating_points": {"keep": {"scale": scale, "tuned_gains": as_json(lost)}}}
-
-
-def test_knowledge_kept_lost_or_kept_at_some_strength():
-    assert one(claims.KNOWLEDGE, {"retention": retention(0.005)}).outcome == "supported"
-    assert one(claims.KNOWLEDGE, {"retention": retention(-0.02)}).outcome == "supported"
-    assert one(claims.KNOWLEDGE, {"retention": retention(0.01)}).outcome == "inconclusive"
-    assert one(claims.KNOWLEDGE, {"retention": retention(0.05)}).outcome == "not supported"
-    kept = one(claims.KNOWLEDGE, {"retention": retention(0.05), "frontier": frontier(0.5, 0.01)})
-    assert kept.outcome == "supported" and "At strength 0.5 it is within the margin and keeps 97 %" in kept.sentence
-    lost = one(claims.KNOWLEDGE, {"retention": retention(0.05), "frontier": frontier(0.25, 0.2)})
-    assert lost.outcome == "not supported" and "No strength between base and tuned keeps 95 %" in lost.sentence
-    encoder = {"loss_probe_accuracy": as_json(0.0, 0.005), "margin": 0.01}
-    assert one(claims.KNOWLEDGE, {"retention": encoder}).outcome == "supported"
-
-
 def test_scratch_and_the_linear_model_that_is_from_scratch_too():
     supported = one(claims.SCRATCH, {"scratch": {"gap": as_json(0.2), "label_multiplier": 6.0}})
     assert supported.outcome == "supported" and "worth 6.0 times the labels" in supported.sentence
@@ -220,22 +198,6 @@ def test_grades():
     assert (useless.outcome, useless.grade) == ("not supported", "A"), "three trainings say too that it is below use"
     leaked = evidence({"without_leaks": {"leaked": 3}}, base=0.3)
     assert one(claims.PROMPT, {"prompting": prompting, "seeds": seeds}, found=leaked).grade == "B"
-
-
-def test_what_is_kept_over_seeds_is_an_a():
-    kept = {"retention": {"change_bits_per_byte": as_json(0.0, 0.001), "margin": 0.01}}
-    seeds = {"seeds": [0, 1, 2], "gains": {}, "knowledge": {"change_bits_per_byte": as_json(0.002, 0.005)}}
-    assert one(claims.KNOWLEDGE, kept).grade == "B"
-    assert one(claims.KNOWLEDGE, {**kept, "seeds": seeds}).grade == "A"
-    wide = {**seeds, "knowledge": {"change_bits_per_byte": as_json(0.002, 0.05)}}
-    assert one(claims.KNOWLEDGE, {**kept, "seeds": wide}).outcome == "inconclusive"
-    lost = {"retention": {"change_bits_per_byte": as_json(0.2, 0.001), "margin": 0.01}}
-    assert one(claims.KNOWLEDGE, {**lost, "seeds": {**seeds, "knowledge": lost["retention"]}}).grade == "A"
-    assert one(claims.KNOWLEDGE, {**kept, "seeds": {**seeds, "knowledge": {}}}).grade == "B"
-    points = {"keep": {"scale": 0.5, "tuned_gains": as_json(0.0)}}
-    frontier = {"operating_points": points, "ends": {"0": {"tuned_gains": as_json(0.3)}}}
-    scaled = one(claims.KNOWLEDGE, {**lost, "seeds": seeds, "frontier": frontier})
-    assert (scaled.outcome, scaled.grade) == ("supported", "B"), "the strength was chosen for one seed"
 
 
 def decided(numbers=None, minimum_gain=0.0, **gains):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from finesmith.evidence import equivalence, rates, verdict
+from finesmith.evidence import equivalence, knowledge, rates, verdict
 from finesmith.evidence.plain import estimate
 from finesmith.metrics.base import Metric
 from finesmith.types import Claim, Estimate, Evidence, Outcome
@@ -39,8 +39,6 @@ NEEDS = {
     ADHERENCE: "adherence",
     CONSISTENCY: "consistency",
 }
-KEPT = 0.95
-"""Share of the gain that a point of the frontier must keep."""
 
 
 def judge(
@@ -51,7 +49,7 @@ def judge(
         PROMPT: lambda: _prompt(metric, numbers["prompting"], minimum_gain),
         LABELS: lambda: _labels(metric, numbers["learning_curve"]),
         LORA: lambda: _lora(metric, numbers["lora_or_full"]),
-        KNOWLEDGE: lambda: _knowledge(numbers["retention"], numbers.get("frontier", {})),
+        KNOWLEDGE: lambda: knowledge.judge(KNOWLEDGE, numbers["retention"], numbers.get("frontier", {})),
         SCRATCH: lambda: _scratch(evidence, metric, numbers["scratch"], minimum_gain),
         ADHERENCE: lambda: rates.judge(ADHERENCE, numbers["adherence"]),
         CONSISTENCY: lambda: rates.judge(CONSISTENCY, numbers["consistency"]),
@@ -170,37 +168,6 @@ def _costs(found: Mapping[str, Any]) -> str:
     return f" Of full fine-tuning's cost: {', '.join(parts)}." if parts else ""
 
 
-def _knowledge(found: Mapping[str, Any], frontier: Mapping[str, Any]) -> Claim:
-    key = "change_bits_per_byte" if "change_bits_per_byte" in found else "loss_probe_accuracy"
-    change, margin = estimate(found[key]), float(found["margin"])
-    what = "bits per byte on general text rose by" if key == "change_bits_per_byte" else "a probe of its features lost"
-    ends = " to ".join(f"{100 * end:+.2f}" for end in (change.low, change.high))
-    said = f"The {what} {100 * change.value:+.2f} % ({ends} %), margin {100 * margin:g} %."
-    numbers = {"change": change, "margin": margin}
-    if change.high < margin:
-        p = 2 * min(0.5, equivalence.above(-change, -margin))
-        return Claim(KNOWLEDGE, "supported", said, p=p, numbers=numbers)
-    scale, kept = _keeping(frontier)
-    if scale is not None and kept >= KEPT:
-        said += f" At strength {scale:g} it is within the margin and keeps {100 * kept:.0f} % of the gain."
-        return Claim(KNOWLEDGE, "supported", said, numbers={**numbers, "scale": scale, "kept": kept})
-    if frontier:
-        said += " No strength between base and tuned keeps 95 % of the gain within the margin."
-    lost = change.low > margin
-    return Claim(KNOWLEDGE, "not supported" if lost else "inconclusive", said, numbers=numbers)
-
-
-def _keeping(frontier: Mapping[str, Any]) -> tuple[float | None, float]:
-    """The strength that keeps the knowledge, and the share of the tuned model's gain that it keeps."""
-    points = frontier.get("operating_points") or {}
-    keep = points.get("keep") or frontier.get("keep")
-    ends = frontier.get("ends") or {}
-    if not isinstance(keep, Mapping) or not keep.get("scale") or "0" not in ends:
-        return None, 0.0
-    whole, lost = estimate(ends["0"]["tuned_gains"]).value, estimate(keep["tuned_gains"]).value
-    return float(keep["scale"]), 1.0 - lost / whole if whole > 0 else 0.0
-
-
 def _scratch(evidence: Evidence, metric: Metric, found: Mapping[str, Any], minimum_gain: float) -> Claim:
     gap = estimate(found["gap"])
     said = f"Tuned minus the same model from scratch with as many steps: {_interval(metric, gap)}."
@@ -243,7 +210,9 @@ def _graded(claim: Claim, evidence: Evidence, seeds: Mapping[str, Any]) -> Claim
         return claim
     if claim.outcome == "inconclusive" or claim.name == LABELS:
         return replace(claim, grade="C")
-    sure = _over_seeds(claim, seeds)[1]
+    if claim.numbers.get("kept_at_least", 1.0) < knowledge.KEPT:
+        return replace(claim, grade="C")  # a strength whose share of the gain is a point alone
+    sure = _over_seeds(claim, seeds)[1] and "prompts" not in claim.numbers  # the seeds were not asked the prompts
     return replace(claim, grade="A" if sure and "without_leaks" not in evidence.details else "B")
 
 
@@ -255,7 +224,9 @@ def _over_seeds(claim: Claim, seeds: Mapping[str, Any]) -> tuple[Estimate | None
     limit = 0.0 if claim.outcome == "supported" else max(0.0, float(claim.numbers.get("useful", 0.0)))
     found = (seeds.get("gains") or {}).get({IMPROVED: "base", PROMPT: "prompt"}.get(claim.name))
     if claim.name == KNOWLEDGE and "scale" not in claim.numbers:  # else a strength was chosen for one seed's model
-        keys = ("change_bits_per_byte", "loss_probe_accuracy")
+        if "prompts" in claim.numbers and claim.outcome != "supported":
+            return None, False  # it may be the prompts that were lost
+        keys = knowledge.BITS, knowledge.PROBE
         limit = float(claim.numbers.get("margin", 0.0))
         found = next((seeds["knowledge"][key] for key in keys if key in seeds.get("knowledge", {})), None)
     if found is None or len(seeds.get("seeds", ())) < 3:

@@ -134,6 +134,9 @@ def _knowledge(seen: _Seen) -> str:
             f"turned down to strength {numbers['scale']:g} it stays within that and keeps {100 * numbers['kept']:.0f} %"
         )
         return f"General knowledge: at full strength {worse} ({allowed}); {kept} of the gain."
+    if "prompts" in numbers:
+        change = 100 * numbers["prompts"]["value"]
+        worse += f", and the answers to your prompts {abs(change):.1f} % {'worse' if change > 0 else 'better'},"
     start = {"supported": "kept", "not supported": "partly lost"}.get(claim["outcome"], "not clear whether it was kept")
     return f"General knowledge: {start}. After the tuning {worse} than before ({allowed})."
 
