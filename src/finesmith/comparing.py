@@ -17,12 +17,11 @@ from finesmith.data import given
 from finesmith.errors import FinesmithError
 from finesmith.evidence import claims, decision, plain
 from finesmith.evidence import compare as evidences
-from finesmith.measurements import _plan
+from finesmith.measurements import _kept, _plan
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.reopening import answers, open_study
 from finesmith.report import card as cards
 from finesmith.report import verdict_page
-from finesmith.runfolder import RunFolder
 from finesmith.types import Claim, Evidence
 from finesmith.watch import Watcher
 
@@ -84,9 +83,8 @@ def compare(
     asked = {"effort": effort, "minutes": minutes, "minimum_gain": minimum_gain or None, "only": list(only), **told}
     asked = {name: value for name, value in asked.items() if value is not None and value != []}
     study = open_study(path, effort=effort, options=values, watcher=watcher)
-    study.minimum_gain = minimum_gain
-    known = {} if again else _kept(study.folder, tuple(study.options))
-    study.found.update({name: values["numbers"] for name, values in known.items()})
+    study.minimum_gain, study.asked = minimum_gain, asked
+    known = {} if again else _kept.read(study, only=only)
     budget = _plan.budget(study, minutes=minutes, named=bool(only))
     items = _plan.plan(study, budget, spent=time.monotonic() - began, only=only, done=tuple(known))
     if late := _plan.overtaken(items):  # made before something that they would use
@@ -175,28 +173,11 @@ def _keep(study: Study, item: _plan.Item, result: Measured, seconds: float) -> d
             "seconds": seconds,
             "planned": item.seconds,
             "knew": sorted(study.found),
+            "given": _kept.given(item.name, study),
         }
     )
     study.folder.write_json(f"measured/{item.name}.json", values)
     return values
-
-
-def _kept(folder: RunFolder, given: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What was measured before.
-
-    Not what would now be measured with something that the user gives (`uses`), nor what was measured before something
-    that it `needs`.
-    """
-    place = folder.file("measured")
-    names = sorted(path.stem for path in place.glob("*.json")) if place.is_dir() else []
-    plugins = {name: registry.resolve("measurements", name) for name in names}
-    found = {name: folder.read_json(f"measured/{name}.json") for name in names}
-    return {
-        name: values
-        for name, values in found.items()
-        if not set(getattr(plugins[name], "uses", ())) & set(given)
-        and not set(plugins[name].needs) & set(names) - set(values.get("knew", ()))
-    }
 
 
 def _write(

@@ -6,9 +6,9 @@ import pytest
 
 from finesmith import registry
 from finesmith.evidence import claims
-from finesmith.measurements import lora_or_full, scratch, seeds
+from finesmith.measurements import learning_curve, lora_or_full, scratch, seeds
 from finesmith.measurements.base import Study
-from finesmith.types import Evidence, Example, Origin, Prediction, Splits
+from finesmith.types import Estimate, Evidence, Example, Origin, Prediction, Splits
 from finesmith.watch import Watcher
 
 ROWS = 200
@@ -75,3 +75,18 @@ def test_gains_draw_whole_groups():
     over = [seeds._two_level(each, many, answers(100)).estimate for each in (alone, grouped)]
     assert [each.groups for each in over] == [None, ROWS // 10] and {each.n for each in over} == {ROWS}
     assert over[1].high - over[1].low > 1.5 * (over[0].high - over[0].low)
+
+
+def test_a_curve_is_told_anew_for_another_target_without_a_training():
+    opened = study(tuned=150)
+    opened.evidence = Evidence(
+        "classification", "accuracy", {"tuned": {"accuracy": Estimate(0.75, 0.7, 0.8, ROWS)}}, {}, "", {}, {}
+    )
+    scores = zip((100, 200, 400, 800), (0.55, 0.62, 0.69, 0.75), strict=True)
+    values = {"numbers": {"points": [{"rows": n, "score": score, "steps": 9} for n, score in scores], "free": {}}}
+    plain = learning_curve.PLUGIN.retold(opened, values).numbers
+    assert "target" not in plain and plain["useful_gain"] == 0.01
+    opened.options, opened.minimum_gain = {"target": 0.76}, 0.04
+    asked = learning_curve.PLUGIN.retold(opened, values).numbers
+    assert asked["target"] == 0.76 and asked["more_labels"]["low"] >= 0 and asked["useful_gain"] == 0.04
+    assert asked["points"] == plain["points"] and asked["x2"] == plain["x2"]

@@ -194,3 +194,14 @@ def test_edited_answers_are_not_scored_against_old_predictions(models, tmp_path)
     data.write_bytes(first)
     code, _, err = command("compare", tmp_path / "run", *NOTHING_FITS)
     assert code == 0, err
+
+
+def test_another_risk_is_not_answered_with_the_threshold_of_the_last(finished):
+    found = []
+    for more in (("--risk", "0.3"), ("--risk", "0.3"), ("--risk", "0.2"), ()):
+        code, out, err = command("compare", finished, *CHEAP, *more, "--json")
+        assert code == 0, err
+        found.append(json.loads(out))
+    assert [each["measured"]["calibration"]["numbers"]["abstain"]["risk"] for each in found] == [0.3, 0.3, 0.2, 0.05]
+    took = [each["seconds"]["calibration"] for each in found]
+    assert took[0] == took[1] != took[2], "the same question is answered from the run"

@@ -50,7 +50,8 @@ class Measured:
 
 class Measurement(Protocol):
     """`priority` 1 is dropped last, 4 first. `effort` is the least at which it is made. `needs` are measurements whose
-    results it reads (`study.found`)."""
+    results it reads (`study.found`). It may have `uses`, names of options (and `minimum_gain`) that change its result,
+    and `retold(study, values)`: what it says from what it kept (`measured/NAME.json`) after one of these changed."""
 
     @property
     def title(self) -> str:
@@ -93,7 +94,7 @@ class Study:
     `train_seconds` is what one training of this run takes here, `preparing_seconds` of these before its first step, and
     `answer_seconds` what the tuned model takes for one test row. `found` are the numbers of the measurements made so
     far. `minimum_gain` is the smallest that is of use. `options` are what the user gave besides (a glossary, prompts,
-    unlabelled rows), by name.
+    unlabelled rows), by name, and `asked` the same as it was asked, in plain values, with the effort and the like.
     """
 
     folder: RunFolder
@@ -109,6 +110,7 @@ class Study:
     effort: Effort = "quick"
     minimum_gain: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    asked: Mapping[str, Any] = field(default_factory=dict)
     found: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _models: dict[str, Predictor] = field(default_factory=dict, repr=False)
     _clusters: Clusters | None = field(default=None, repr=False)

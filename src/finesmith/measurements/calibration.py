@@ -40,6 +40,7 @@ class Calibration:
     priority: int = 2
     effort: Effort = "quick"
     needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ("risk",)
 
     def skips(self, study: Study) -> str:
         """It is about labels, with rows enough."""

@@ -40,6 +40,7 @@ class LearningCurve:
     priority: int = 2
     effort: Effort = "standard"
     needs: tuple[str, ...] = ("prompting", "seeds")
+    uses: tuple[str, ...] = ("target", "minimum_gain")
 
     def skips(self, study: Study) -> str:
         """Rows enough, and a metric whose best value is known."""
@@ -67,10 +68,18 @@ class LearningCurve:
         whole = study.score(study.splits.test, study.predictions["tuned"])
         points.append({"rows": len(train), "score": whole, "steps": study.evidence.costs.get("steps")})
         points = [point for at, point in enumerate(points) if at == 0 or point["rows"] > points[at - 1]["rows"]]
-        numbers: dict[str, Any] = {"points": points, "free": _free(study, train, order), "metric": study.primary.title}
-        if len(points) >= 3:
-            numbers |= foretell(study, points)
-        return Measured(says=_says(study, numbers), numbers=numbers, plots=_plots(study, numbers))
+        return _told(study, points, _free(study, train, order))
+
+    def retold(self, study: Study, values: Mapping[str, Any]) -> Measured:
+        """The same points with another target or smallest useful gain."""
+        return _told(study, values["numbers"]["points"], values["numbers"]["free"])
+
+
+def _told(study: Study, points: Sequence[Mapping[str, Any]], free: Mapping[str, Any]) -> Measured:
+    numbers: dict[str, Any] = {"points": points, "free": free, "metric": study.primary.title}
+    if len(points) >= 3:
+        numbers |= foretell(study, points)
+    return Measured(says=_says(study, numbers), numbers=numbers, plots=_plots(study, numbers))
 
 
 def nested(rows: Sequence[Example], *, seed: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ class Seeds:
     priority: int = 2
     effort: Effort = "standard"
     needs: tuple[str, ...] = ("prompting",)
+    uses: tuple[str, ...] = ("minimum_gain",)
 
     def skips(self, study: Study) -> str:
         """It applies to every run."""
@@ -72,6 +73,12 @@ class Seeds:
             "seeds_needed": _needed(study, score.sd) if score else None,
         }
         return Measured(says=_says(study, numbers), numbers=numbers)
+
+    def retold(self, study: Study, values: Mapping[str, Any]) -> Measured:
+        """The same trainings, with the seeds that another smallest useful gain would take."""
+        sd = values["numbers"]["sd"]
+        needed = None if sd is None else _needed(study, sd)
+        return Measured(values["says"], {**values["numbers"], "seeds_needed": needed}, plots=values["plots"])
 
 
 class _Reader:
