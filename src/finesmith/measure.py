@@ -13,7 +13,7 @@ from finesmith import predictor, registry
 from finesmith import recipe as recipes
 from finesmith.baselines.base import as_text
 from finesmith.data.split import spread
-from finesmith.evidence import clusters
+from finesmith.evidence import claims, clusters
 from finesmith.evidence import compare as evidences
 from finesmith.metrics._confusion import confusions, matrix, per_class
 from finesmith.models import device as devices
@@ -43,6 +43,8 @@ def measure(
     """
     trainable, total = models.parameter_counts(ready.model)
     test, missing = ready.splits.test, {}
+    if ready.recipe.data.checks == "off":
+        missing[claims.LEAKS] = "data.checks is off, so nobody looked for them"
     predictions: dict[str, list[Prediction]] = {}
     delivered = predictor.load(folder.path, device=ready.recipe.model.device, dtype=ready.recipe.model.dtype)
     with watcher.progress("testing the tuned model", len(test)) as progress:

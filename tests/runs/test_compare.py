@@ -10,6 +10,7 @@ import pytest
 import finesmith
 from finesmith import comparing
 from finesmith.errors import DataError, RecipeError
+from finesmith.evidence import claims
 from finesmith.watch import Watcher
 from tests.conftest import ticket_rows, write_csv
 from tests.runs.test_whole_runs import command
@@ -205,3 +206,12 @@ def test_another_risk_is_not_answered_with_the_threshold_of_the_last(finished):
     assert [each["measured"]["calibration"]["numbers"]["abstain"]["risk"] for each in found] == [0.3, 0.3, 0.2, 0.05]
     took = [each["seconds"]["calibration"] for each in found]
     assert took[0] == took[1] != took[2], "the same question is answered from the run"
+
+
+def test_where_nobody_looked_for_leaks_the_evidence_says_so(asked, finished, tmp_path):
+    code, _, err = command(*asked, "data.checks=off", "--out", tmp_path / "run")
+    assert code == 0, err
+    unseen, seen = (finesmith.load(path).evidence.not_measured for path in (tmp_path / "run", finished))
+    assert "data.checks is off" in unseen[claims.LEAKS] and claims.LEAKS not in seen
+    assert command("compare", tmp_path / "run", *NOTHING_FITS)[0] == 0
+    assert claims.LEAKS in finesmith.load(tmp_path / "run").evidence.not_measured

@@ -1,5 +1,7 @@
 """The rules of claims and the decision: each outcome on numbers whose answer is known."""
 
+from dataclasses import replace
+
 import pytest
 
 from finesmith import registry
@@ -196,6 +198,13 @@ def test_grades():
     over = {"seeds": {**seeds, "gains": {"prompt": as_json(0.02, 0.015)}}}
     useless = one(claims.PROMPT, {**small, **over}, minimum_gain=0.05)
     assert (useless.outcome, useless.grade) == ("not supported", "A"), "three trainings say too that it is below use"
+    good = {"prompting": {"best": "x", "gain": as_json(0.05)}}
+    small_over = {"seeds": {**seeds, "gains": {"prompt": as_json(0.01, 0.008)}}}
+    lucky = one(claims.PROMPT, {**good, **small_over}, minimum_gain=0.03)
+    assert (lucky.outcome, lucky.grade) == ("inconclusive", "C"), "useful once, less than useful over three trainings"
+    assert one(claims.PROMPT, {**good, **small_over}).grade == "A", "of use is any gain"
+    unseen = replace(evidence(base=0.3), not_measured={claims.LEAKS: "data.checks is off"})
+    assert one(claims.PROMPT, {"prompting": prompting, "seeds": seeds}, found=unseen).grade == "B", "nobody looked"
     leaked = evidence({"without_leaks": {"leaked": 3}}, base=0.3)
     assert one(claims.PROMPT, {"prompting": prompting, "seeds": seeds}, found=leaked).grade == "B"
 

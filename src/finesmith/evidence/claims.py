@@ -28,6 +28,8 @@ SCRATCH = "it takes less data than training from scratch"
 SIMILARITY = "a base near the domain gains more"
 ADHERENCE = "answers keep to terms, format and tone"
 CONSISTENCY = "answers are consistent"
+LEAKS = "test rows that training has seen"
+"""Named among what was not measured where nobody looked for them."""
 FAMILY = (PROMPT, LORA, KNOWLEDGE, SCRATCH, ADHERENCE, CONSISTENCY)
 """The claims that Holm's correction is for."""
 NEEDS = {
@@ -213,7 +215,8 @@ def _graded(claim: Claim, evidence: Evidence, seeds: Mapping[str, Any]) -> Claim
     if claim.numbers.get("kept_at_least", 1.0) < knowledge.KEPT:
         return replace(claim, grade="C")  # a strength whose share of the gain is a point alone
     sure = _over_seeds(claim, seeds)[1] and "prompts" not in claim.numbers  # the seeds were not asked the prompts
-    return replace(claim, grade="A" if sure and "without_leaks" not in evidence.details else "B")
+    clean = "without_leaks" not in evidence.details and LEAKS not in evidence.not_measured
+    return replace(claim, grade="A" if sure and clean else "B")
 
 
 def _over_seeds(claim: Claim, seeds: Mapping[str, Any]) -> tuple[Estimate | None, bool]:
@@ -221,7 +224,7 @@ def _over_seeds(claim: Claim, seeds: Mapping[str, Any]) -> tuple[Estimate | None
 
     The other side of these claims is never trained.
     """
-    limit = 0.0 if claim.outcome == "supported" else max(0.0, float(claim.numbers.get("useful", 0.0)))
+    limit = max(0.0, float(claim.numbers.get("useful", 0.0)))
     found = (seeds.get("gains") or {}).get({IMPROVED: "base", PROMPT: "prompt"}.get(claim.name))
     if claim.name == KNOWLEDGE and "scale" not in claim.numbers:  # else a strength was chosen for one seed's model
         if "prompts" in claim.numbers and claim.outcome != "supported":
@@ -232,8 +235,11 @@ def _over_seeds(claim: Claim, seeds: Mapping[str, Any]) -> tuple[Estimate | None
     if found is None or len(seeds.get("seeds", ())) < 3:
         return None, False
     over = estimate(found)
-    above = (claim.outcome == "supported") != (claim.name == KNOWLEDGE)  # knowledge: less lost is better
-    return over, over.low > limit if above else over.high < limit
+    if claim.name == KNOWLEDGE:  # less lost is better
+        return over, over.high < limit if claim.outcome == "supported" else over.low > limit
+    if claim.outcome == "supported":
+        return over, over.low > 0 and over.value >= limit
+    return over, over.high < limit
 
 
 def _interval(metric: Metric, gain: Estimate, level: int = 95) -> str:
