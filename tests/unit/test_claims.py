@@ -138,8 +138,27 @@ def test_scratch_and_the_linear_model_that_is_from_scratch_too():
     supported = one(claims.SCRATCH, {"scratch": {"gap": as_json(0.2), "label_multiplier": 6.0}})
     assert supported.outcome == "supported" and "worth 6.0 times the labels" in supported.sentence
     assert one(claims.SCRATCH, {"scratch": {"gap": as_json(-0.1)}}).outcome == "not supported"
-    linear = judged({"scratch": {"gap": as_json(0.2)}}, found=evidence(base=0.3, tfidf=-0.1))[claims.SCRATCH]
-    assert linear.outcome == "not supported" and "TF-IDF, which is from scratch too" in linear.sentence
+
+
+@pytest.mark.parametrize(
+    ("linear", "minimum", "outcome", "words"),
+    [
+        (interval(0.1), 0.0, "supported", "is beaten too"),
+        (interval(0.01, 0.02), 0.0, "inconclusive", "may be as good"),
+        (interval(-0.1), 0.0, "not supported", "is as good"),
+        (interval(0.0, 0.02), 0.05, "not supported", "is as good"),
+        (interval(0.03, 0.02), 0.04, "inconclusive", "may be as good"),
+    ],
+)
+def test_the_linear_model_is_from_scratch_too(linear, minimum, outcome, words):
+    numbers = {"scratch": {"gap": as_json(0.2)}}
+    found = judged(numbers, found=evidence(base=0.3, tfidf=linear), minimum_gain=minimum)[claims.SCRATCH]
+    assert found.outcome == outcome and f"TF-IDF, which is from scratch too, {words}" in found.sentence
+    assert (found.p < 0.05) == (linear.low > 0), "both must hold"
+    alone = judged(numbers, found=evidence(base=0.3), minimum_gain=minimum)[claims.SCRATCH]
+    assert alone.outcome == "supported" and "TF-IDF" not in alone.sentence
+    worse = judged({"scratch": {"gap": as_json(-0.1)}}, found=evidence(base=0.3, tfidf=0.1))[claims.SCRATCH]
+    assert worse.outcome == "not supported"
 
 
 def rates(**differences):

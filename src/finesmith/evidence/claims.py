@@ -137,7 +137,8 @@ def _more(more: Mapping[str, Any] | None) -> str:
 
 def _lora(metric: Metric, found: Mapping[str, Any]) -> Claim:
     gap, delta = estimate(found["difference"]), float(found["delta"])
-    ninety = replace(gap, low=found["low90"], high=found["high90"])
+    ninety = estimate({"value": gap.value, "low": found["low90"], "high": found["high90"], "n": gap.n})
+    ninety = replace(ninety, groups=gap.groups)
     p = max(equivalence.above(ninety, -delta, 0.90), equivalence.above(-ninety, -delta, 0.90))
     said = (
         f"Full fine-tuning minus adapters: {_interval(metric, ninety, 90)}, margin {verdict.number(metric, delta)}."
@@ -150,6 +151,10 @@ def _lora(metric: Metric, found: Mapping[str, Any]) -> Claim:
         outcome = "not supported"
     elif gap.high < -delta:
         said += " Adapters are better here."
+    elif found.get("detectable", 0.0) > delta:
+        said += (
+            f" Only {verdict.number(metric, found['detectable'])} or more would most likely show in these test rows."
+        )
     return Claim(LORA, outcome, said, p=p, numbers={"difference": gap, "delta": delta})
 
 
@@ -176,11 +181,17 @@ def _scratch(evidence: Evidence, metric: Metric, found: Mapping[str, Any], minim
     if found.get("label_multiplier") is not None:
         said += f" Pretraining is worth {found['label_multiplier']:.1f} times the labels."
     claim = _of_gain(SCRATCH, gap, minimum_gain, said)
-    linear = evidence.gains.get("tfidf")
-    if claim.outcome == "supported" and linear is not None and linear.high <= max(0.0, minimum_gain):
-        said += f" But TF-IDF, which is from scratch too, is as good: tuned minus it {_interval(metric, linear)}."
-        return replace(claim, outcome="not supported", sentence=said)
-    return claim
+    if (gain := evidence.gains.get("tfidf")) is None:
+        return claim
+    linear = _of_gain(SCRATCH, gain, minimum_gain, "")
+    words = {"supported": "is beaten too", "not supported": "is as good", "inconclusive": "may be as good"}
+    told = f"TF-IDF, which is from scratch too, {words[linear.outcome]}: tuned minus it {_interval(metric, gain)}."
+    both = replace(claim, sentence=f"{claim.sentence} {told}{linear.sentence}", p=max(claim.p or 0.0, linear.p or 0.0))
+    return (
+        both
+        if claim.outcome == "not supported" or linear.outcome == "supported"
+        else replace(both, outcome="not supported" if linear.outcome == "not supported" else "inconclusive")
+    )
 
 
 def _corrected(claims: list[Claim]) -> Iterator[Claim]:

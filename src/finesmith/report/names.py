@@ -79,6 +79,7 @@ KEYS = {
     "x4": "with four times the labels",
     "gain_2x": "gain from twice the labels",
     "delta": "margin",
+    "detectable": "difference that these test rows show four times out of five",
     "low90": "90 % interval from",
     "high90": "90 % interval to",
     "mcnemar": "McNemar's p-value",
