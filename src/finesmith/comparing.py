@@ -15,7 +15,7 @@ from typing import Any
 from finesmith import registry, run
 from finesmith.data import given
 from finesmith.errors import FinesmithError
-from finesmith.evidence import claims, decision, plain
+from finesmith.evidence import claims, decision, plain, verdict
 from finesmith.evidence import compare as evidences
 from finesmith.measurements import _kept, _plan
 from finesmith.measurements.base import Effort, Measured, Study
@@ -43,6 +43,7 @@ class Comparison:
     not_measured: Mapping[str, str]
     claims: tuple[Claim, ...]
     decision: str
+    rival: str | None
     seconds: Mapping[str, float]
     planned: Mapping[str, float]
     costs: Mapping[str, float | None]
@@ -190,6 +191,8 @@ def _write(
     """The evidence again with every opponent there is now, the claims, and both in the run."""
     folder = study.folder
     systems = dict.fromkeys([*study.evidence.systems, *(name for each in found.values() for name in each["systems"])])
+    head = "train it with --method head" if study.recipe.method != "head" else ""
+    ways = {"frozen": head, **({"base": head} if verdict.base_is_head(study.evidence) else {})}
     evidence = evidences.compare(
         task=study.evidence.task,
         primary=study.task.primary,
@@ -200,12 +203,13 @@ def _write(
         not_measured={name: why for name, why in study.evidence.not_measured.items() if name not in systems},
         costs=study.evidence.costs,
         details=study.evidence.details,
-        ways={"frozen": "train it with --method head" if study.recipe.method != "head" else ""},
+        ways=ways,
         minimum_gain=study.minimum_gain,
         clusters=study.clusters,
         seed=study.recipe.seed,
     )
     numbers = {name: values["numbers"] for name, values in found.items()}
+    rival = decision.strongest(evidence, numbers, minimum_gain=study.minimum_gain)
     judged = claims.judge(evidence, study.primary, numbers, missing, minimum_gain=study.minimum_gain)
     comparison = Comparison(
         path=folder.path,
@@ -213,7 +217,8 @@ def _write(
         measured=dict(found),
         not_measured={**missing, **{k: v for values in found.values() for k, v in values["missing"].items()}},
         claims=judged,
-        decision=decision.decide(evidence, study.primary, numbers, minimum_gain=study.minimum_gain),
+        decision=decision.decide(evidence, study.primary, numbers, minimum_gain=study.minimum_gain, ways=ways),
+        rival=rival.name if rival else None,
         seconds={name: values["seconds"] for name, values in found.items()},
         planned={name: values["planned"] for name, values in found.items() if "planned" in values},
         costs=costs,
@@ -235,6 +240,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     return plain.values_of(
         {
             "decision": comparison.decision,
+            "rival": comparison.rival,
             "claims": list(comparison.claims),
             "evidence": plain.as_json(comparison.evidence),
             "measured": comparison.measured,

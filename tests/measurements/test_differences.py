@@ -90,3 +90,19 @@ def test_a_curve_is_told_anew_for_another_target_without_a_training():
     asked = learning_curve.PLUGIN.retold(opened, values).numbers
     assert asked["target"] == 0.76 and asked["more_labels"]["low"] >= 0 and asked["useful_gain"] == 0.04
     assert asked["points"] == plain["points"] and asked["x2"] == plain["x2"]
+    assert "labels_to_beat" not in asked, "there is nothing cheaper to beat"
+
+
+def test_the_labels_that_beat_the_rival_are_not_those_that_reach_the_target():
+    opened = study(tuned=150)
+    gains = {"base": Estimate(0.3, 0.2, 0.4, ROWS), "tfidf": Estimate(-0.02, -0.04, 0.0, ROWS)}
+    gains["full"] = Estimate(-0.2, -0.3, -0.1, ROWS)
+    systems = {name: {"accuracy": Estimate(0.75, 0.7, 0.8, ROWS)} for name in ("tuned", *gains)}
+    opened.evidence = Evidence("classification", "accuracy", systems, gains, "", {}, {})
+    scores = zip((100, 200, 400, 800), (0.55, 0.62, 0.69, 0.75), strict=True)
+    values = {"numbers": {"points": [{"rows": n, "score": score, "steps": 9} for n, score in scores], "free": {}}}
+    alone = learning_curve.PLUGIN.retold(opened, values).numbers
+    assert alone["target"] == pytest.approx(0.77) and alone["labels_to_beat"] == alone["more_labels"]
+    opened.options = {"target": 0.6}
+    asked = learning_curve.PLUGIN.retold(opened, values).numbers
+    assert asked["more_labels"]["low"] == 0 and asked["labels_to_beat"] == alone["labels_to_beat"]

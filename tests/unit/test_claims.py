@@ -6,6 +6,7 @@ import pytest
 
 from finesmith import registry
 from finesmith.evidence import claims, decision
+from finesmith.report import names
 from finesmith.types import Estimate, Evidence
 
 ACCURACY = registry.resolve("metrics", "accuracy")
@@ -271,15 +272,46 @@ def test_as_good_as_a_prompt_at_a_third_of_its_tokens():
 
 
 def test_labelling_first():
-    curve = {"learning_curve": CURVE}
+    curve = {"learning_curve": {**CURVE, "labels_to_beat": CURVE["more_labels"]}}
     assert decided(curve, base=0.3, tfidf=-0.03).startswith(
         "Label about 400 more first, and use TF-IDF + linear SVM until then: it is clearly better"
     )
-    for change in ({"flat": True}, {"more_labels": None}, {"more_labels": {"low": None, "high": None}}):
-        assert decided({"learning_curve": {**CURVE, **change}}, base=0.3, tfidf=-0.03).startswith("Use TF-IDF")
-    far = {"learning_curve": {**CURVE, "more_labels": {"low": 2340.0, "high": None}}}
+    open_ends, none = {"low": None, "high": None}, {"low": 0.0, "high": 0.0}
+    for change in ({"flat": True}, {"labels_to_beat": None}, {"labels_to_beat": open_ends}, {"labels_to_beat": none}):
+        changed = {"learning_curve": {**curve["learning_curve"], **change}}
+        assert decided(changed, base=0.3, tfidf=-0.03).startswith("Use TF-IDF"), change
+    far = {"learning_curve": {**CURVE, "labels_to_beat": {"low": 2340.0, "high": None}}}
     assert decided(far, base=0.3, tfidf=0.01).startswith("Label at least 2,300 more first")
     assert decided(curve, base=0.3).startswith("Fine-tune")
+
+
+def test_a_target_that_is_reached_does_not_tell_how_to_beat_the_rival():
+    reached = {**CURVE, "more_labels": {"low": 0.0, "high": 0.0}}
+    assert decided({"learning_curve": reached}, base=0.3, tfidf=-0.03).startswith("Use TF-IDF")
+    both = {**reached, "labels_to_beat": {"low": 300.0, "high": 500.0}}
+    assert decided({"learning_curve": both}, base=0.3, tfidf=-0.03).startswith("Label about 400 more first")
+
+
+def test_the_rival_of_the_decision_is_one_and_the_same():
+    def rival(numbers=None, minimum_gain=0.0, **gains):
+        return decision.strongest(evidence(**gains), numbers or {}, minimum_gain=minimum_gain)
+
+    assert rival(base=0.3, tfidf=0.1).name == "tfidf", "of all, where all are beaten"
+    wide = {"base": interval(0.05, 0.06), "tfidf": interval(0.03, 0.01)}
+    assert rival(**wide).name == "base", "tfidf is nearer, but it is beaten and the base is not"
+    assert decision.decide(evidence(**wide), ACCURACY, {}).startswith("Use the base as it is: the tuned model is not")
+    assert rival({"prompting": PROMPTED}, base=0.3).name == "prompt"
+    assert decision.strongest(evidence(lora=0.1), {}) is None, "another way of fine-tuning is no cheaper way"
+
+
+def test_a_base_that_cannot_answer_is_the_head_that_was_fitted():
+    found = replace(evidence(base=-0.1, tfidf=0.1), not_measured={"zero-shot": "the base is an encoder"})
+    ways = {"base": "train it with --method head"}
+    said = decision.decide(found, ACCURACY, {}, ways=ways)
+    assert said.startswith(
+        "Use a linear head on the base's frozen features (train it with --method head): it is clearly better"
+    )
+    assert names.system("base", found) == names.HEAD != names.system("base", evidence(base=0.1)) == names.system("base")
 
 
 def test_without_opponents_the_verdict_stands():

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 from finesmith.errors import counted
 from finesmith.metrics.base import Metric
-from finesmith.types import Estimate
+from finesmith.types import Estimate, Evidence
 
 TUNED, BASE = "tuned", "base"
 
 
-TITLES = {"frozen": "a linear head on the base's frozen features"}
+HEAD = "a linear head on the base's frozen features"
+TITLES = {"frozen": HEAD}
 """Cheap opponents that are no plug-in: what they are called."""
 NAMES = {
     "prompt": "the base with the best prompt",
@@ -39,6 +40,12 @@ class Loss:
     tuned: Estimate
     base: Estimate
     gain: Estimate
+
+
+def base_is_head(evidence: Evidence) -> bool:
+    """Whether the system `base` is a head that was fitted on the user's rows, because this base cannot answer without:
+    an encoder, or one of whose labels several may hold."""
+    return BASE in evidence.systems and "zero-shot" in evidence.not_measured
 
 
 def sentence(

@@ -2,8 +2,8 @@
 
 Three rates around each method's own default, chosen on the validation rows; comparing both at one rate is the classic
 false result. "The same" needs an interval: `low90` and `high90` of full minus LoRA are for an equivalence test within
-`delta`, which is settled before: the smallest useful gain, or one point. A margin that grew with the noise would call two
-methods the same because too few rows were asked; `detectable`, the least effect that the rows show, stands beside it.
+`delta`, which is settled before: the smallest useful gain, or one point. A margin that grew with the noise would call
+two methods the same because too few rows were asked; `detectable`, the least effect that they show, stands beside it.
 """
 
 from __future__ import annotations

@@ -73,7 +73,8 @@ def read(comparison: Mapping[str, Any], evidence: Evidence, about: Mapping[str, 
     """The first screen of a comparison (`comparing.as_json`); `about` as for `verdict_page.render`."""
     known = {*registry.available("baselines"), *CHEAPER}
     rivals = {name: gain for name, gain in evidence.gains.items() if name in known and name in evidence.systems}
-    rival = min(rivals, key=lambda name: rivals[name].value, default=None)
+    said = comparison.get("rival")  # of a page that was made before there was one: the strongest
+    rival = said if said in rivals else min(rivals, key=lambda name: rivals[name].value, default=None)
     seen = _Seen(comparison, about, evidence, words.metric_named(evidence.metric), rival)
     said = comparison["decision"]
     worth = _worth(seen)
@@ -98,10 +99,11 @@ def _worth(seen: _Seen) -> str:
 def _scores(seen: _Seen) -> list[str]:
     """Tuned, base and the strongest cheaper way."""
     lines = []
-    named = {"tuned": "The tuned model", "base": "The base (the model before fine-tuning)"}
+    base = names.system("base", seen.evidence)
+    named = {"tuned": "The tuned model", "base": f"{base[0].upper()}{base[1:]}"}
     for name in dict.fromkeys(["tuned", "base", seen.rival]):
         if name and seen.evidence.metric in seen.evidence.systems.get(name, {}):
-            title = named.get(name) or f"The best cheaper way that was tried, {names.system(name)}"
+            title = named.get(name) or f"The best cheaper way that was tried, {names.system(name, seen.evidence)}"
             lines.append(f"{title}: {seen.score(name)}.")
     return [*lines, *names.explained([seen.evidence.metric])]
 
@@ -153,7 +155,7 @@ def _sure(seen: _Seen) -> list[str]:
         value, low, high = (names.apart(seen.metric, each) for each in (seen.gain.value, seen.gain.low, seen.gain.high))
         clear = seen.gain.low > 0 or seen.gain.high < 0
         why = "chance alone hardly explains that" if clear else "so it may be chance"
-        beside = f"Compared with {_short(seen.rival)} the tuned model is {value}"
+        beside = f"Compared with {_short(seen)} the tuned model is {value}"
         lines.append(f"{beside}; with 95 % confidence between {low} and {high}: {why}.")
     lines.append(_trainings(seen))
     if seen.evidence.task == "generation":
@@ -203,7 +205,7 @@ def _next(seen: _Seen, worth: str) -> list[str]:
         if "scale" in seen.claim(claims.KNOWLEDGE)["numbers"]:
             lines.append(f"Where it must keep its general knowledge: finesmith set-scale {run} keep.")
     elif seen.rival is not None:
-        lines.append(f"Do not use the tuned model for now; use {_short(seen.rival)}.")
+        lines.append(f"Do not use the tuned model for now; use {_short(seen)}.")
     lines += [*_change(seen, worth), *_labels(seen)]
     if seen.claim(claims.PROMPT)["outcome"] == "not measured" and seen.evidence.task != "text":
         lines.append("Prompting was not measured: whether a good prompt would be enough is not known.")
@@ -216,7 +218,7 @@ def _change(seen: _Seen, worth: str) -> list[str]:
     """What would turn the decision."""
     if seen.rival is None:
         return []
-    rival, gain = _short(seen.rival), seen.gain
+    rival, gain = _short(seen), seen.gain
     if worth == YES:
         return [f"The advice would change if a cheaper way did as well; the best so far is {rival}."]
     if worth == NO:
@@ -256,6 +258,7 @@ def _missing(seen: _Seen) -> list[str]:
     return [str(why) for why in seen.comparison["not_measured"].values()]
 
 
-def _short(name: str) -> str:
-    """A system in the middle of a sentence."""
-    return words.system_title(name) if name in registry.available("baselines") else names.system(name)
+def _short(seen: _Seen) -> str:
+    """The cheaper way in the middle of a sentence."""
+    name = seen.rival or ""
+    return words.system_title(name) if name in registry.available("baselines") else names.system(name, seen.evidence)

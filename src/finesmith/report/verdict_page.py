@@ -158,7 +158,7 @@ def _gains(evidence: Evidence) -> str:
         "kind": "intervals",
         "title": f"What the tuned model gains in {metric.title} over each opponent, with 95 % intervals",
         "x": f"gain in {words.heading(metric)}",
-        "labels": [names.system(name) for name, _ in order],
+        "labels": [names.system(name, evidence) for name, _ in order],
         "values": [plain.values_of([gain.value, gain.low, gain.high]) for _, gain in order],
         "told": [signed(metric, gain.value) for _, gain in order],
     }
@@ -170,7 +170,7 @@ def _systems(evidence: Evidence) -> str:
     rows = []
     for system in sorted(evidence.systems, key=lambda name: name != "tuned"):
         scores = evidence.systems[system]
-        row: dict[str, Any] = {"system": names.system(system)}
+        row: dict[str, Any] = {"system": names.system(system, evidence)}
         for metric, found in ((words.metric_named(name), scores.get(name)) for name in metric_names):
             row[words.heading(metric)] = (
                 f"{value_of(metric, found.value)} ({words.interval(metric, found)})" if found else ""
