@@ -69,7 +69,7 @@ class Calibration:
         heat = seen.part(slice(half)).temperature()
         held = seen.part(slice(half, None)).tempered(heat)
         abstention = _abstention(held, heat, risk)
-        predictor.keep_abstention(study.folder, abstention)
+        predictor.keep_abstention(study.tuned_folder, abstention)
         test = _told(study.splits.test, study.predictions["tuned"], labels)
         after = test.tempered(heat)
         numbers = {
