@@ -25,8 +25,8 @@ from finesmith.types import Conversation, Input, Message, Prediction
 
 LOG = logging.getLogger(__name__)
 NO_THRESHOLD = (
-    "This model has no abstention threshold: it was not measured, no share of its answers was good enough, or the model "
-    "is at another scale than 1, where none was measured."
+    "This model has no abstention threshold: it was not measured, no share of its answers was good enough, or it is at "
+    "another scale than 1, where none was measured."
 )
 
 
