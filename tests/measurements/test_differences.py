@@ -2,11 +2,12 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from finesmith import registry
 from finesmith.evidence import claims
-from finesmith.measurements import learning_curve, lora_or_full, scratch, seeds
+from finesmith.measurements import calibration, learning_curve, lora_or_full, scratch, seeds
 from finesmith.measurements.base import Study
 from finesmith.types import Estimate, Evidence, Example, Origin, Prediction, Splits
 from finesmith.watch import Watcher
@@ -106,3 +107,13 @@ def test_the_labels_that_beat_the_rival_are_not_those_that_reach_the_target():
     opened.options = {"target": 0.6}
     asked = learning_curve.PLUGIN.retold(opened, values).numbers
     assert asked["more_labels"]["low"] == 0 and asked["labels_to_beat"] == alone["labels_to_beat"]
+
+
+def test_a_threshold_is_set_on_rows_that_are_independent():
+    alone = list(study(tuned=150).splits.test)
+    order = np.random.default_rng(3).permutation(ROWS)
+    assert calibration._alone(alone, 3) == [alone[place] for place in order], "nothing changes"
+    grouped = list(study(groups=[at // 10 for at in range(ROWS)], tuned=150).splits.test)
+    drawn = calibration._alone(grouped, 3)
+    assert sorted(row.group for row in drawn) == list(range(ROWS // 10))
+    assert drawn[0] == grouped[order[0]]
