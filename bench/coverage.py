@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from finesmith import registry
-from finesmith.evidence import calibration, equivalence, levels
+from finesmith.evidence import calibration, equivalence, levels, stats
 
 LOSS = registry.resolve("metrics", "held_out_loss")
 ACCURACY = registry.resolve("metrics", "accuracy")
@@ -43,6 +43,11 @@ def cases() -> list[tuple[str, str, Hit]]:
         )
     for count, size in ((20, 8), (50, 8), (200, 3)):
         found.append(("clusters, loss", f"{count} clusters of {size}", clusters(count, size)))
+    for count, size, level in ((40, 8, 0.5), (20, 8, 0.5), (40, 8, 2.5), (100, 3, 1.0)):
+        what = f"{count} clusters of {size}, two systems as good, level {level:g}"
+        found.append(("clusters, difference of shares", what, shares(count, size, level)))
+        found.append(("the same by rows, as if independent", what, shares(count, size, level, by_rows=True)))
+    found.append(("clusters and seeds, loss", "3 seeds, 40 clusters of 5", clustered_seeds(3, 40, 5)))
     for n in (30, 300):
         found.append(("TOST's 90 %, loss", f"{n} rows", ninety(n)))
     found += [
@@ -87,6 +92,33 @@ def clusters(count: int, size: int) -> Hit:
         values = 5 + np.repeat(random.normal(0, 1, count), size) + random.normal(0, 1, count * size)
         rows = np.stack([values, np.ones(len(values))], axis=1)
         found = levels.cluster_bootstrap(LOSS, rows, names, seed=run)
+        return found.low <= 5 <= found.high
+
+    return hit
+
+
+def shares(count: int, size: int, level: float, *, by_rows: bool = False) -> Hit:
+    """Two systems with the same true accuracy, each good at other clusters; about `size` rows in each."""
+
+    def hit(random: np.random.Generator, run: int) -> bool:
+        names = np.repeat(np.arange(count), random.poisson(size - 1, count) + 1)
+        both, own = random.normal(0, 1, count), random.normal(0, 1.5, (2, count))
+        chances = 1 / (1 + np.exp(-(level + both + own)[:, names]))
+        ours, theirs = (random.random(chances.shape) < chances).astype(float)
+        found = stats.newcombe(ours, theirs) if by_rows else levels.newcombe(ours, theirs, names)
+        return found.low <= 0 <= found.high
+
+    return hit
+
+
+def clustered_seeds(k: int, count: int, size: int) -> Hit:
+    def hit(random: np.random.Generator, run: int) -> bool:
+        names = np.repeat(np.arange(count), size)
+        n = len(names)
+        shared = random.normal(0, 1, count)[names] + random.normal(0, 1, n)
+        values = random.normal(0, 0.1, k)[:, None] + shared + random.normal(0, 0.5, (k, n))
+        rows = [np.stack([5 + each, np.ones(n)], axis=1) for each in values]
+        found = levels.two_level(LOSS, rows, clusters=names, seed=run, draws=300).estimate
         return found.low <= 5 <= found.high
 
     return hit

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from finesmith import examine, registry, run
 from finesmith.baselines.base import as_text
+from finesmith.evidence import clusters, plain, verdict
 from finesmith.evidence import compare as evidences
-from finesmith.evidence import plain, verdict
 from finesmith.metrics.base import Metric
 from finesmith.models import place
 from finesmith.recipe import Recipe
@@ -216,14 +216,16 @@ def _weigh(
     metric: Metric, test: Sequence[Example], found: Mapping[str, Sequence[Prediction]], seed: int
 ) -> tuple[dict[str, Estimate], dict[str, Estimate], str]:
     """Every system's value, how much better the best is than each other one on common rows, and which it is."""
-    targets = {row.id: row.target for row in test}
+    targets, together = {row.id: row.target for row in test}, clusters.of(test)
     able = {name: rows for name, rows in found.items() if any(metric.measurable(row) for row in rows)}
-    systems = {name: evidences.estimate(metric, targets, rows, seed=seed) for name, rows in able.items()}
+    systems = {
+        name: evidences.estimate(metric, targets, rows, clusters=together, seed=seed) for name, rows in able.items()
+    }
     if not systems:
         return {}, {}, ""
     best = max(systems, key=lambda name: _signed(metric) * systems[name].value)
     gains = {
-        name: evidences.between(metric, targets, able[best], rows, seed=seed)
+        name: evidences.between(metric, targets, able[best], rows, clusters=together, seed=seed)
         for name, rows in able.items()
         if name != best
     }
@@ -256,4 +258,4 @@ def _least(metric: Metric, given: float | None) -> float:
 
 def _interval(metric: Metric, value: Estimate) -> str:
     ends = f"{verdict.number(metric, value.low)} to {verdict.number(metric, value.high)}"
-    return f"{metric.title} {verdict.number(metric, value.value)} (95 % interval {ends}, n = {value.n})"
+    return f"{metric.title} {verdict.number(metric, value.value)} (95 % interval {ends}, n = {verdict.rows(value)})"

@@ -15,14 +15,13 @@ from typing import Any
 from finesmith import registry, run
 from finesmith.data import given
 from finesmith.errors import FinesmithError
-from finesmith.evidence import claims, decision, plain
+from finesmith.evidence import claims, decision, plain, verdict
 from finesmith.evidence import compare as evidences
-from finesmith.measurements import _plan
+from finesmith.measurements import _kept, _plan
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.reopening import answers, open_study
 from finesmith.report import card as cards
 from finesmith.report import verdict_page
-from finesmith.runfolder import RunFolder
 from finesmith.types import Claim, Evidence
 from finesmith.watch import Watcher
 
@@ -44,6 +43,7 @@ class Comparison:
     not_measured: Mapping[str, str]
     claims: tuple[Claim, ...]
     decision: str
+    rival: str | None
     seconds: Mapping[str, float]
     planned: Mapping[str, float]
     costs: Mapping[str, float | None]
@@ -84,9 +84,8 @@ def compare(
     asked = {"effort": effort, "minutes": minutes, "minimum_gain": minimum_gain or None, "only": list(only), **told}
     asked = {name: value for name, value in asked.items() if value is not None and value != []}
     study = open_study(path, effort=effort, options=values, watcher=watcher)
-    study.minimum_gain = minimum_gain
-    known = {} if again else _kept(study.folder, tuple(study.options))
-    study.found.update({name: values["numbers"] for name, values in known.items()})
+    study.minimum_gain, study.asked = minimum_gain, asked
+    known = {} if again else _kept.read(study, only=only)
     budget = _plan.budget(study, minutes=minutes, named=bool(only))
     items = _plan.plan(study, budget, spent=time.monotonic() - began, only=only, done=tuple(known))
     if late := _plan.overtaken(items):  # made before something that they would use
@@ -175,28 +174,11 @@ def _keep(study: Study, item: _plan.Item, result: Measured, seconds: float) -> d
             "seconds": seconds,
             "planned": item.seconds,
             "knew": sorted(study.found),
+            "given": _kept.given(item.name, study),
         }
     )
     study.folder.write_json(f"measured/{item.name}.json", values)
     return values
-
-
-def _kept(folder: RunFolder, given: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What was measured before.
-
-    Not what would now be measured with something that the user gives (`uses`), nor what was measured before something
-    that it `needs`.
-    """
-    place = folder.file("measured")
-    names = sorted(path.stem for path in place.glob("*.json")) if place.is_dir() else []
-    plugins = {name: registry.resolve("measurements", name) for name in names}
-    found = {name: folder.read_json(f"measured/{name}.json") for name in names}
-    return {
-        name: values
-        for name, values in found.items()
-        if not set(getattr(plugins[name], "uses", ())) & set(given)
-        and not set(plugins[name].needs) & set(names) - set(values.get("knew", ()))
-    }
 
 
 def _write(
@@ -209,6 +191,8 @@ def _write(
     """The evidence again with every opponent there is now, the claims, and both in the run."""
     folder = study.folder
     systems = dict.fromkeys([*study.evidence.systems, *(name for each in found.values() for name in each["systems"])])
+    head = "train it with --method head" if study.recipe.method != "head" else ""
+    ways = {"frozen": head, **({"base": head} if verdict.base_is_head(study.evidence) else {})}
     evidence = evidences.compare(
         task=study.evidence.task,
         primary=study.task.primary,
@@ -219,11 +203,13 @@ def _write(
         not_measured={name: why for name, why in study.evidence.not_measured.items() if name not in systems},
         costs=study.evidence.costs,
         details=study.evidence.details,
-        ways={"frozen": "train it with --method head" if study.recipe.method != "head" else ""},
+        ways=ways,
         minimum_gain=study.minimum_gain,
+        clusters=study.clusters,
         seed=study.recipe.seed,
     )
     numbers = {name: values["numbers"] for name, values in found.items()}
+    rival = decision.strongest(evidence, numbers, minimum_gain=study.minimum_gain)
     judged = claims.judge(evidence, study.primary, numbers, missing, minimum_gain=study.minimum_gain)
     comparison = Comparison(
         path=folder.path,
@@ -231,7 +217,8 @@ def _write(
         measured=dict(found),
         not_measured={**missing, **{k: v for values in found.values() for k, v in values["missing"].items()}},
         claims=judged,
-        decision=decision.decide(evidence, study.primary, numbers, minimum_gain=study.minimum_gain),
+        decision=decision.decide(evidence, study.primary, numbers, minimum_gain=study.minimum_gain, ways=ways),
+        rival=rival.name if rival else None,
         seconds={name: values["seconds"] for name, values in found.items()},
         planned={name: values["planned"] for name, values in found.items() if "planned" in values},
         costs=costs,
@@ -253,6 +240,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     return plain.values_of(
         {
             "decision": comparison.decision,
+            "rival": comparison.rival,
             "claims": list(comparison.claims),
             "evidence": plain.as_json(comparison.evidence),
             "measured": comparison.measured,

@@ -13,6 +13,7 @@ from finesmith import predictor, registry
 from finesmith import recipe as recipes
 from finesmith.baselines.base import as_text
 from finesmith.data.split import spread
+from finesmith.evidence import claims, clusters
 from finesmith.evidence import compare as evidences
 from finesmith.metrics._confusion import confusions, matrix, per_class
 from finesmith.models import device as devices
@@ -42,6 +43,8 @@ def measure(
     """
     trainable, total = models.parameter_counts(ready.model)
     test, missing = ready.splits.test, {}
+    if ready.recipe.data.checks == "off":
+        missing[claims.LEAKS] = "data.checks is off, so nobody looked for them"
     predictions: dict[str, list[Prediction]] = {}
     delivered = predictor.load(folder.path, device=ready.recipe.model.device, dtype=ready.recipe.model.dtype)
     with watcher.progress("testing the tuned model", len(test)) as progress:
@@ -59,7 +62,7 @@ def measure(
             predictions[name] = registry.resolve("baselines", name)(ready.splits.train, inputs, seed=ready.recipe.seed)
     saved = sum(path.stat().st_size for path in folder.file("model").iterdir() if path.suffix == ".safetensors")
     metrics = {name: registry.resolve("metrics", name) for name in ready.task.metrics}
-    targets = {example.id: example.target for example in test}
+    targets, together, seed = {row.id: row.target for row in test}, clusters.of(test), ready.recipe.seed
     evidence = evidences.compare(
         task=ready.recipe.task,
         primary=ready.task.primary,
@@ -78,10 +81,13 @@ def measure(
         },
         details={
             **_details(ready.task, test, predictions["tuned"]),
-            **evidences.without(leaked, metrics[ready.task.primary], targets, predictions, seed=ready.recipe.seed),
+            **evidences.without(
+                leaked, metrics[ready.task.primary], targets, predictions, clusters=together, seed=seed
+            ),
         },
         ways={"frozen": "train it with --method head" if ready.recipe.method != "head" else ""},
-        seed=ready.recipe.seed,
+        clusters=together,
+        seed=seed,
     )
     return evidence, predictions
 

@@ -28,7 +28,8 @@ from finesmith.types import Conversation, Input, Prediction
 
 LOG = logging.getLogger(__name__)
 NO_THRESHOLD = (
-    "This model has no abstention threshold: it was not measured, or no share of its answers was good enough."
+    "This model has no abstention threshold: it was not measured, no share of its answers was good enough, or it is at "
+    "another scale than 1, where none was measured."
 )
 
 
@@ -264,9 +265,10 @@ def abstention(folder: Path) -> Abstention | None:
     return Abstention(**json.loads((folder / ABSTAIN).read_text(encoding="utf-8")))
 
 
-def keep_abstention(run: RunFolder, found: Abstention | None) -> None:
-    """Writes into a run's model folder when its model gives no answer; nothing good enough takes an older one away."""
+def keep_abstention(folder: Path, found: Abstention | None) -> None:
+    """Writes into a model folder when its model gives no answer; nothing good enough takes an older one away."""
+    place = RunFolder(folder)
     if found is None:
-        run.remove(f"model/{ABSTAIN}")
+        place.remove(ABSTAIN)
     else:
-        run.write_json(f"model/{ABSTAIN}", asdict(found))
+        place.write_json(ABSTAIN, asdict(found))

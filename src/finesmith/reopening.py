@@ -11,7 +11,6 @@ from typing import Any
 from finesmith import recipe as recipes
 from finesmith import registry, run
 from finesmith.data import split
-from finesmith.errors import DataError
 from finesmith.evidence import plain
 from finesmith.measurements.base import Effort, Study
 from finesmith.models import place
@@ -34,19 +33,14 @@ def open_study(path: str | Path, *, effort: Effort, options: Mapping[str, Any], 
     recipe = recipes.load(folder.require("recipe.yaml"))
     place.check_base(recipe.model, folder.path)
     prepared = run.prepare(recipe)
-    begun = folder.read_json("splits.json")
-    if prepared.splits.hash != begun["hash"]:
-        raise DataError(
-            f"The data at {recipe.data.path} has changed since the run was made.",
-            hint="Restore it; the locked test rows are what everything is compared on.",
-        )
+    run.require_unchanged(prepared, folder)
     evidence = plain.from_json(folder.read_json("evidence.json"))
     preparing = folder.read_json("manifest.json")["seconds"].get("preparing", 0.0)
     task = predictor.answering(path).task
     study = Study(
         folder=folder,
         recipe=prepared.recipe.replace(out=str(path)),
-        splits=_without(prepared.splits, begun.get("left_out", {})),
+        splits=_without(prepared.splits, folder.read_json("splits.json").get("left_out", {})),
         task=task,
         metrics={name: registry.resolve("metrics", name) for name in task.metrics},
         evidence=evidence,

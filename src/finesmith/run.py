@@ -181,12 +181,7 @@ def resume(path: str | Path, *, watcher: Watcher | None = None) -> Run:
     def go_on() -> Run:
         recipe = recipes.load(folder.require("recipe.yaml")).replace(out=str(path))
         prepared = prepare(recipe)
-        begun = folder.read_json("splits.json")
-        if (prepared.splits.hash, _digests(prepared)) != (begun["hash"], begun["sources"]):
-            raise DataError(
-                f"The data at {recipe.data.path} has changed since the run began.",
-                hint="Restore it, or start a new run with --out.",
-            )
+        require_unchanged(prepared, folder)
         checked = _check(prepared, watcher or Watcher())
         return _tune(prepared, checked, folder, watcher or Watcher(), resume=True)
 
@@ -242,6 +237,14 @@ def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watc
     folder.remove("checkpoint")
     folder.write_json("evidence.json", plain.as_json(evidence))
     return Run(folder.path)
+
+
+def require_unchanged(prepared: Prepared, folder: RunFolder) -> None:
+    """Raises DataError where the rows, their parts or what the files held are not what the run began with."""
+    begun = folder.read_json("splits.json")
+    if (prepared.splits.hash, _digests(prepared)) != (begun["hash"], begun["sources"]):
+        hint = "Restore it, or start a new run with --out."
+        raise DataError(f"The data at {prepared.recipe.data.path} has changed since the run began.", hint=hint)
 
 
 def _digests(prepared: Prepared) -> list[str]:

@@ -16,7 +16,7 @@ from finesmith.measurements import _line
 from finesmith.measurements.base import Study
 from finesmith.recipe import Recipe
 from finesmith.report import card as cards
-from finesmith.runfolder import CARD, RunFolder
+from finesmith.runfolder import ABSTAIN, CARD, RunFolder
 from finesmith.types import Splits
 from finesmith.watch import Watcher
 
@@ -105,6 +105,7 @@ def _write(folder: RunFolder, recipe: Recipe, scale: float, watcher: Watcher) ->
 
     def write(part: Path) -> None:
         RunFolder(part.parent).copy(TUNED, part.name)
+        RunFolder(part).remove(ABSTAIN)  # the threshold is the tuned model's, which set-scale 1 brings back
         if line is not None:
             loaded = line.predictor.loaded
             predictor.save_weights(part, loaded.model, loaded, adapter=card["adapter"])

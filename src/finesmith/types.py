@@ -125,12 +125,19 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its 95 % interval and the number of test rows behind it."""
+    """A number with its 95 % interval and the number of test rows behind it.
+
+    `groups` is how many groups these form, where some belong together and groups were drawn instead of rows.
+    """
 
     value: float
     low: float
     high: float
     n: int
+    groups: int | None = None
+
+    def __neg__(self) -> Estimate:
+        return Estimate(-self.value, -self.high, -self.low, self.n, self.groups)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,9 +47,12 @@ def test_what_is_given_later_is_measured_and_the_rest_is_kept(models, tmp_path):
         again = compare("--glossary", str(glossary))
         assert "terminology" not in again["not_measured"]
         assert again["seconds"]["retention"] == first["seconds"]["retention"], "it uses no glossary and is kept"
-        last = compare("--prompts", str(asked), "--retention-margin", "50")
+        last = compare("--prompts", str(asked), "--retention-margin", "50", "--glossary", str(glossary))
+        without = compare("--prompts", str(asked), "--retention-margin", "50")
     found = last["measured"]["retention"]["numbers"]
     assert found["margin"] == 50 and found["retained"] and found["prompts"]["change_bits_per_byte"]["n"] == 4
     assert last["measured"]["adherence"] == again["measured"]["adherence"]
+    assert "terminology" in without["not_measured"], "without the glossary nothing is said of its terms"
+    assert without["measured"]["retention"] == last["measured"]["retention"]
     code, _, err = command("compare", path, "--prompts", str(tmp_path / "no.jsonl"))
     assert code == 2 and "no.jsonl" in err

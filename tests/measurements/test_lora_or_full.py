@@ -2,7 +2,8 @@
 
 import pytest
 
-from finesmith import comparing, recipe, run
+from finesmith import comparing, recipe, registry, run
+from finesmith.evidence import claims
 from finesmith.measurements import lora_or_full, scratch
 from finesmith.metrics.accuracy import PLUGIN as ACCURACY
 from finesmith.types import Estimate
@@ -39,9 +40,21 @@ def test_both_methods_are_swept_and_compared(study):
     assert numbers["full"]["learning_rates"][numbers["full"]["learning_rate"]] == best
 
 
-def test_the_margin_is_a_point_or_what_the_rows_can_show():
-    assert lora_or_full.margin(ACCURACY, Estimate(0.0, -0.001, 0.001, 9000), 0.9) == 0.01
-    assert lora_or_full.margin(ACCURACY, Estimate(0.0, -0.0196, 0.0196, 900), 0.9) == pytest.approx(0.028)
+def test_the_margin_is_a_point_or_what_is_of_use_and_does_not_grow_with_the_noise(study):
+    assert lora_or_full.margin(ACCURACY, 0.9, 0.0) == 0.01 and lora_or_full.margin(ACCURACY, 0.9, 0.03) == 0.03
+    loss = registry.resolve("metrics", "held_out_loss")
+    assert lora_or_full.margin(loss, 2.0, 0.0) == pytest.approx(0.02)
+    arm = {"score": 0.9}
+    noisy = {"difference": Estimate(0.0, -0.08, 0.08, 100), "low90": -0.067, "high90": 0.067, "full": arm, "lora": arm}
+    study.metrics = {study.task.primary: ACCURACY}
+    found = lora_or_full.PLUGIN.retold(study, {"numbers": noisy}).numbers
+    assert found["delta"] == 0.01 and found["detectable"] == pytest.approx(0.114, abs=1e-3)
+    claim = claims._lora(ACCURACY, found)
+    assert claim.outcome == "inconclusive" and claim.p > 0.3
+    assert "Only 0.114 or more would most likely show in these test rows." in claim.sentence
+    study.minimum_gain = 0.07
+    wide = lora_or_full.PLUGIN.retold(study, {"numbers": noisy}).numbers
+    assert wide["delta"] == 0.07 and claims._lora(ACCURACY, wide).outcome == "supported"
 
 
 def test_from_scratch_of_a_lora_run_with_the_label_multiplier_and_its_control(study):

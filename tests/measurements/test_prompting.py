@@ -12,6 +12,7 @@ from finesmith.models.settings import ModelSettings
 from finesmith.tasks import _continuations, _json_only, _prompted_answers, _prompting, _template
 from finesmith.types import Conversation, Example, Message, Origin, Prediction
 from finesmith.watch import Watcher
+from tests.conftest import make_tokenizer
 
 
 def loaded(folder):
@@ -323,3 +324,42 @@ def test_answers_of_a_random_model_are_json_where_training_answers_are(models, t
     assert set(found) == {"greedy", "json only"} == set(prompts.readings)
     assert all(_json_only.begun(answer.output) for answer in found["json only"])
     assert not any(_json_only.begun(answer.output) for answer in found["greedy"])
+
+
+OPENERS = ("### Answer:", "### Request:", "### Result:")
+
+
+def test_how_a_template_begins_its_turns(tmp_path):
+    plain = make_tokenizer(tmp_path, "chatml")
+    assert _template.openers(plain) == (), "special tokens and a mere word"
+    _template.settle(plain, "plain")
+    assert _template.openers(plain) == OPENERS
+    plain.chat_template = "{% for m in messages %}{{ m['role'].title() }}: {{ m['content'] }}\n{% endfor %}"
+    assert set(_template.openers(plain)) == {"User:", "Tool:", "System:"}
+
+
+@pytest.mark.parametrize("form", list(_prompted_answers.FORMS))
+def test_an_answer_ends_where_the_model_begins_another_turn(form):
+    cut = _prompted_answers._cut
+    words = _prompted_answers.FORMS[form]
+    for opener in OPENERS:
+        assert cut(f"Paris\n\n{opener}\nand of Italy?", words, OPENERS) == "Paris"
+    assert cut("We call it ### Request: so", words, OPENERS) == "We call it ### Request: so", "in a line it is text"
+    if words.asks:
+        assert cut(f"Paris\n\n{words.asks}and\n\n### Request:\nmore", words, OPENERS) == "Paris"
+
+
+def test_a_prompted_model_without_a_template_of_its_own_is_cut_at_the_plain_ones_turns(models, monkeypatch):
+    model = loaded(models("llama"))
+    model.tokenizer.chat_template = None
+    task = registry.resolve("tasks", "generation")
+    task = task(task.Settings(max_new_tokens=4))
+    said = Message("assistant", "Paris")
+    task = task.fit([Example("0", Conversation((Message("user", "capital?"),)), said, Origin("f", 0))])
+    task, _ = task.prepare(model)
+    prompts = _prompted_answers.AnswerPrompts(model, task, 120)
+    ran_on = "Paris\n\n### Request:\nand of Italy?\n\n### Answer:\nRome"
+    monkeypatch.setattr(type(task), "answer", lambda self, model, inputs, **_: [Prediction("", ran_on)] * len(inputs))
+    asked = [Example("1", Conversation((Message("user", "and of France?"),)), None, Origin("f", 1))]
+    for form in prompts.forms:
+        assert prompts.ask(asked, form, [()], reading="greedy")[0]["greedy"][0].output == "Paris", form

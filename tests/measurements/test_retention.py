@@ -265,3 +265,13 @@ def test_a_reported_scale_answers_some_test_rows_where_there_are_many(runs, monk
     rows = list(study.splits.test)
     fresh = {answer.id: answer.output for answer in frontier._answers(study, line, rows)}
     assert fresh == {answer.id: answer.output for answer in frontier._known(study, 0.0, rows)}
+
+
+@pytest.mark.parametrize(("family", "every"), [("bert", 2), ("llama", 3)])
+def test_an_encoder_chooses_on_half_of_the_passages(runs, family, every):
+    study = kept.study(runs(family, "full" if family == "bert" else "lora", "tickets"))
+    loaded = study.tuned().loaded
+    parts = [_general.yardstick(study, loaded, features=False, part=part) for part in ("choosing", "reporting")]
+    assert not {*parts[0].texts.texts} & {*parts[1].texts.texts}
+    sizes = [len(each.texts.texts) for each in parts]
+    assert sizes[0] == pytest.approx(sum(sizes) / every, abs=4)

@@ -154,3 +154,17 @@ def test_what_is_impossible_is_refused_and_changes_nothing(run, tmp_path):
     (path / "model/adapter_config.json").write_text(json.dumps(config, indent=2))
     assert digests(path / "model").keys() == before.keys() and not (path / "tuned").exists()
     assert not (path / "lock").exists()
+
+
+def test_the_abstention_threshold_is_the_tuned_models_own(run):
+    path = run("bert", "full", "tickets")
+    found = predictor.Abstention(1.5, 0.7, 0.05, True, 40, False)
+    predictor.keep_abstention(kept.study(path).tuned_folder, found)
+    assert predictor.load(path).abstention == found
+    scaling.set_scale(path, "0.5")
+    assert predictor.load(path).abstention is None, "it was set for another model"
+    later = predictor.Abstention(1.2, 0.8, 0.05, True, 40, False)
+    predictor.keep_abstention(kept.study(path).tuned_folder, later)
+    assert predictor.load(path).abstention is None, "measured of the tuned model"
+    scaling.set_scale(path, "1")
+    assert predictor.load(path).abstention == later

@@ -10,6 +10,7 @@ import pytest
 import finesmith
 from finesmith import comparing
 from finesmith.errors import DataError, RecipeError
+from finesmith.evidence import claims
 from finesmith.watch import Watcher
 from tests.conftest import ticket_rows, write_csv
 from tests.runs.test_whole_runs import command
@@ -180,3 +181,37 @@ def test_a_run_knows_what_came_before_its_first_step_and_a_training_costs_that_t
     assert study.train_seconds == pytest.approx(seconds["training"] + seconds["preparing"])
     assert study.step_seconds == pytest.approx(seconds["training"] / 4)  # four steps
     assert study.answer_seconds > 0
+
+
+def test_edited_answers_are_not_scored_against_old_predictions(models, tmp_path):
+    data = write_csv(tmp_path / "tickets.csv", ticket_rows(100))
+    code, _, err = command("tune", data, "--model", models("bert"), *SETTINGS, "--out", tmp_path / "run")
+    assert code == 0, err
+    first = data.read_bytes()
+    data.write_bytes(first.replace(b",login", b",refund"))
+    assert data.read_bytes() != first, "the ids of the rows are the same, their answers are not"
+    code, _, err = command("compare", tmp_path / "run", *NOTHING_FITS)
+    assert code == 2 and "has changed since the run began" in err and "Traceback" not in err
+    data.write_bytes(first)
+    code, _, err = command("compare", tmp_path / "run", *NOTHING_FITS)
+    assert code == 0, err
+
+
+def test_another_risk_is_not_answered_with_the_threshold_of_the_last(finished):
+    found = []
+    for more in (("--risk", "0.3"), ("--risk", "0.3"), ("--risk", "0.2"), ()):
+        code, out, err = command("compare", finished, *CHEAP, *more, "--json")
+        assert code == 0, err
+        found.append(json.loads(out))
+    assert [each["measured"]["calibration"]["numbers"]["abstain"]["risk"] for each in found] == [0.3, 0.3, 0.2, 0.05]
+    took = [each["seconds"]["calibration"] for each in found]
+    assert took[0] == took[1] != took[2], "the same question is answered from the run"
+
+
+def test_where_nobody_looked_for_leaks_the_evidence_says_so(asked, finished, tmp_path):
+    code, _, err = command(*asked, "data.checks=off", "--out", tmp_path / "run")
+    assert code == 0, err
+    unseen, seen = (finesmith.load(path).evidence.not_measured for path in (tmp_path / "run", finished))
+    assert "data.checks is off" in unseen[claims.LEAKS] and claims.LEAKS not in seen
+    assert command("compare", tmp_path / "run", *NOTHING_FITS)[0] == 0
+    assert claims.LEAKS in finesmith.load(tmp_path / "run").evidence.not_measured

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from finesmith import comparing, registry
-from finesmith.measurements import _plan
+from finesmith.cli import _evidence
+from finesmith.measurements import _kept, _plan
 from finesmith.measurements.base import Measured
 from finesmith.runfolder import RunFolder
 from finesmith.watch import Watcher
@@ -26,6 +27,7 @@ class Fake:
     why: str = ""
     fails: bool = False
     clock: object = None
+    uses: tuple[str, ...] = ()
 
     def skips(self, study):
         return self.why
@@ -64,9 +66,13 @@ def fakes(monkeypatch):
     return use
 
 
-def study(train_seconds=20.0, effort="quick", folder=None):
+def study(train_seconds=20.0, effort="quick", folder=None, **more):
     return SimpleNamespace(
-        train_seconds=train_seconds, effort=effort, folder=folder, found={}, predictions={}, forget=lambda: None
+        **{"options": {}, "asked": {}, "found": {}, "predictions": {}, **more},
+        train_seconds=train_seconds,
+        effort=effort,
+        folder=folder,
+        forget=lambda: None,
     )
 
 
@@ -186,12 +192,72 @@ def test_what_was_measured_before_something_that_it_needs_is_measured_again(fake
     fakes(prompting=Fake("prompting", 1, 1.0), adherence=Fake("adherence", 1, 1.0, needs=("prompting",)))
     with RunFolder.temporary() as folder:
         folder.write_json("measured/adherence.json", {"numbers": {}, "knew": []})
-        assert list(comparing._kept(folder, ())) == ["adherence"]
+        assert list(_kept.read(study(folder=folder))) == ["adherence"]
         items = _plan.plan(study(), done=("adherence",))
         assert _plan.overtaken(items) == {"adherence"}, "prompting will be there"
         assert _plan.overtaken(_plan.plan(study(), only=("adherence",), done=("adherence",))) == set()
         folder.write_json("measured/prompting.json", {"numbers": {}, "knew": []})
-        assert list(comparing._kept(folder, ())) == ["prompting"]
+        assert list(_kept.read(study(folder=folder))) == ["prompting"]
         folder.write_json("measured/adherence.json", {"numbers": {}, "knew": ["prompting"]})
-        assert list(comparing._kept(folder, ())) == ["adherence", "prompting"]
+        assert list(_kept.read(study(folder=folder))) == ["adherence", "prompting"]
         assert _plan.overtaken(_plan.plan(study(), done=("adherence", "prompting"))) == set()
+
+
+def kept(folder, *, only=(), **asked):
+    options = {name: value for name, value in asked.items() if name != "minimum_gain"}
+    told = {name: {"entries": len(value)} if isinstance(value, list) else value for name, value in asked.items()}
+    return _kept.read(study(folder=folder, options=options, asked=told), only=only)
+
+
+def test_what_was_made_with_another_value_is_not_kept(fakes):
+    fakes(calibration=Fake("calibration", 1, 1.0, uses=("risk",)), other=Fake("other", 1, 1.0))
+    with RunFolder.temporary() as folder:
+        folder.write_json("measured/other.json", {"numbers": {}, "knew": []})
+        folder.write_json("measured/calibration.json", {"numbers": {}, "knew": [], "given": {}})
+        assert set(kept(folder)) == {"calibration", "other"} and set(kept(folder, risk=0.01)) == {"other"}
+        folder.write_json("measured/calibration.json", {"numbers": {}, "knew": [], "given": {"risk": 0.01}})
+        assert set(kept(folder, risk=0.01, target=3)) == {"calibration", "other"}
+        assert set(kept(folder, risk=0.02)) == set(kept(folder)) == {"other"}, "left out is another value too"
+        assert set(kept(folder, only=["other"])) == {"calibration", "other"}, "nothing is asked of it"
+        assert set(kept(folder, only=["other"], risk=0.02)) == {"other"}
+
+
+def test_what_a_file_held_counts_not_its_name(fakes):
+    fakes(adherence=Fake("adherence", 1, 1.0, uses=("glossary",)))
+    with RunFolder.temporary() as folder:
+        one, other = [{"preferred": "late"}], [{"preferred": "tardy"}]
+        opened = study(folder=folder, options={"glossary": one}, asked={"glossary": {"entries": 1}})
+        values = {"numbers": {}, "knew": [], "given": _kept.given("adherence", opened)}
+        folder.write_json("measured/adherence.json", values)
+        assert list(kept(folder, glossary=one)) == ["adherence"] and list(kept(folder, glossary=other)) == []
+
+
+def test_what_a_file_of_unlabelled_rows_holds_counts_too(tmp_path):
+    rows, given = tmp_path / "new.csv", []
+    for text in ("one", "two"):
+        rows.write_text(f"text\n{text}\n")
+        opened = study(options={"unlabelled": str(rows)}, asked={"unlabelled": str(rows)})
+        given.append(_kept.given("label_next", opened))
+    assert given[0]["unlabelled"] == given[1]["unlabelled"] and given[0] != given[1]
+
+
+def test_what_can_be_told_anew_is_not_measured_again(fakes):
+    class Retold(Fake):
+        def retold(self, study, values):
+            return Measured(f"useful: {study.asked['minimum_gain']}", {**values["numbers"], "told": True})
+
+    fakes(seeds=Retold("seeds", 1, 1.0, uses=("minimum_gain",)))
+    with RunFolder.temporary() as folder:
+        folder.write_json("measured/seeds.json", {"numbers": {"sd": 1.0}, "knew": [], "seconds": 9.0, "systems": []})
+        found = kept(folder, minimum_gain=0.05)["seeds"]
+        assert found["says"] == "useful: 0.05" and found["numbers"] == {"sd": 1.0, "told": True}
+        assert found["seconds"] == 9.0 and folder.read_json("measured/seeds.json") == found
+
+
+def test_the_options_that_measurements_read_are_told_to_count():
+    uses = {
+        option
+        for name in registry.available("measurements")
+        for option in getattr(registry.resolve("measurements", name), "uses", ())
+    }
+    assert uses == {*_evidence.GIVEN, "minimum_gain"}

@@ -296,6 +296,24 @@ def test_the_first_screen_tells_what_would_change_the_advice(against, decision, 
     assert told in " ".join(first.answers["What next, and what would change it?"])
 
 
+def test_the_first_screen_is_about_the_rival_of_the_decision():
+    gains = {"base": gain(0.05, 0.06), "tfidf": gain(0.03, 0.01)}
+    said = "Use the base as it is: the tuned model is not clearly better (+0.05, n = 144)."
+    compared = comparison(gains, said, rival="base")
+    first = first_screen.read(compared, plain.from_json(compared["evidence"]), ABOUT)
+    told = " ".join(line for lines in first.answers.values() for line in lines)
+    assert "use the base (the model before fine-tuning)" in told and "lead over the base" in told
+    assert "TF-IDF" not in told, "it is beaten"
+
+
+def test_a_base_that_cannot_answer_is_called_what_it_is():
+    compared = comparison({"base": gain(-0.2), "tfidf": gain(0.1)}, "Use a linear head: better.", rival="base")
+    compared["evidence"]["not_measured"]["zero-shot"] = "the base is an encoder, which cannot answer without training"
+    page = Page(verdict_page.render("run", compared, ABOUT)).said
+    assert "the base unchanged, with a simple classifier that learnt from your rows" in page
+    assert "the model before fine-tuning" not in page
+
+
 def test_a_leak_or_a_failed_control_is_an_alarm():
     leaks = {"without_leaks": {"leaked": 3, "rows": 141, "systems": {"tuned": {"value": 0.6}}}}
     compared = comparison(details=leaks, measured={"controls": result({"passed": False})})

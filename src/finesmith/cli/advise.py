@@ -58,7 +58,7 @@ def _table(found: Any) -> Any:
         gain = found.gains.get(name)
         ends = (value.low, value.high)
         row = [found.titles[name], verdict.number(metric, value.value), " to ".join(_all(verdict.number, metric, ends))]
-        row += [str(value.n)]
+        row += [verdict.rows(value)]
         row += (
             [verdict.signed(metric, gain.value), " to ".join(_all(verdict.signed, metric, (gain.low, gain.high)))]
             if gain

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from finesmith.evidence import equivalence, rates, verdict
+from finesmith.evidence import equivalence, knowledge, rates, verdict
 from finesmith.evidence.plain import estimate
 from finesmith.metrics.base import Metric
 from finesmith.types import Claim, Estimate, Evidence, Outcome
@@ -28,6 +28,8 @@ SCRATCH = "it takes less data than training from scratch"
 SIMILARITY = "a base near the domain gains more"
 ADHERENCE = "answers keep to terms, format and tone"
 CONSISTENCY = "answers are consistent"
+LEAKS = "test rows that training has seen"
+"""Named among what was not measured where nobody looked for them."""
 FAMILY = (PROMPT, LORA, KNOWLEDGE, SCRATCH, ADHERENCE, CONSISTENCY)
 """The claims that Holm's correction is for."""
 NEEDS = {
@@ -39,8 +41,6 @@ NEEDS = {
     ADHERENCE: "adherence",
     CONSISTENCY: "consistency",
 }
-KEPT = 0.95
-"""Share of the gain that a point of the frontier must keep."""
 
 
 def judge(
@@ -51,7 +51,7 @@ def judge(
         PROMPT: lambda: _prompt(metric, numbers["prompting"], minimum_gain),
         LABELS: lambda: _labels(metric, numbers["learning_curve"]),
         LORA: lambda: _lora(metric, numbers["lora_or_full"]),
-        KNOWLEDGE: lambda: _knowledge(numbers["retention"], numbers.get("frontier", {})),
+        KNOWLEDGE: lambda: knowledge.judge(KNOWLEDGE, numbers["retention"], numbers.get("frontier", {})),
         SCRATCH: lambda: _scratch(evidence, metric, numbers["scratch"], minimum_gain),
         ADHERENCE: lambda: rates.judge(ADHERENCE, numbers["adherence"]),
         CONSISTENCY: lambda: rates.judge(CONSISTENCY, numbers["consistency"]),
@@ -137,9 +137,9 @@ def _more(more: Mapping[str, Any] | None) -> str:
 
 def _lora(metric: Metric, found: Mapping[str, Any]) -> Claim:
     gap, delta = estimate(found["difference"]), float(found["delta"])
-    ninety = Estimate(gap.value, found["low90"], found["high90"], gap.n)
-    mirrored = Estimate(-ninety.value, -ninety.high, -ninety.low, ninety.n)
-    p = max(equivalence.above(ninety, -delta, 0.90), equivalence.above(mirrored, -delta, 0.90))
+    ninety = estimate({"value": gap.value, "low": found["low90"], "high": found["high90"], "n": gap.n})
+    ninety = replace(ninety, groups=gap.groups)
+    p = max(equivalence.above(ninety, -delta, 0.90), equivalence.above(-ninety, -delta, 0.90))
     said = (
         f"Full fine-tuning minus adapters: {_interval(metric, ninety, 90)}, margin {verdict.number(metric, delta)}."
         f"{_costs(found)}"
@@ -151,6 +151,10 @@ def _lora(metric: Metric, found: Mapping[str, Any]) -> Claim:
         outcome = "not supported"
     elif gap.high < -delta:
         said += " Adapters are better here."
+    elif found.get("detectable", 0.0) > delta:
+        said += (
+            f" Only {verdict.number(metric, found['detectable'])} or more would most likely show in these test rows."
+        )
     return Claim(LORA, outcome, said, p=p, numbers={"difference": gap, "delta": delta})
 
 
@@ -171,49 +175,23 @@ def _costs(found: Mapping[str, Any]) -> str:
     return f" Of full fine-tuning's cost: {', '.join(parts)}." if parts else ""
 
 
-def _knowledge(found: Mapping[str, Any], frontier: Mapping[str, Any]) -> Claim:
-    key = "change_bits_per_byte" if "change_bits_per_byte" in found else "loss_probe_accuracy"
-    change, margin = estimate(found[key]), float(found["margin"])
-    what = "bits per byte on general text rose by" if key == "change_bits_per_byte" else "a probe of its features lost"
-    ends = " to ".join(f"{100 * end:+.2f}" for end in (change.low, change.high))
-    said = f"The {what} {100 * change.value:+.2f} % ({ends} %), margin {100 * margin:g} %."
-    worse = Estimate(-change.value, -change.high, -change.low, change.n)
-    numbers = {"change": change, "margin": margin}
-    if change.high < margin:
-        p = 2 * min(0.5, equivalence.above(worse, -margin))
-        return Claim(KNOWLEDGE, "supported", said, p=p, numbers=numbers)
-    scale, kept = _keeping(frontier)
-    if scale is not None and kept >= KEPT:
-        said += f" At strength {scale:g} it is within the margin and keeps {100 * kept:.0f} % of the gain."
-        return Claim(KNOWLEDGE, "supported", said, numbers={**numbers, "scale": scale, "kept": kept})
-    if frontier:
-        said += " No strength between base and tuned keeps 95 % of the gain within the margin."
-    lost = change.low > margin
-    return Claim(KNOWLEDGE, "not supported" if lost else "inconclusive", said, numbers=numbers)
-
-
-def _keeping(frontier: Mapping[str, Any]) -> tuple[float | None, float]:
-    """The strength that keeps the knowledge, and the share of the tuned model's gain that it keeps."""
-    points = frontier.get("operating_points") or {}
-    keep = points.get("keep") or frontier.get("keep")
-    ends = frontier.get("ends") or {}
-    if not isinstance(keep, Mapping) or not keep.get("scale") or "0" not in ends:
-        return None, 0.0
-    whole, lost = estimate(ends["0"]["tuned_gains"]).value, estimate(keep["tuned_gains"]).value
-    return float(keep["scale"]), 1.0 - lost / whole if whole > 0 else 0.0
-
-
 def _scratch(evidence: Evidence, metric: Metric, found: Mapping[str, Any], minimum_gain: float) -> Claim:
     gap = estimate(found["gap"])
     said = f"Tuned minus the same model from scratch with as many steps: {_interval(metric, gap)}."
     if found.get("label_multiplier") is not None:
         said += f" Pretraining is worth {found['label_multiplier']:.1f} times the labels."
     claim = _of_gain(SCRATCH, gap, minimum_gain, said)
-    linear = evidence.gains.get("tfidf")
-    if claim.outcome == "supported" and linear is not None and linear.high <= max(0.0, minimum_gain):
-        said += f" But TF-IDF, which is from scratch too, is as good: tuned minus it {_interval(metric, linear)}."
-        return replace(claim, outcome="not supported", sentence=said)
-    return claim
+    if (gain := evidence.gains.get("tfidf")) is None:
+        return claim
+    linear = _of_gain(SCRATCH, gain, minimum_gain, "")
+    words = {"supported": "is beaten too", "not supported": "is as good", "inconclusive": "may be as good"}
+    told = f"TF-IDF, which is from scratch too, {words[linear.outcome]}: tuned minus it {_interval(metric, gain)}."
+    both = replace(claim, sentence=f"{claim.sentence} {told}{linear.sentence}", p=max(claim.p or 0.0, linear.p or 0.0))
+    return (
+        both
+        if claim.outcome == "not supported" or linear.outcome == "supported"
+        else replace(both, outcome="not supported" if linear.outcome == "not supported" else "inconclusive")
+    )
 
 
 def _corrected(claims: list[Claim]) -> Iterator[Claim]:
@@ -245,8 +223,11 @@ def _graded(claim: Claim, evidence: Evidence, seeds: Mapping[str, Any]) -> Claim
         return claim
     if claim.outcome == "inconclusive" or claim.name == LABELS:
         return replace(claim, grade="C")
-    sure = _over_seeds(claim, seeds)[1]
-    return replace(claim, grade="A" if sure and "without_leaks" not in evidence.details else "B")
+    if claim.numbers.get("kept_at_least", 1.0) < knowledge.KEPT:
+        return replace(claim, grade="C")  # a strength whose share of the gain is a point alone
+    sure = _over_seeds(claim, seeds)[1] and "prompts" not in claim.numbers  # the seeds were not asked the prompts
+    clean = "without_leaks" not in evidence.details and LEAKS not in evidence.not_measured
+    return replace(claim, grade="A" if sure and clean else "B")
 
 
 def _over_seeds(claim: Claim, seeds: Mapping[str, Any]) -> tuple[Estimate | None, bool]:
@@ -254,19 +235,24 @@ def _over_seeds(claim: Claim, seeds: Mapping[str, Any]) -> tuple[Estimate | None
 
     The other side of these claims is never trained.
     """
-    limit = 0.0 if claim.outcome == "supported" else max(0.0, float(claim.numbers.get("useful", 0.0)))
+    limit = max(0.0, float(claim.numbers.get("useful", 0.0)))
     found = (seeds.get("gains") or {}).get({IMPROVED: "base", PROMPT: "prompt"}.get(claim.name))
     if claim.name == KNOWLEDGE and "scale" not in claim.numbers:  # else a strength was chosen for one seed's model
-        keys = ("change_bits_per_byte", "loss_probe_accuracy")
+        if "prompts" in claim.numbers and claim.outcome != "supported":
+            return None, False  # it may be the prompts that were lost
+        keys = knowledge.BITS, knowledge.PROBE
         limit = float(claim.numbers.get("margin", 0.0))
         found = next((seeds["knowledge"][key] for key in keys if key in seeds.get("knowledge", {})), None)
     if found is None or len(seeds.get("seeds", ())) < 3:
         return None, False
     over = estimate(found)
-    above = (claim.outcome == "supported") != (claim.name == KNOWLEDGE)  # knowledge: less lost is better
-    return over, over.low > limit if above else over.high < limit
+    if claim.name == KNOWLEDGE:  # less lost is better
+        return over, over.high < limit if claim.outcome == "supported" else over.low > limit
+    if claim.outcome == "supported":
+        return over, over.low > 0 and over.value >= limit
+    return over, over.high < limit
 
 
 def _interval(metric: Metric, gain: Estimate, level: int = 95) -> str:
     low, high = verdict.signed(metric, gain.low), verdict.signed(metric, gain.high)
-    return f"{verdict.signed(metric, gain.value)} ({level} % interval {low} to {high}, n = {gain.n})"
+    return f"{verdict.signed(metric, gain.value)} ({level} % interval {low} to {high}, n = {verdict.rows(gain)})"

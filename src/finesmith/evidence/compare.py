@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from finesmith import registry
-from finesmith.evidence import stats, verdict
+from finesmith.evidence import levels, stats, verdict
+from finesmith.evidence.clusters import Clusters, codes
 from finesmith.metrics.base import Metric, Statistics
 from finesmith.types import Estimate, Evidence, Prediction, Target
 
 TUNED, BASE, LOSS = "tuned", "base", "held_out_loss"
+NO_TEST = "McNemar's test"
+WHY_NO_TEST = "it is for independent rows, and some of these belong together; the intervals draw whole groups of them"
 
 
 def compare(
@@ -28,6 +31,7 @@ def compare(
     details: Mapping[str, Any] | None = None,
     ways: Mapping[str, str] | None = None,
     minimum_gain: float = 0.0,
+    clusters: Clusters | None = None,
     seed: int,
 ) -> Evidence:
     """Weighs the tuned model against its opponents.
@@ -44,12 +48,14 @@ def compare(
             is known beside the primary metric, what it gained over the base as `details["held_out_loss_gain"]`.
         ways: how to get a cheap opponent, for the verdict's advice.
         minimum_gain: the smallest gain on the primary metric that is of use, in its units.
+        clusters: of rows that belong together (`clusters.of`); whole clusters are then drawn, and no McNemar's test is
+            made, which is for independent rows.
         seed: of the bootstrap.
     """
     assert primary in metrics and TUNED in predictions
     ordered = {primary: metrics[primary], **metrics}
     measured = {
-        system: {name: _measure(metric, targets, answers) for name, metric in ordered.items()}
+        system: {name: _measure(metric, targets, answers, clusters) for name, metric in ordered.items()}
         for system, answers in predictions.items()
     }
     systems = {system: _estimates(ordered, rows, seed) for system, rows in measured.items()}
@@ -72,7 +78,15 @@ def compare(
             loss=loss,
             minimum_gain=minimum_gain,
         ),
-        not_measured={**_missing(measured, opponents, len(targets)), **(not_measured or {})},
+        not_measured={
+            **_missing(measured, opponents, len(targets)),
+            **(
+                {NO_TEST: WHY_NO_TEST}
+                if metrics[primary].kind == "share" and any(ours.together for ours, _ in pairs.values())
+                else {}
+            ),
+            **(not_measured or {}),
+        },
         costs=dict(costs or {}),
         details={
             **(details or {}),
@@ -88,6 +102,7 @@ def without(
     targets: Mapping[str, Target],
     predictions: Mapping[str, Sequence[Prediction]],
     *,
+    clusters: Clusters | None = None,
     seed: int,
 ) -> dict[str, Any]:
     """`without_leaks`: how many test rows training has seen too, and every system's score on the others; or nothing."""
@@ -96,16 +111,23 @@ def without(
     if not gone or not kept:
         return {}
     rows = {
-        system: _measure(metric, kept, [answer for answer in answers if answer.id in kept])
+        system: _measure(metric, kept, [answer for answer in answers if answer.id in kept], clusters)
         for system, answers in predictions.items()
     }
-    scores = {system: _estimate(metric, of.statistics, seed) for system, of in rows.items() if of.ids}
+    scores = {system: _estimate(metric, of, seed) for system, of in rows.items() if of.ids}
     return {"without_leaks": {"leaked": len(gone), "rows": len(kept), "systems": scores}}
 
 
-def estimate(metric: Metric, targets: Mapping[str, Target], answers: Sequence[Prediction], *, seed: int) -> Estimate:
+def estimate(
+    metric: Metric,
+    targets: Mapping[str, Target],
+    answers: Sequence[Prediction],
+    *,
+    clusters: Clusters | None = None,
+    seed: int,
+) -> Estimate:
     """A system's value with its interval on the rows that it answered (one at least)."""
-    return _estimate(metric, _measure(metric, targets, answers).statistics, seed)
+    return _estimate(metric, _measure(metric, targets, answers, clusters), seed)
 
 
 def between(
@@ -114,10 +136,13 @@ def between(
     ours: Sequence[Prediction],
     theirs: Sequence[Prediction],
     *,
+    clusters: Clusters | None = None,
+    confidence: float = 0.95,
     seed: int,
 ) -> Estimate:
     """Our value minus theirs on the rows that both answered (one at least), positive is better for us."""
-    return _gain(metric, *_paired(_measure(metric, targets, ours), _measure(metric, targets, theirs)), seed)
+    measured = [_measure(metric, targets, answers, clusters) for answers in (ours, theirs)]
+    return _gain(metric, *_paired(*measured), seed, confidence)
 
 
 @dataclass(frozen=True)
@@ -126,27 +151,38 @@ class _Rows:
 
     ids: Sequence[str]
     statistics: Statistics
+    clusters: Clusters
+
+    @property
+    def together(self) -> list[int] | None:
+        """The cluster of each row, where some share one."""
+        return codes(self.ids, self.clusters)
 
 
-def _measure(metric: Metric, targets: Mapping[str, Target], answers: Sequence[Prediction]) -> _Rows:
+def _measure(
+    metric: Metric, targets: Mapping[str, Target], answers: Sequence[Prediction], clusters: Clusters | None
+) -> _Rows:
     by_id = {answer.id: answer for answer in answers if metric.measurable(answer)}
     assert len({answer.id for answer in answers}) == len(answers), "a row was answered twice"
     assert by_id.keys() <= targets.keys(), "an answer to a row that is not in the test set"
     ids = [name for name in targets if name in by_id]
     chosen = [by_id[name] for name in ids]
-    return _Rows(ids, metric.statistics([targets[name] for name in ids], chosen) if ids else None)
+    found = metric.statistics([targets[name] for name in ids], chosen) if ids else None
+    return _Rows(ids, found, clusters or {})
 
 
 def _estimates(metrics: Mapping[str, Metric], rows: Mapping[str, _Rows], seed: int) -> dict[str, Estimate]:
     """The metrics that could be measured, and no others."""
-    found = {name: _estimate(metrics[name], of.statistics, seed) for name, of in rows.items() if of.ids}
+    found = {name: _estimate(metrics[name], of, seed) for name, of in rows.items() if of.ids}
     return {name: estimate for name, estimate in found.items() if math.isfinite(estimate.value)}
 
 
-def _estimate(metric: Metric, statistics: Statistics, seed: int) -> Estimate:
+def _estimate(metric: Metric, of: _Rows, seed: int) -> Estimate:
+    if (together := of.together) is not None:
+        return levels.over_clusters(metric, of.statistics, together, seed=seed)
     if metric.kind == "share":
-        return stats.wilson(float(statistics[:, 0].sum()), len(statistics))
-    return stats.bootstrap(metric, statistics, seed=seed)
+        return stats.wilson(float(of.statistics[:, 0].sum()), len(of.statistics))
+    return stats.bootstrap(metric, of.statistics, seed=seed)
 
 
 def _paired(ours: _Rows, theirs: _Rows) -> tuple[_Rows, _Rows]:
@@ -155,18 +191,20 @@ def _paired(ours: _Rows, theirs: _Rows) -> tuple[_Rows, _Rows]:
 
     def only(rows: _Rows) -> _Rows:
         at = [position for position, name in enumerate(rows.ids) if name in common]
-        return _Rows([rows.ids[position] for position in at], rows.statistics[at])
+        return _Rows([rows.ids[position] for position in at], rows.statistics[at], rows.clusters)
 
     return only(ours), only(theirs)
 
 
-def _gain(metric: Metric, ours: _Rows, theirs: _Rows, seed: int) -> Estimate:
+def _gain(metric: Metric, ours: _Rows, theirs: _Rows, seed: int, confidence: float = 0.95) -> Estimate:
+    if (together := ours.together) is not None:
+        return levels.over_clusters(
+            metric, ours.statistics, together, theirs.statistics, seed=seed, confidence=confidence
+        )
     if metric.kind == "share":
-        gain = stats.newcombe(ours.statistics[:, 0], theirs.statistics[:, 0])
-        if metric.higher_is_better:
-            return gain
-        return Estimate(-gain.value, -gain.high, -gain.low, gain.n)
-    return stats.paired_bootstrap(metric, ours.statistics, theirs.statistics, seed=seed)
+        gain = stats.newcombe(ours.statistics[:, 0], theirs.statistics[:, 0], confidence)
+        return gain if metric.higher_is_better else -gain
+    return stats.paired_bootstrap(metric, ours.statistics, theirs.statistics, seed=seed, confidence=confidence)
 
 
 def _loss(
@@ -186,14 +224,12 @@ def _loss(
 
 
 def _tests(metric: Metric, pairs: Mapping[str, tuple[_Rows, _Rows]]) -> dict[str, dict[str, float]]:
+    """McNemar's p-values, which are for independent rows."""
     if metric.kind != "share":
         return {}
-    return {
-        "mcnemar": {
-            name: stats.mcnemar(ours.statistics[:, 0], theirs.statistics[:, 0])
-            for name, (ours, theirs) in pairs.items()
-        }
-    }
+    alone = {name: pair for name, pair in pairs.items() if pair[0].together is None}
+    p = {name: stats.mcnemar(ours.statistics[:, 0], theirs.statistics[:, 0]) for name, (ours, theirs) in alone.items()}
+    return {"mcnemar": p} if p or not pairs else {}
 
 
 def titles(systems: Mapping[str, Any]) -> dict[str, str]:

@@ -31,12 +31,20 @@ class Rival:
     gain: Estimate
 
 
-def decide(evidence: Evidence, metric: Metric, numbers: claims.Numbers, *, minimum_gain: float = 0.0) -> str:
-    """The sentence. It names the numbers it rests on."""
-    rivals = _rivals(evidence, numbers)
-    if not rivals:
+def decide(
+    evidence: Evidence,
+    metric: Metric,
+    numbers: claims.Numbers,
+    *,
+    minimum_gain: float = 0.0,
+    ways: Mapping[str, str] | None = None,
+) -> str:
+    """The sentence. It names the numbers it rests on; `ways` says how to get a cheaper way, in a few words."""
+    found = rivals(evidence, numbers)
+    best = strongest(evidence, numbers, minimum_gain=minimum_gain)
+    if best is None:
         return evidence.verdict
-    left = [rival for rival in rivals if not _beaten(rival, minimum_gain)]
+    left = [rival for rival in found if not _beaten(rival, minimum_gain)]
     prompt = numbers.get("prompting", {})
     if left and all(rival.name == "prompt" for rival in left) and _pays(left[0], prompt, metric, minimum_gain):
         said = (
@@ -44,20 +52,27 @@ def decide(evidence: Evidence, metric: Metric, numbers: claims.Numbers, *, minim
         )
         return f"Fine-tune: the tuned model is {said} ({_shown(metric, left[0])})."
     if not left:
-        best = min(rivals, key=lambda rival: rival.gain.value)
         beaten = f"{best.title}, the strongest of the cheaper ways"
         return f"Fine-tune: the tuned model beats {beaten} ({_shown(metric, best)})."
-    best = min(left, key=lambda rival: (rival.gain.value, rival.name == "prompt"))
     more = _label_first(numbers.get("learning_curve", {}), best)
-    way = f"{best.title} until then" if more else best.title
+    how = f" ({how})" if (how := (ways or {}).get(best.name)) else ""
+    way = f"{best.title}{how} until then" if more else f"{best.title}{how}"
     return f"{more}{'use' if more else 'Use'} {way}: {_why(metric, best, minimum_gain)}."
 
 
-def _rivals(evidence: Evidence, numbers: claims.Numbers) -> list[Rival]:
+def strongest(evidence: Evidence, numbers: claims.Numbers, *, minimum_gain: float = 0.0) -> Rival | None:
+    """The cheaper way that the decision is about: of those that are not beaten, else of all, the strongest."""
+    found = rivals(evidence, numbers)
+    left = [rival for rival in found if not _beaten(rival, minimum_gain)]
+    return min(left or found, key=lambda rival: (rival.gain.value, rival.name == "prompt"), default=None)
+
+
+def rivals(evidence: Evidence, numbers: claims.Numbers) -> list[Rival]:
     """The cheap baselines, the base, and the best prompt."""
     known = titles(evidence.gains)
     found = [Rival(name, known[name], gain) for name, gain in evidence.gains.items() if name in known]
-    named = {"base": "the base as it is", "zero-shot": "the base without examples"}
+    base = verdict.HEAD if verdict.base_is_head(evidence) else "the base as it is"
+    named = {"base": base, "zero-shot": "the base without examples"}
     found += [
         Rival(name, named[name], evidence.gains[name]) for name in BESIDE if name in evidence.gains and name in named
     ]
@@ -106,8 +121,8 @@ def _of(call: Any, part: str) -> float:
 
 def _label_first(curve: Mapping[str, Any], rival: Rival) -> str:
     """`Label about 400 more first; `, where the curve is not flat and would reach what beats the rival."""
-    more = curve.get("more_labels")
-    if not more or curve["flat"] or more["low"] is None or (rival.gain.high <= 0 and more["high"] is None):
+    more = curve.get("labels_to_beat")
+    if not more or curve["flat"] or not more["low"] or (rival.gain.high <= 0 and more["high"] is None):
         return ""
     if curve["gain_2x"]["value"] < curve["useful_gain"]:
         return ""
@@ -136,4 +151,4 @@ def _why(metric: Metric, rival: Rival, minimum_gain: float) -> str:
 def _shown(metric: Metric, rival: Rival) -> str:
     gain = rival.gain
     ends = f"{verdict.signed(metric, gain.low)} to {verdict.signed(metric, gain.high)}"
-    return f"{verdict.signed(metric, gain.value)} {metric.title}, 95 % interval {ends}, n = {gain.n}"
+    return f"{verdict.signed(metric, gain.value)} {metric.title}, 95 % interval {ends}, n = {verdict.rows(gain)}"

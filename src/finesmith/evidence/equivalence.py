@@ -61,7 +61,7 @@ def equivalent(metric: Metric, ours: Statistics, theirs: Statistics, margin: flo
         found = stats.newcombe(ours[:, 0], theirs[:, 0], 0.90)
     else:
         found = stats.paired_bootstrap(metric, ours, theirs, seed=seed, confidence=0.90)
-    p = max(above(found, -margin, 0.90), above(_mirrored(found), -margin, 0.90))
+    p = max(above(found, -margin, 0.90), above(-found, -margin, 0.90))
     return Equivalence(found.value, found.low, found.high, margin, p, found.n)
 
 
@@ -97,7 +97,3 @@ def _beyond(distance: float, error: float, freedom: int) -> float:
     if error == 0:
         return 0.0 if distance > 0 else 1.0
     return float(t.sf(distance / error, freedom))
-
-
-def _mirrored(estimate: Estimate) -> Estimate:
-    return Estimate(-estimate.value, -estimate.high, -estimate.low, estimate.n)

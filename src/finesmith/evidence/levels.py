@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ def two_level(
     ours: Sequence[Statistics],
     theirs: Statistics | None = None,
     *,
+    clusters: Sequence[Any] | None = None,
     seed: int,
     draws: int = stats.DRAWS,
     confidence: float = 0.95,
@@ -46,8 +47,14 @@ def two_level(
 
     Rows are resampled, all seeds on the same rows (`ours` [N, S] for each of k >= 2 seeds); the covariance of two
     seeds' draws is the variance that rows bring. Drawing three seeds out of three would find only two thirds of the
-    variance between seeds, so that is taken as it is, and `_half` makes the interval of both.
+    variance between seeds, so that is taken as it is, and `_half` makes the interval of both. With `clusters`, whole
+    clusters are resampled.
     """
+    number, groups = ours[0].shape[0], None
+    if clusters is not None:
+        gathered = _gather(_codes(clusters))
+        groups, ours = gathered.shape[0], [gathered @ each for each in ours]
+        theirs = None if theirs is None else gathered @ theirs
     k, n = len(ours), ours[0].shape[0]
     assert k >= 2, "one seed says nothing about others"
     sign = 1.0 if metric.higher_is_better else -1.0
@@ -64,7 +71,7 @@ def two_level(
     low, high = _limits(metric, theirs is not None)
     value = float(values.mean())
     return Seeds(
-        Estimate(value, max(low, value - half), min(high, value + half), n),
+        Estimate(value, max(low, value - half), min(high, value + half), number, groups),
         tuple(values.tolist()),
         math.sqrt(between * k),
         math.sqrt(rows),
@@ -91,13 +98,69 @@ def cluster_bootstrap(
 
     The statistics add up, so a cluster is a row whose statistics are the sums over its rows.
     """
-    _, codes = np.unique(np.asarray(list(map(str, clusters))), return_inverse=True)
-    sums = _gather(codes)
+    gathered = _gather(_codes(clusters))
     if theirs is None:
-        found = stats.bootstrap(metric, sums @ ours, seed=seed, confidence=confidence)
+        found = stats.bootstrap(metric, gathered @ ours, seed=seed, confidence=confidence)
     else:
-        found = stats.paired_bootstrap(metric, sums @ ours, sums @ theirs, seed=seed, confidence=confidence)
-    return Estimate(found.value, found.low, found.high, len(codes))
+        found = stats.paired_bootstrap(metric, gathered @ ours, gathered @ theirs, seed=seed, confidence=confidence)
+    return replace(found, n=gathered.shape[1], groups=gathered.shape[0])
+
+
+def over_clusters(
+    metric: Metric,
+    ours: Statistics,
+    clusters: Sequence[Any],
+    theirs: Statistics | None = None,
+    *,
+    seed: int,
+    confidence: float = 0.95,
+) -> Estimate:
+    """A metric, or its gain over another system (positive is better), with an interval over clusters.
+
+    Shares keep Wilson's and Newcombe's intervals, with as many rows as these are worth; near 0 and 1 they cover better
+    than a bootstrap of few clusters. Every other metric is bootstrapped over clusters.
+    """
+    if metric.kind != "share":
+        return cluster_bootstrap(metric, ours, clusters, theirs, seed=seed, confidence=confidence)
+    if theirs is not None:
+        gain = newcombe(ours[:, 0], theirs[:, 0], clusters, confidence)
+        return gain if metric.higher_is_better else -gain
+    codes, share = _codes(clusters), float(ours[:, 0].mean())
+    worth = _worth(ours[:, 0], codes, confidence)
+    return replace(stats.wilson(share * worth, worth, confidence), n=len(codes), groups=int(codes.max()) + 1)
+
+
+def newcombe(right_a: np.ndarray, right_b: np.ndarray, clusters: Sequence[Any], confidence: float = 0.95) -> Estimate:
+    """`stats.newcombe` of rows in clusters [N], with as many rows as these are worth."""
+    codes = _codes(clusters)
+    found = stats.newcombe(right_a, right_b, confidence, rows=_worth(right_a - right_b, codes, confidence))
+    return replace(found, groups=int(codes.max()) + 1)
+
+
+def sums(rows: np.ndarray, clusters: Sequence[Any]) -> np.ndarray:
+    """[clusters, S]: rows [N, S] summed over each cluster, which then count as rows."""
+    return _gather(_codes(clusters)) @ rows
+
+
+def _worth(values: np.ndarray, codes: np.ndarray, confidence: float) -> float:
+    """How many independent rows these are worth: their number over the design effect, the variance of the mean over
+    clusters to that over rows (1 at least), and for the t quantile of few clusters (Korn and Graubard 1998, Survey
+    Methodology 24:193)."""
+    from scipy.special import ndtri, stdtrit
+
+    n, count = len(codes), int(codes.max()) + 1
+    if count < 2:
+        return 1e-6  # one cluster tells nothing about others
+    away = values - values.mean()
+    rows, between = float((away**2).sum()), float((np.bincount(codes, weights=away) ** 2).sum())
+    effect = max(1.0, count / (count - 1) * between / rows) if rows > 0 else n / count
+    upper = 0.5 + confidence / 2
+    return n / effect * float(ndtri(upper) / stdtrit(count - 1, upper)) ** 2
+
+
+def _codes(clusters: Sequence[Any]) -> np.ndarray:
+    """[N]: the number of each row's cluster, from 0 on."""
+    return np.unique(np.asarray(list(map(str, clusters))), return_inverse=True)[1]
 
 
 def _gather(codes: np.ndarray) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -44,21 +44,25 @@ def from_json(values: Mapping[str, Any]) -> Evidence:
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:
     low, high = (bound if math.isfinite(bound) else None for bound in (estimate.low, estimate.high))
-    return {"value": float(estimate.value), "low": low, "high": high, "n": int(estimate.n)}
+    groups = {} if estimate.groups is None else {"groups": int(estimate.groups)}
+    value = float(estimate.value)
+    return {"value": value, "low": low, "high": high, "n": int(estimate.n), **groups}
 
 
 def _read(values: Mapping[str, Any]) -> Estimate:
     low, high = values["low"], values["high"]
     low, high = -math.inf if low is None else low, math.inf if high is None else high
-    return Estimate(value=values["value"], low=low, high=high, n=values["n"])
+    return Estimate(value=values["value"], low=low, high=high, n=values["n"], groups=values.get("groups"))
 
 
 def values_of(value: Any) -> Any:
     """Tuples and arrays become lists, dataclasses and other mappings dicts, numbers that are not finite null."""
     if isinstance(value, np.generic | np.ndarray):
         return values_of(value.tolist())
+    if isinstance(value, Estimate):
+        return values_of(_estimate(value))
     if is_dataclass(value) and not isinstance(value, type):
-        return values_of(asdict(value))
+        return values_of({field.name: getattr(value, field.name) for field in fields(value)})
     if isinstance(value, Mapping):
         return {str(key): values_of(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -72,4 +76,4 @@ def estimate(value: Any) -> Estimate:
         return value
     low, high = value["low"], value["high"]
     low, high = -math.inf if low is None else low, math.inf if high is None else high
-    return Estimate(value["value"], low, high, int(value.get("n") or 0))
+    return Estimate(value["value"], low, high, int(value.get("n") or 0), value.get("groups"))

@@ -52,6 +52,6 @@ def differences(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Estimate]]:
             continue
         gaps = [estimate(each[key]) for key in ("difference", "difference_prompt") if each.get(key) is not None]
         if each.get("better") == "lower":
-            gaps = [Estimate(-gap.value, -gap.high, -gap.low, gap.n) for gap in gaps]
+            gaps = [-gap for gap in gaps]
         if gaps:
             yield name, min(gaps, key=lambda gap: gap.value)

@@ -20,24 +20,28 @@ DRAWS = 2000
 CELLS = 4_000_000  # weights held at once, 32 MB
 
 
-def wilson(successes: float, n: int, confidence: float = 0.95) -> Estimate:
-    """A share with Wilson's score interval (Wilson 1927)."""
+def wilson(successes: float, n: float, confidence: float = 0.95) -> Estimate:
+    """A share with Wilson's score interval (Wilson 1927); `n` need not be whole."""
     z = _z(confidence)
     share, shrink = successes / n, 1 + z * z / n
     centre = (share + z * z / (2 * n)) / shrink
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / shrink
     # at 0 and at n one bound is exactly the share; rounding must not put the share outside
-    return Estimate(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)), n)
+    return Estimate(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)), round(n))
 
 
-def newcombe(right_a: np.ndarray, right_b: np.ndarray, confidence: float = 0.95) -> Estimate:
+def newcombe(
+    right_a: np.ndarray, right_b: np.ndarray, confidence: float = 0.95, *, rows: float | None = None
+) -> Estimate:
     """Share of A minus share of B on the same rows, with Newcombe's method 10 (Statistics in Medicine 17:2635, 1998).
 
     Wilson's bounds of both shares, combined with the continuity-corrected correlation phi of right and wrong. The
-    interval has a width even where the two systems never differ.
+    interval has a width even where the two systems never differ. `rows` is how many independent rows these are worth,
+    where they are not independent.
     """
     n = len(right_a)
-    a, b = wilson(float(right_a.sum()), n, confidence), wilson(float(right_b.sum()), n, confidence)
+    worth = n if rows is None else rows
+    a, b = (wilson(float(right.sum()) * (worth / n), worth, confidence) for right in (right_a, right_b))
     phi, difference = _phi(right_a, right_b), a.value - b.value
     below = _combine(a.value - a.low, b.high - b.value, phi)
     above = _combine(b.value - b.low, a.high - a.value, phi)

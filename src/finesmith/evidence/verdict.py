@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 from finesmith.errors import counted
 from finesmith.metrics.base import Metric
-from finesmith.types import Estimate
+from finesmith.types import Estimate, Evidence
 
 TUNED, BASE = "tuned", "base"
 
 
-TITLES = {"frozen": "a linear head on the base's frozen features"}
+HEAD = "a linear head on the base's frozen features"
+TITLES = {"frozen": HEAD}
 """Cheap opponents that are no plug-in: what they are called."""
 NAMES = {
     "prompt": "the base with the best prompt",
@@ -39,6 +40,12 @@ class Loss:
     tuned: Estimate
     base: Estimate
     gain: Estimate
+
+
+def base_is_head(evidence: Evidence) -> bool:
+    """Whether the system `base` is a head that was fitted on the user's rows, because this base cannot answer without:
+    an encoder, or one of whose labels several may hold."""
+    return BASE in evidence.systems and "zero-shot" in evidence.not_measured
 
 
 def sentence(
@@ -73,7 +80,7 @@ def sentence(
         start = _against(metric, systems, gains, rival, titles.get(rival) or NAMES.get(rival, rival), minimum_gain)
         return f"{start}{_advice(gains[rival], ways.get(rival))}. The base was not measured."
     tuned = systems[TUNED]
-    interval = f"95 % interval {number(metric, tuned.low)} to {number(metric, tuned.high)}, n = {tuned.n}"
+    interval = f"95 % interval {number(metric, tuned.low)} to {number(metric, tuned.high)}, n = {rows(tuned)}"
     return f"Nothing to compare with: {_phrase(metric, tuned)} ({interval}); whether that is a gain is not known."
 
 
@@ -139,9 +146,11 @@ def headline(metric: Metric, gain: Estimate, minimum_gain: float) -> str:
 
 def difference(metric: Metric, gain: Estimate, ours: Estimate, theirs: Estimate) -> str:
     """`+0.221, 95 % interval +0.140 to +0.300, n = 128`; says so where the two were not measured on the same rows."""
-    rows = f"n = {gain.n}" if gain.n == ours.n == theirs.n else f"on the {counted(gain.n, 'row')} that both answered"
+    both = (
+        f"n = {rows(gain)}" if gain.n == ours.n == theirs.n else f"on the {counted(gain.n, 'row')} that both answered"
+    )
     interval = f"95 % interval {signed(metric, gain.low)} to {signed(metric, gain.high)}"
-    return f"{'' if metric.higher_is_better else 'gain '}{signed(metric, gain.value)}, {interval}, {rows}"
+    return f"{'' if metric.higher_is_better else 'gain '}{signed(metric, gain.value)}, {interval}, {both}"
 
 
 def prompted(way: str, shots: int | None) -> str:
@@ -154,6 +163,11 @@ def prompted(way: str, shots: int | None) -> str:
 def number(metric: Metric, value: float) -> str:
     """A value with the decimals that its metric deserves."""
     return f"{value:.{metric.digits}f}" if math.isfinite(value) else "unknown"
+
+
+def rows(estimate: Estimate) -> str:
+    """Test rows behind a number: `320`, or `320 in 40 groups` where groups were drawn."""
+    return str(estimate.n) + ("" if estimate.groups is None else f" in {counted(estimate.groups, 'group')}")
 
 
 def signed(metric: Metric, value: float) -> str:

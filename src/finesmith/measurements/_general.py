@@ -40,7 +40,7 @@ REMEMBERED = 1 << 30
 rest is one; the KL is then a little too small, never too large."""
 
 
-Part = Literal["all", "third", "rest"]
+Part = Literal["all", "choosing", "reporting"]
 
 
 @dataclass(frozen=True)
@@ -133,12 +133,15 @@ def _divergence(base: Any, logs: Any) -> np.ndarray:
     return found.cpu().double().clamp_min(0).numpy()
 
 
-def shipped(tokenizer: Any, length: int, part: Part = "all") -> Texts:
-    """The passages, as the task `text` reads documents: all, every third of each kind, or the others."""
-    wanted = {"all": (0, 1, 2), "third": (0,), "rest": (1, 2)}[part]
+def shipped(tokenizer: Any, length: int, part: Part = "all", *, every: int = 3) -> Texts:
+    """The passages, as the task `text` reads documents: all, those that choose (the first of `every` few of each kind),
+    or the others, that report."""
+
+    def wanted(place: int) -> bool:
+        return part == "all" or (place % every == 0) == (part == "choosing")
+
     chosen = {
-        kind: [text for place, text in enumerate(texts) if place % 3 in wanted]
-        for kind, texts in passages.by_kind().items()
+        kind: [text for place, text in enumerate(texts) if wanted(place)] for kind, texts in passages.by_kind().items()
     }
     kinds = [kind for kind, texts in chosen.items() for _ in texts]
     return documents(tokenizer, [text for texts in chosen.values() for text in texts], kinds, length)
@@ -239,12 +242,13 @@ def yardstick(
     study: Study, loaded: Loaded, *, features: bool, part: Part = "all", like: Yardstick | None = None
 ) -> Yardstick:
     """The passages for a run's model. `features` compares those of any classifier, not only of an encoder; `like` is
-    another yardstick for the same model."""
+    another yardstick for the same model. A third of the passages choose, which is ample for paired bits; of an encoder
+    half: each is only right or wrong."""
     from finesmith.models.load import context_length
 
     length = min(LENGTH, context_length(loaded.model.config, loaded.tokenizer))
-    texts = shipped(loaded.tokenizer, length, part)
     logits = speaker(study, loaded) if like is None else like.language and like.language.logits
+    texts = shipped(loaded.tokenizer, length, part, every=3 if logits else 2)
     language = Language(loaded, texts, logits) if logits else None
     pooled = language is None or (features and study.task.kind == "sequence-classification")
     return Yardstick(loaded, texts, study.recipe.seed, language, pooled, length)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
-from finesmith.evidence import stats
+from finesmith.evidence import levels, stats
 from finesmith.types import Estimate
 
 Table = Mapping[int, tuple[float, float]]
@@ -17,21 +18,32 @@ Rates = Sequence[tuple[float, float]] | np.ndarray
 
 
 def compared(
-    ours: Rates, theirs: Rates, *, seed: int, scale: float = 1.0, better: Literal["higher", "lower"] = "higher"
+    ours: Rates,
+    theirs: Rates,
+    *,
+    seed: int,
+    scale: float = 1.0,
+    better: Literal["higher", "lower"] = "higher",
+    clusters: Sequence[int] | None = None,
 ) -> dict[str, Any] | None:
     """`tuned`, `base` and `difference` (tuned minus base) of rates over the same rows; None where nothing was counted.
 
     Newcombe's interval where every row is right or wrong, else a bootstrap of whole rows (all that was counted in one
-    row is drawn together). `scale` is the range of a rate.
+    row is drawn together). `scale` is the range of a rate; `clusters` [N] are drawn as wholes where rows belong
+    together.
     """
     ones, others = (np.asarray(rates, float).reshape(-1, 2) for rates in (ours, theirs))
     if not (len(ones) and ones[:, 1].sum() and others[:, 1].sum()):
         return None
     if all(np.all(rates[:, 1] == 1) and set(rates[:, 0]) <= {0.0, 1.0} for rates in (ones, others)):
-        difference = stats.newcombe(ones[:, 0], others[:, 0])
+        sides = ones[:, 0], others[:, 0]
+        difference = stats.newcombe(*sides) if clusters is None else levels.newcombe(*sides, clusters)
     else:
         both = np.concatenate([ones, others], axis=1)
-        difference = stats.over_rows(_difference, both, seed=seed, scale=scale)
+        drawn = both if clusters is None else levels.sums(both, clusters)
+        difference = stats.over_rows(_difference, drawn, seed=seed, scale=scale)
+        if clusters is not None:
+            difference = replace(difference, n=len(both), groups=len(drawn))
     return {
         "tuned": float(ones[:, 0].sum() / ones[:, 1].sum()),
         "base": float(others[:, 0].sum() / others[:, 1].sum()),
@@ -43,7 +55,7 @@ def compared(
 def against(sides: Mapping[str, Table], **more: Any) -> dict[str, Any] | None:
     """`compared` of `tuned` and `base`, and beside them `prompt` and `difference_prompt` where there is a prompt.
 
-    Each pair is compared on the rows that both answered. None where nothing was counted.
+    Each pair is compared on the rows that both answered. None where nothing was counted. `clusters` is by place too.
     """
     found = _of_two(sides["tuned"], sides["base"], **more)
     other = _of_two(sides["tuned"], sides["prompt"], **more) if found and "prompt" in sides else None
@@ -52,9 +64,11 @@ def against(sides: Mapping[str, Table], **more: Any) -> dict[str, Any] | None:
     return {**found, "prompt": other["base"], "difference_prompt": other["difference"]}
 
 
-def _of_two(ours: Table, theirs: Table, **more: Any) -> dict[str, Any] | None:
+def _of_two(ours: Table, theirs: Table, *, clusters: Sequence[int] | None = None, **more: Any) -> dict[str, Any] | None:
     common = sorted(ours.keys() & theirs.keys())
-    return compared([ours[place] for place in common], [theirs[place] for place in common], **more)
+    together = [clusters[place] for place in common] if clusters else []
+    shared = together if len(set(together)) < len(together) else None
+    return compared([ours[place] for place in common], [theirs[place] for place in common], clusters=shared, **more)
 
 
 def said(name: str, found: Mapping[str, Any], digits: int = 2) -> str:

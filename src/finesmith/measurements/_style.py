@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from finesmith.evidence import levels
 from finesmith.evidence.stats import over_rows
 from finesmith.types import Estimate
 
@@ -84,14 +85,17 @@ def area(wins_of: Sequence[np.ndarray], weights: np.ndarray) -> list[np.ndarray]
     return [np.einsum("di,di->d", weights @ each, weights) / total for each in wins_of]
 
 
-def interval(wins_of: Sequence[np.ndarray], *, seed: int) -> Estimate:
-    """The area of one, or of the first minus the second, over resampled rows."""
+def interval(wins_of: Sequence[np.ndarray], *, seed: int, clusters: Sequence[int] | None = None) -> Estimate:
+    """The area of one, or of the first minus the second, over resampled rows, or whole `clusters` [N] of them."""
 
     def score(weights: np.ndarray) -> np.ndarray:
         areas = area(wins_of, weights)
         return areas[0] if len(areas) == 1 else areas[0] - areas[1]
 
-    found = over_rows(score, np.eye(len(wins_of[0])), seed=seed, scale=1.0)
+    each = np.eye(len(wins_of[0]))
+    drawn = each if clusters is None else levels.sums(each, clusters)
+    found = over_rows(score, drawn, seed=seed, scale=1.0)
     least = 0.0 if len(wins_of) == 1 else -1.0
     low, high = (found.value + WIDER * (end - found.value) for end in (found.low, found.high))
-    return Estimate(found.value, max(least, low), min(1.0, high), found.n)
+    groups = None if clusters is None else len(drawn)
+    return Estimate(found.value, max(least, low), min(1.0, high), len(each), groups)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from finesmith import registry
 from finesmith.baselines import _features
 from finesmith.baselines.base import as_text
+from finesmith.evidence import clusters
 from finesmith.measurements import _forms, _paired, _prompted, _style, _terms
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.base import edits
@@ -45,13 +47,18 @@ class Answered:
     sides: Mapping[str, Mapping[int, str]]
     train: Sequence[str]
     seed: int
+    clusters: Sequence[int] | None = None
 
     def compared(self, rate: Callable[[int, str], tuple[float, float]], **more: Any) -> dict[str, Any] | None:
         """A rate of each, and `own`, that of the user's test targets; `rate` takes the row's place and an answer."""
         counted = {side: {at: rate(at, text) for at, text in texts.items()} for side, texts in self.sides.items()}
-        found = _paired.against(counted, seed=self.seed, **more)
+        found = self.against(counted, **more)
         own = np.sum([rate(place, text) for place, text in enumerate(self.references)], axis=0)
         return None if found is None else {**found, "own": float(own[0] / own[1]) if own[1] else None}
+
+    def against(self, sides: Mapping[str, _paired.Table], **more: Any) -> dict[str, Any] | None:
+        """The rates of each side, which were counted by the row's place."""
+        return _paired.against(sides, seed=self.seed, clusters=self.clusters, **more)
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,7 @@ def _answered(study: Study) -> Answered:
         },
         [_content(row) for row in study.splits.train],
         study.recipe.seed,
+        clusters.codes([row.id for row in rows], study.clusters),
     )
 
 
@@ -139,8 +147,8 @@ def _wording(answered: Answered) -> dict[str, Any]:
         for which in (0, 1)
     )
     return {
-        "wording, chrF to the nearest training answer": _paired.against(chrf, seed=answered.seed, scale=100.0),
-        "wording, share of words to change": _paired.against(edits, seed=answered.seed, better="lower"),
+        "wording, chrF to the nearest training answer": answered.against(chrf, scale=100.0),
+        "wording, share of words to change": answered.against(edits, better="lower"),
     }
 
 
@@ -202,20 +210,15 @@ def _tone(answered: Answered) -> tuple[dict[str, Any], str]:
 def _told_apart(answered: Answered, side: str, places: Sequence[int]) -> dict[str, Any]:
     """Tuned model and another side on the rows that both answered."""
     own = [answered.references[at] for at in places]
-    told = [
-        _style.wins([answered.sides[name][at] for at in places], own, seed=answered.seed) for name in ("tuned", side)
-    ]
-    ours, theirs = (_style.interval([each], seed=answered.seed) for each in told)
-    gap = _style.interval(told, seed=answered.seed)
+    sides = answered.sides["tuned"], answered.sides[side]
+    told = [_style.wins([each[at] for at in places], own, seed=answered.seed) for each in sides]
+    together = [answered.clusters[at] for at in places] if answered.clusters else None
+    area = partial(_style.interval, seed=answered.seed, clusters=together)
+    ours, theirs, gap = area(told[:1]), area(told[1:]), area(told)
     if side != "base":
         return {side: theirs.value, f"difference_{side}": gap, f"{side}_interval": theirs}
-    return {
-        "tuned": ours.value,
-        "base": theirs.value,
-        "difference": gap,
-        "tuned_interval": ours,
-        "base_interval": theirs,
-    }
+    values = {"tuned": ours.value, "base": theirs.value, "difference": gap}
+    return {**values, "tuned_interval": ours, "base_interval": theirs}
 
 
 def _terminology(
@@ -254,7 +257,7 @@ def _term_probability(
             shares = _terms.probability(study, prompted.predictor, prompted.as_asked(answered.rows), few)
             sides[_prompted.SYSTEM] = _by_row(shares, [slot.row for slot in few])
         progress(1)
-    return _paired.against(sides, seed=answered.seed)
+    return answered.against(sides)
 
 
 def _by_row(values: np.ndarray, rows: Sequence[int]) -> dict[int, tuple[float, float]]:

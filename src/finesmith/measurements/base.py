@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from finesmith.evidence import clusters
 from finesmith.evidence import compare as evidences
+from finesmith.evidence.clusters import Clusters
 from finesmith.metrics.base import Metric
 from finesmith.recipe import Recipe
 from finesmith.runfolder import RunFolder
@@ -48,7 +50,8 @@ class Measured:
 
 class Measurement(Protocol):
     """`priority` 1 is dropped last, 4 first. `effort` is the least at which it is made. `needs` are measurements whose
-    results it reads (`study.found`)."""
+    results it reads (`study.found`). It may have `uses`, names of options (and `minimum_gain`) that change its result,
+    and `retold(study, values)`: what it says from what it kept (`measured/NAME.json`) after one of these changed."""
 
     @property
     def title(self) -> str:
@@ -91,7 +94,7 @@ class Study:
     `train_seconds` is what one training of this run takes here, `preparing_seconds` of these before its first step, and
     `answer_seconds` what the tuned model takes for one test row. `found` are the numbers of the measurements made so
     far. `minimum_gain` is the smallest that is of use. `options` are what the user gave besides (a glossary, prompts,
-    unlabelled rows), by name.
+    unlabelled rows), by name, and `asked` the same as it was asked, in plain values, with the effort and the like.
     """
 
     folder: RunFolder
@@ -107,8 +110,10 @@ class Study:
     effort: Effort = "quick"
     minimum_gain: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    asked: Mapping[str, Any] = field(default_factory=dict)
     found: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _models: dict[str, Predictor] = field(default_factory=dict, repr=False)
+    _clusters: Clusters | None = field(default=None, repr=False)
 
     @property
     def primary(self) -> Metric:
@@ -159,10 +164,27 @@ class Study:
         """The primary metric of answers to rows, in its own unit."""
         return self.primary.value([row.target for row in rows], answers)
 
-    def gain(self, answers: Sequence[Prediction], over: Sequence[Prediction] | None = None) -> Estimate:
-        """How much better the tuned model is on the test rows than these answers; or how much `over` these are."""
+    @property
+    def clusters(self) -> Clusters:
+        """The test rows that belong together; intervals draw these as wholes."""
+        if self._clusters is None:
+            self._clusters = clusters.of(self.splits.test)
+        return self._clusters
+
+    def gain(
+        self, answers: Sequence[Prediction], over: Sequence[Prediction] | None = None, *, confidence: float = 0.95
+    ) -> Estimate:
+        """How much better the tuned model is on the test rows than these answers; or these answers than `over`."""
         ours, theirs = (self.predictions["tuned"], answers) if over is None else (answers, over)
-        return evidences.between(self.primary, self.targets, ours, theirs, seed=self.recipe.seed)
+        return evidences.between(
+            self.primary,
+            self.targets,
+            ours,
+            theirs,
+            clusters=self.clusters,
+            confidence=confidence,
+            seed=self.recipe.seed,
+        )
 
     @contextmanager
     def retrained(

@@ -14,7 +14,7 @@ import numpy as np
 
 from finesmith import predictor
 from finesmith.errors import RecipeError
-from finesmith.evidence import calibration
+from finesmith.evidence import calibration, clusters
 from finesmith.evidence.told import Told
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.base import label_set
@@ -40,13 +40,15 @@ class Calibration:
     priority: int = 2
     effort: Effort = "quick"
     needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ("risk",)
 
     def skips(self, study: Study) -> str:
         """It is about labels, with rows enough."""
         if not isinstance(study.task, Classification):
             return "it is about the probabilities of labels, and this model writes texts"
-        if len(study.splits.validation) < LEAST:
-            return f"{len(study.splits.validation)} validation rows are too few, {LEAST} are needed"
+        if (count := len(_alone(study.splits.validation, study.recipe.seed))) < LEAST:
+            apart = "" if count == len(study.splits.validation) else " that do not belong together"
+            return f"{count} validation rows{apart} are too few, {LEAST} are needed"
         return ""
 
     def cost(self, study: Study) -> float:
@@ -57,9 +59,7 @@ class Calibration:
         """Answers the validation rows, sets everything there, and looks at the test rows once."""
         if not 0 < (risk := float(study.options.get("risk", RISK))) < 1:
             raise RecipeError(f"--risk must be between 0 and 1, not {risk:g}: the share of wrong answers to allow.")
-        rows = list(study.splits.validation)
-        order = np.random.default_rng(study.recipe.seed).permutation(len(rows))
-        rows = [rows[place] for place in order]
+        rows = _alone(study.splits.validation, study.recipe.seed)
         with watcher.progress("answering the validation rows", len(rows)) as progress:
             answers = predict(study.tuned().task, study.tuned().loaded, rows, progress=progress)
         labels = list(answers[0].scores)
@@ -68,7 +68,7 @@ class Calibration:
         heat = seen.part(slice(half)).temperature()
         held = seen.part(slice(half, None)).tempered(heat)
         abstention = _abstention(held, heat, risk)
-        predictor.keep_abstention(study.folder, abstention)
+        predictor.keep_abstention(study.tuned_folder, abstention)
         test = _told(study.splits.test, study.predictions["tuned"], labels)
         after = test.tempered(heat)
         numbers = {
@@ -82,6 +82,15 @@ class Calibration:
             "sets": [_sets(held, after, alpha) for alpha in ALPHAS],
         }
         return Measured(says=_says(numbers), numbers=numbers, plots=_plots(numbers))
+
+
+def _alone(rows: Sequence[Example], seed: int) -> list[Example]:
+    """The rows in an order by chance, one of each cluster: what the threshold is shown on has to be independent."""
+    known = clusters.of(rows)
+    first: dict[int | str, Example] = {}
+    for place in np.random.default_rng(seed).permutation(len(rows)):
+        first.setdefault(known.get(rows[place].id, rows[place].id), rows[place])
+    return list(first.values())
 
 
 def _told(rows: Sequence[Example], answers: Sequence[Prediction], labels: Sequence[str]) -> Told:

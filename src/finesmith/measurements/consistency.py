@@ -15,6 +15,7 @@ import numpy as np
 
 from finesmith.checks.target_format import TRAITS
 from finesmith.data import split
+from finesmith.evidence import clusters
 from finesmith.measurements import _line, _paired, _prompted
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.base import edits
@@ -56,21 +57,22 @@ class Consistency:
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """All answer every wording; of each row the pairs of answers that agree are counted."""
         rows = split.spread(study.splits.test, ROWS)
+        fewer = split.spread(rows, SAMPLED_ROWS)
         asked, drawn = {}, {}
         with watcher.progress(self.title, 3) as progress:
             for name, open_system in (("tuned", _tuned), ("base", _base), ("prompt", _prompted.chosen)):
                 system = open_system(study)
                 if system is not None:
                     asked[name] = _reworded(system, rows)
-                    drawn[name] = _samples(system, split.spread(rows, SAMPLED_ROWS), study)
+                    drawn[name] = _samples(system, fewer, study)
                 progress(1)
         written = isinstance(study.task, Generation)
         kinds = WRITTEN if written else CHOSEN
         metrics: dict[str, Any] = {
-            f"{name} under rewording": _compared(asked, agree, study.recipe.seed) for name, agree in kinds.items()
+            f"{name} under rewording": _compared(asked, agree, study, rows) for name, agree in kinds.items()
         }
         if written:
-            more = {f"{name} over samples": _compared(drawn, agree, study.recipe.seed) for name, agree in kinds.items()}
+            more = {f"{name} over samples": _compared(drawn, agree, study, fewer) for name, agree in kinds.items()}
             metrics |= more
         numbers: dict[str, Any] = {
             "metrics": {name: value for name, value in metrics.items() if value is not None},
@@ -133,10 +135,13 @@ def _samples(system: System, rows: Sequence[Example], study: Study) -> list[list
     return [[each[place].output for each in draws] for place in range(len(rows))]
 
 
-def _compared(answers: dict[str, list[list[Output]]], agree: Callable[[Any, Any], float], seed: int) -> Any:
+def _compared(
+    answers: dict[str, list[list[Output]]], agree: Callable[[Any, Any], float], study: Study, asked: Sequence[Example]
+) -> Any:
     """Mean agreement of the pairs of a row's answers, in each system; rows are drawn as wholes."""
     rates = {side: {at: (agreement(row, agree), 1.0) for at, row in enumerate(rows)} for side, rows in answers.items()}
-    return _paired.against(rates, seed=seed)
+    together = clusters.codes([row.id for row in asked], study.clusters)
+    return _paired.against(rates, seed=study.recipe.seed, clusters=together)
 
 
 def agreement(answers: Sequence[Output], agree: Callable[[Any, Any], float]) -> float:

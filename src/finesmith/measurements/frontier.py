@@ -1,7 +1,7 @@
 """Knowledge against the new task: 13 scales between base and tuned model, without training, and three to choose from.
 
-The points are chosen on validation rows and a third of the passages; what is reported of them comes from the test rows
-and the other passages. See docs/explanation/retention.md; `finesmith set-scale` delivers one.
+The points are chosen on validation rows and a third of the passages (of an encoder half); what is reported of them
+comes from the test rows and the other passages. See docs/explanation/retention.md; `finesmith set-scale` delivers one.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Frontier:
         """Sweeps, chooses, and answers the test rows at what was chosen."""
         line = _line.of(study)
         loaded = line.predictor.loaded
-        choosing = _general.yardstick(study, loaded, features=False, part="third")
+        choosing = _general.yardstick(study, loaded, features=False, part="choosing")
         points = []
         with watcher.progress(self.title, len(SCALES)) as progress:
             for scale in SCALES:
@@ -76,7 +76,7 @@ class Frontier:
                 progress(1)
         margin = choosing.margin(study.options)
         chosen = choose(points, margin, higher=study.primary.higher_is_better)
-        yard = _general.yardstick(study, loaded, features=False, part="rest", like=choosing)
+        yard = _general.yardstick(study, loaded, features=False, part="reporting", like=choosing)
         wanted = sorted({0.0, 1.0, *chosen.values()})  # the base first: the others are compared with it
         with watcher.progress("the points to choose from", len(wanted)) as progress:
             reported = {}

@@ -37,6 +37,7 @@ class LabelNext:
     priority: int = 3
     effort: Effort = "standard"
     needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ("unlabelled",)
 
     def skips(self, study: Study) -> str:
         """It is about labels."""

@@ -15,12 +15,12 @@ import numpy as np
 
 from finesmith import registry
 from finesmith.baselines.base import as_text
-from finesmith.evidence import curve, verdict
+from finesmith.evidence import curve, decision, verdict
 from finesmith.measurements import _probe
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.base import Metric
 from finesmith.tasks.classification import Classification
-from finesmith.types import Estimate, Example, Prediction
+from finesmith.types import Example, Prediction
 from finesmith.watch import Watcher
 
 SHARES, FREE = (1 / 8, 1 / 4, 1 / 2), (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -40,6 +40,7 @@ class LearningCurve:
     priority: int = 2
     effort: Effort = "standard"
     needs: tuple[str, ...] = ("prompting", "seeds")
+    uses: tuple[str, ...] = ("target", "minimum_gain")
 
     def skips(self, study: Study) -> str:
         """Rows enough, and a metric whose best value is known."""
@@ -67,10 +68,18 @@ class LearningCurve:
         whole = study.score(study.splits.test, study.predictions["tuned"])
         points.append({"rows": len(train), "score": whole, "steps": study.evidence.costs.get("steps")})
         points = [point for at, point in enumerate(points) if at == 0 or point["rows"] > points[at - 1]["rows"]]
-        numbers: dict[str, Any] = {"points": points, "free": _free(study, train, order), "metric": study.primary.title}
-        if len(points) >= 3:
-            numbers |= foretell(study, points)
-        return Measured(says=_says(study, numbers), numbers=numbers, plots=_plots(study, numbers))
+        return _told(study, points, _free(study, train, order))
+
+    def retold(self, study: Study, values: Mapping[str, Any]) -> Measured:
+        """The same points with another target or smallest useful gain."""
+        return _told(study, values["numbers"]["points"], values["numbers"]["free"])
+
+
+def _told(study: Study, points: Sequence[Mapping[str, Any]], free: Mapping[str, Any]) -> Measured:
+    numbers: dict[str, Any] = {"points": points, "free": free, "metric": study.primary.title}
+    if len(points) >= 3:
+        numbers |= foretell(study, points)
+    return Measured(says=_says(study, numbers), numbers=numbers, plots=_plots(study, numbers))
 
 
 def nested(rows: Sequence[Example], *, seed: int) -> list[int]:
@@ -156,7 +165,10 @@ def _probed(study: Study, rows: np.ndarray, train: Sequence[Example], part: Sequ
 
 
 def foretell(study: Study, points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What two and four times the labels would give, and how many more reach the target; all as ranges."""
+    """What two and four times the labels would give, and how many more reach the target; all as ranges.
+
+    `target` is what the user wants, else what beats the strongest cheaper way; `labels_to_beat` are for the latter.
+    """
     metric, n = study.primary, float(points[-1]["rows"])
     best, scale = _best(metric), _scale(metric)
     assert best is not None
@@ -183,7 +195,7 @@ def foretell(study: Study, points: Sequence[Mapping[str, Any]]) -> dict[str, Any
     last = float(points[-1]["score"])
     gain = sorted(sign * (twice[key] - last) for key in ("low", "high"))
     useful = study.minimum_gain or 0.01 * (scale if fitted.bounded else abs(last))
-    target = _target(study)
+
     value = sign * (twice["value"] - at(1.0)["value"])
     numbers: dict[str, Any] = {
         "x1": at(1.0),
@@ -194,31 +206,30 @@ def foretell(study: Study, points: Sequence[Mapping[str, Any]]) -> dict[str, Any
         "gain_2x": {"value": value, "low": gain[0], "high": gain[1]},
         "useful_gain": useful,
         "flat": gain[1] < useful,
+        "gain_per_100": value / (n / 100),
     }
-    numbers["gain_per_100"] = value / (n / 100)
-    if target is not None:
-        reached = fitted.to_reach(sign * (best - target) / scale)
-        numbers["target"] = target
-        numbers["more_labels"] = {
-            name: None if value is None else max(0.0, value - n)
-            for name, value in zip(("low", "high"), reached, strict=True)
-        }
+
+    def labels(score: float) -> dict[str, float | None]:
+        ends = zip(("low", "high"), fitted.to_reach(sign * (best - score) / scale), strict=True)
+        return {name: None if rows is None else max(0.0, rows - n) for name, rows in ends}
+
+    rival, wanted = _rival(study), study.options.get("target")
+    if (target := rival if wanted is None else float(wanted)) is not None:
+        numbers |= {"target": target, "more_labels": labels(target)}
+    if rival is not None:
+        numbers["labels_to_beat"] = labels(rival)
     return numbers
 
 
-def _target(study: Study) -> float | None:
-    """The score that the user wants; else what would beat the strongest opponent by the smallest useful gain."""
-    if study.options.get("target") is not None:
-        return float(study.options["target"])
+def _rival(study: Study) -> float | None:
+    """The score that beats the cheaper way which the decision is about by the smallest useful gain; None where the
+    tuned model does."""
     sign = 1.0 if study.primary.higher_is_better else -1.0
     ours = study.evidence.systems["tuned"].get(study.evidence.metric)
-    gains = [gain.value for gain in study.evidence.gains.values()]
-    prompt = study.found.get("prompting", {}).get("gain")
-    if prompt:
-        gains.append(prompt.value if isinstance(prompt, Estimate) else prompt["value"])
-    if ours is None or not gains or min(gains) >= max(study.minimum_gain, 1e-9):
+    rival = decision.strongest(study.evidence, study.found, minimum_gain=study.minimum_gain)
+    if ours is None or rival is None or rival.gain.value >= max(study.minimum_gain, 1e-9):
         return None
-    return ours.value + sign * (max(study.minimum_gain, 0.0) - min(gains))
+    return ours.value + sign * (max(study.minimum_gain, 0.0) - rival.gain.value)
 
 
 def _best(metric: Metric) -> float | None:

@@ -2,20 +2,21 @@
 
 Three rates around each method's own default, chosen on the validation rows; comparing both at one rate is the classic
 false result. "The same" needs an interval: `low90` and `high90` of full minus LoRA are for an equivalence test within
-`delta`, one point or what the test rows can show, whichever is larger.
+`delta`, which is settled before: the smallest useful gain, or one point. A margin that grew with the noise would call
+two methods the same because too few rows were asked; `detectable`, the least effect that they show, stands beside it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from finesmith.evidence import stats, verdict
+from finesmith.evidence import plain, verdict
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.base import Metric
-from finesmith.types import Estimate, Prediction
+from finesmith.types import Prediction
 from finesmith.watch import Watcher
 
 STEPS = (1 / 3, 1.0, 3.0)
@@ -43,6 +44,7 @@ class LoraOrFull:
     priority: int = 3
     effort: Effort = "full"
     needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ("minimum_gain",)
 
     def skips(self, study: Study) -> str:
         """Adapters on random weights learn nothing."""
@@ -57,23 +59,32 @@ class LoraOrFull:
         """Six trainings; both methods answer the test rows."""
         arms = {method: _sweep(study, watcher, method) for method in ("lora", "full")}
         full, lora = arms["full"].answers, arms["lora"].answers
-        gap, (low, high) = study.gain(lora, over=full), _interval(study, full, lora)
-        delta = margin(study.primary, gap, study.score(study.splits.test, full))
-        shown = verdict.signed(study.primary, gap.value)
-        interval = f"{verdict.signed(study.primary, low)} to {verdict.signed(study.primary, high)}"
-        return Measured(
-            says=f"full fine-tuning gains {shown} over LoRA (90 % interval {interval}, margin "
-            f"{verdict.number(study.primary, delta)})",
-            numbers={
-                "difference": gap,
-                "low90": low,
-                "high90": high,
-                "delta": delta,
-                **{name: _numbers(arm, study) for name, arm in arms.items()},
-            },
-            systems={name: arm.answers for name, arm in arms.items()},
-            missing={"what LoRA and full fine-tuning forget": "their retention was not measured"},
-        )
+        gap, ninety = study.gain(full, over=lora), study.gain(full, over=lora, confidence=0.9)
+        numbers = {
+            "difference": gap,
+            "low90": ninety.low,
+            "high90": ninety.high,
+            **{name: _numbers(arm, study) for name, arm in arms.items()},
+        }
+        return replace(_told(study, numbers), systems={name: arm.answers for name, arm in arms.items()})
+
+    def retold(self, study: Study, values: Mapping[str, Any]) -> Measured:
+        """The same trainings, with another smallest useful gain for a margin."""
+        return _told(study, values["numbers"])
+
+
+def _told(study: Study, numbers: Mapping[str, Any]) -> Measured:
+    """What was measured, beside the margin and what these test rows can show."""
+    metric, gap = study.primary, plain.estimate(numbers["difference"])
+    delta = margin(metric, numbers["full"]["score"], study.minimum_gain)
+    ends = (numbers["low90"], numbers["high90"])
+    low, high = ("open" if end is None else verdict.signed(metric, end) for end in ends)
+    return Measured(
+        says=f"full fine-tuning gains {verdict.signed(metric, gap.value)} over LoRA (90 % interval {low} to {high}, "
+        f"margin {verdict.number(metric, delta)})",
+        numbers={**numbers, "delta": delta, "detectable": DETECTED * (gap.high - gap.low) / (2 * 1.96)},
+        missing={"what LoRA and full fine-tuning forget": "their retention was not measured"},
+    )
 
 
 def _sweep(study: Study, watcher: Watcher, method: str) -> _Arm:
@@ -108,23 +119,10 @@ def _settings(study: Study, method: str, rate: float) -> dict[str, Any]:
     return {"method": method, "train": {"learning_rate": rate}}
 
 
-def _interval(study: Study, ours: list[Prediction], theirs: list[Prediction]) -> tuple[float, float]:
-    """The 90 % interval of ours minus theirs over all test rows."""
-    metric, targets = study.primary, [row.target for row in study.splits.test]
-    columns = [metric.statistics(targets, answers) for answers in (ours, theirs)]
-    if metric.kind == "share":
-        found = stats.newcombe(columns[0][:, 0], columns[1][:, 0], confidence=0.9)
-    else:
-        found = stats.paired_bootstrap(metric, *columns, seed=study.recipe.seed, confidence=0.9)
-    return found.low, found.high
-
-
-def margin(metric: Metric, gap: Estimate, value: float) -> float:
-    """One point (a hundredth of the metric's range, or of the value where it has none), or the least effect that
-    these test rows show four times out of five, whichever is larger."""
+def margin(metric: Metric, value: float, minimum_gain: float) -> float:
+    """The smallest useful gain, else a point: a hundredth of the metric's range, or of the value where it has none."""
     span = metric.limits[1] - metric.limits[0]
-    point = 0.01 * (span if math.isfinite(span) else abs(value))
-    return max(point, DETECTED * (gap.high - gap.low) / (2 * 1.96))
+    return minimum_gain or 0.01 * (span if math.isfinite(span) else abs(value))
 
 
 def _numbers(arm: _Arm, study: Study) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def _control(study: Study, answers: Sequence[Prediction]) -> dict[str, Any]:
     name = next((name for name in ("tfidf", "nearest") if name in study.predictions), "")
     if not name:
         return {}
-    return {"control": name, "over_control": study.gain(study.predictions[name], over=answers)}
+    return {"control": name, "over_control": study.gain(answers, over=study.predictions[name])}
 
 
 def _labels(study: Study, score: float) -> dict[str, Any]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from finesmith import predictor
-from finesmith.evidence import levels, verdict
+from finesmith.evidence import clusters, levels, plain, verdict
 from finesmith.measurements import _general, _line, _soup
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.bits_per_byte import BitsPerByte
 from finesmith.tasks.base import predict
-from finesmith.types import Estimate, Prediction
+from finesmith.types import Prediction
 from finesmith.watch import Watcher
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Seeds:
     priority: int = 2
     effort: Effort = "standard"
     needs: tuple[str, ...] = ("prompting",)
+    uses: tuple[str, ...] = ("minimum_gain",)
 
     def skips(self, study: Study) -> str:
         """It applies to every run."""
@@ -64,12 +65,20 @@ class Seeds:
             "values": score.values if score else [],
             "sd": score.sd if score else None,
             "score": score.estimate if score else None,
-            "gains": {name: {**_plain(found.estimate), "sd": found.sd} for name, found in gains.items() if found},
+            "gains": {
+                name: {**plain.values_of(found.estimate), "sd": found.sd} for name, found in gains.items() if found
+            },
             "soup": _poured(study, soup, seeds, answers[0]),
             "knowledge": read.over_seeds(),
             "seeds_needed": _needed(study, score.sd) if score else None,
         }
         return Measured(says=_says(study, numbers), numbers=numbers)
+
+    def retold(self, study: Study, values: Mapping[str, Any]) -> Measured:
+        """The same trainings, with the seeds that another smallest useful gain would take."""
+        sd = values["numbers"]["sd"]
+        needed = None if sd is None else _needed(study, sd)
+        return Measured(values["says"], {**values["numbers"], "seeds_needed": needed}, plots=values["plots"])
 
 
 class _Reader:
@@ -97,7 +106,7 @@ class _Reader:
         found = levels.two_level(BitsPerByte(), tables, start, seed=self.study.recipe.seed)
         worse = found.estimate
         if self.language:
-            worse = Estimate(-worse.value, -worse.high, -worse.low, worse.n)
+            worse = -worse
         name = "change_bits_per_byte" if self.language else "loss_probe_accuracy"
         return {name: worse, "sd": found.sd}
 
@@ -149,7 +158,8 @@ def _two_level(
     wanted = [targets[name] for name in ids]
     found = _columns(metric, wanted, [[table[name] for name in ids] for table in tables])
     other = None if theirs is None else found.pop()
-    return levels.two_level(metric, found, other, seed=study.recipe.seed)
+    together = clusters.codes(ids, study.clusters)
+    return levels.two_level(metric, found, other, clusters=together, seed=study.recipe.seed)
 
 
 def _columns(metric: Any, targets: Sequence[Any], systems: Sequence[Sequence[Prediction]]) -> list[Any]:
@@ -162,10 +172,6 @@ def _needed(study: Study, sd: float) -> int:
     """Seeds that would show a difference of the smallest useful gain between two ways of training (80 % power)."""
     gain = study.minimum_gain or 0.01
     return max(2, int(np.ceil(2 * (1.96 + 0.84) ** 2 * sd**2 / gain**2)))
-
-
-def _plain(estimate: Estimate) -> dict[str, float]:
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
 
 
 def _says(study: Study, numbers: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from finesmith.evidence.verdict import number, signed
+from finesmith.evidence.verdict import rows as rows_of
 from finesmith.report import usage, words
 from finesmith.types import Estimate, Evidence
 
@@ -144,6 +145,8 @@ def _results(evidence: Evidence) -> str:
         "paired difference of shares, a bootstrap over rows for other metrics. They cover the choice of test rows, "
         "not of the training seed."
     )
+    if any(found.groups is not None for scores in evidence.systems.values() for found in scores.values()):
+        note += " Rows of one group or of the same input are not independent: whole groups of them are drawn."
     leaks = words.without_leaks(evidence)
     return "\n\n".join(["## Results", *tables, *([leaks] if leaks else []), note])
 
@@ -155,7 +158,7 @@ def _primary(evidence: Evidence) -> str:
         if (estimate := scores.get(evidence.metric)) is not None:
             gain = evidence.gains.get(system)
             gained = f"{signed(metric, gain.value)} ({words.signed_interval(metric, gain)})" if gain else ""
-            rows.append([words.system_title(system), _value(evidence.metric, estimate), str(estimate.n), gained])
+            rows.append([words.system_title(system), _value(evidence.metric, estimate), rows_of(estimate), gained])
     return _table(["system", f"{words.heading(metric)} (95 % interval)", "n", "tuned gains (95 % interval)"], rows)
 
 
@@ -171,7 +174,7 @@ def _others(evidence: Evidence, names: Sequence[str]) -> str:
 def _value(name: str, estimate: Estimate, *, rows: bool = False) -> str:
     metric = words.metric_named(name)
     interval = words.interval(metric, estimate)
-    return f"{number(metric, estimate.value)} ({interval}{f', n = {estimate.n}' if rows else ''})"
+    return f"{number(metric, estimate.value)} ({interval}{f', n = {rows_of(estimate)}' if rows else ''})"
 
 
 def _classes(evidence: Evidence, *, limit: int = 10) -> str:

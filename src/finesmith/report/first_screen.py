@@ -73,7 +73,8 @@ def read(comparison: Mapping[str, Any], evidence: Evidence, about: Mapping[str, 
     """The first screen of a comparison (`comparing.as_json`); `about` as for `verdict_page.render`."""
     known = {*registry.available("baselines"), *CHEAPER}
     rivals = {name: gain for name, gain in evidence.gains.items() if name in known and name in evidence.systems}
-    rival = min(rivals, key=lambda name: rivals[name].value, default=None)
+    said = comparison.get("rival")  # of a page that was made before there was one: the strongest
+    rival = said if said in rivals else min(rivals, key=lambda name: rivals[name].value, default=None)
     seen = _Seen(comparison, about, evidence, words.metric_named(evidence.metric), rival)
     said = comparison["decision"]
     worth = _worth(seen)
@@ -98,10 +99,11 @@ def _worth(seen: _Seen) -> str:
 def _scores(seen: _Seen) -> list[str]:
     """Tuned, base and the strongest cheaper way."""
     lines = []
-    named = {"tuned": "The tuned model", "base": "The base (the model before fine-tuning)"}
+    base = names.system("base", seen.evidence)
+    named = {"tuned": "The tuned model", "base": f"{base[0].upper()}{base[1:]}"}
     for name in dict.fromkeys(["tuned", "base", seen.rival]):
         if name and seen.evidence.metric in seen.evidence.systems.get(name, {}):
-            title = named.get(name) or f"The best cheaper way that was tried, {names.system(name)}"
+            title = named.get(name) or f"The best cheaper way that was tried, {names.system(name, seen.evidence)}"
             lines.append(f"{title}: {seen.score(name)}.")
     return [*lines, *names.explained([seen.evidence.metric])]
 
@@ -134,19 +136,26 @@ def _knowledge(seen: _Seen) -> str:
             f"turned down to strength {numbers['scale']:g} it stays within that and keeps {100 * numbers['kept']:.0f} %"
         )
         return f"General knowledge: at full strength {worse} ({allowed}); {kept} of the gain."
+    if "prompts" in numbers:
+        change = 100 * numbers["prompts"]["value"]
+        worse += f", and the answers to your prompts {abs(change):.1f} % {'worse' if change > 0 else 'better'},"
     start = {"supported": "kept", "not supported": "partly lost"}.get(claim["outcome"], "not clear whether it was kept")
     return f"General knowledge: {start}. After the tuning {worse} than before ({allowed})."
 
 
 def _sure(seen: _Seen) -> list[str]:
-    rows = max((scores[seen.evidence.metric].n for scores in seen.evidence.systems.values()
-                if seen.evidence.metric in scores), default=0)  # fmt: skip
-    lines = [f"It was tested on {counted(rows, 'row')} that had been put aside before training (the test rows)."]
+    found = [
+        scores[seen.evidence.metric] for scores in seen.evidence.systems.values() if seen.evidence.metric in scores
+    ]
+    most = max(found, key=lambda each: each.n, default=Estimate(0.0, 0.0, 0.0, 0))
+    lines = [f"It was tested on {counted(most.n, 'row')} that had been put aside before training (the test rows)."]
+    if most.groups is not None:
+        lines.append(f"These form {counted(most.groups, 'group')} of rows that belong together, and only groups count.")
     if seen.rival is not None:
         value, low, high = (names.apart(seen.metric, each) for each in (seen.gain.value, seen.gain.low, seen.gain.high))
         clear = seen.gain.low > 0 or seen.gain.high < 0
         why = "chance alone hardly explains that" if clear else "so it may be chance"
-        beside = f"Compared with {_short(seen.rival)} the tuned model is {value}"
+        beside = f"Compared with {_short(seen)} the tuned model is {value}"
         lines.append(f"{beside}; with 95 % confidence between {low} and {high}: {why}.")
     lines.append(_trainings(seen))
     if seen.evidence.task == "generation":
@@ -196,7 +205,7 @@ def _next(seen: _Seen, worth: str) -> list[str]:
         if "scale" in seen.claim(claims.KNOWLEDGE)["numbers"]:
             lines.append(f"Where it must keep its general knowledge: finesmith set-scale {run} keep.")
     elif seen.rival is not None:
-        lines.append(f"Do not use the tuned model for now; use {_short(seen.rival)}.")
+        lines.append(f"Do not use the tuned model for now; use {_short(seen)}.")
     lines += [*_change(seen, worth), *_labels(seen)]
     if seen.claim(claims.PROMPT)["outcome"] == "not measured" and seen.evidence.task != "text":
         lines.append("Prompting was not measured: whether a good prompt would be enough is not known.")
@@ -209,7 +218,7 @@ def _change(seen: _Seen, worth: str) -> list[str]:
     """What would turn the decision."""
     if seen.rival is None:
         return []
-    rival, gain = _short(seen.rival), seen.gain
+    rival, gain = _short(seen), seen.gain
     if worth == YES:
         return [f"The advice would change if a cheaper way did as well; the best so far is {rival}."]
     if worth == NO:
@@ -249,6 +258,7 @@ def _missing(seen: _Seen) -> list[str]:
     return [str(why) for why in seen.comparison["not_measured"].values()]
 
 
-def _short(name: str) -> str:
-    """A system in the middle of a sentence."""
-    return words.system_title(name) if name in registry.available("baselines") else names.system(name)
+def _short(seen: _Seen) -> str:
+    """The cheaper way in the middle of a sentence."""
+    name = seen.rival or ""
+    return words.system_title(name) if name in registry.available("baselines") else names.system(name, seen.evidence)

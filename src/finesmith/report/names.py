@@ -10,8 +10,10 @@ import re
 from collections.abc import Mapping
 
 from finesmith import registry
+from finesmith.evidence import verdict
 from finesmith.metrics.base import Metric
 from finesmith.report import words
+from finesmith.types import Evidence
 
 SYSTEMS = {
     "tuned": "the tuned model",
@@ -26,6 +28,8 @@ SYSTEMS = {
     "lora": "LoRA (small added weights), retrained",
     "full": "full fine-tuning (all weights), retrained",
 }
+HEAD = "the base unchanged, with a simple classifier that learnt from your rows"
+"""What the base is called that cannot answer without one."""
 OPPONENTS = {
     "tfidf": "a small program that counts words",
     "knn": "it copies the label of the most similar rows",
@@ -79,6 +83,7 @@ KEYS = {
     "x4": "with four times the labels",
     "gain_2x": "gain from twice the labels",
     "delta": "margin",
+    "detectable": "difference that these test rows show four times out of five",
     "low90": "90 % interval from",
     "high90": "90 % interval to",
     "mcnemar": "McNemar's p-value",
@@ -94,8 +99,10 @@ def key(name: str) -> str:
     return KEYS.get(name, str(name).replace("_", " "))
 
 
-def system(name: str) -> str:
-    """What a system is called in a table."""
+def system(name: str, evidence: Evidence | None = None) -> str:
+    """What a system is called in a table; the base of this evidence may have a head that learnt from the rows."""
+    if name == "base" and evidence is not None and verdict.base_is_head(evidence):
+        return HEAD
     if name in SYSTEMS:
         return SYSTEMS[name]
     title = words.system_title(name)

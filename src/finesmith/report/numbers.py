@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from finesmith.errors import counted
 from finesmith.report import names
 from finesmith.report._html import number, table
 
@@ -45,7 +46,8 @@ def shown(value: Any) -> str:
     """A value on one line: an interval as `0.12 (0.05 to 0.19), n = 144`, other mappings as `key value, ...`."""
     if is_interval(value):
         ends = " to ".join("open" if value[end] is None else number(value[end]) for end in ("low", "high"))
-        return f"{number(value['value'])} ({ends})" + (f", n = {value['n']:,}" if value.get("n") else "")
+        groups = f" in {counted(value['groups'], 'group')}" if value.get("groups") else ""
+        return f"{number(value['value'])} ({ends})" + (f", n = {value['n']:,}{groups}" if value.get("n") else "")
     if isinstance(value, Mapping):
         return ", ".join(f"{names.key(key)} {shown(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):

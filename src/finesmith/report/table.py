@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finesmith.evidence.verdict import number, signed
+from finesmith.evidence.verdict import rows as rows_of
 from finesmith.report import words
 from finesmith.types import Estimate, Evidence
 
@@ -81,7 +82,7 @@ def _primary(evidence: Evidence) -> Table:
     for system, scores in evidence.systems.items():
         if evidence.metric in scores:
             estimate = scores[evidence.metric]
-            cells = [number(metric, estimate.value), words.interval(metric, estimate), str(estimate.n)]
+            cells = [number(metric, estimate.value), words.interval(metric, estimate), rows_of(estimate)]
             gain = evidence.gains.get(system)
             cells += [signed(metric, gain.value), words.signed_interval(metric, gain)] if gain else ["", ""]
             rows.append((system, cells))
@@ -104,7 +105,7 @@ def _cell(evidence: Evidence, name: str, estimate: Estimate | None, between: str
         return "-"
     metric = words.metric_named(name)
     usual = evidence.systems.get("tuned", {}).get(evidence.metric)
-    rows = f"\nn = {estimate.n}" if usual is None or estimate.n != usual.n else ""
+    rows = f"\nn = {rows_of(estimate)}" if usual is None or estimate.n != usual.n else ""
     interval = words.interval(metric, estimate)
     return f"{number(metric, estimate.value)}{between}{f'({interval})' if between == ' ' else interval}{rows}"
 
@@ -116,7 +117,7 @@ def _listed(evidence: Evidence) -> Group:
         lines += [Text(words.system_title(system), style="bold")]
         for name in (name for name in words.metric_names(evidence) if name in scores):
             metric, estimate = words.metric_named(name), scores[name]
-            shown = f"{number(metric, estimate.value)} ({words.interval(metric, estimate)}), n = {estimate.n}"
+            shown = f"{number(metric, estimate.value)} ({words.interval(metric, estimate)}), n = {rows_of(estimate)}"
             lines += [_indented(f"{words.heading(metric)}: {shown}")]
         if (gain := evidence.gains.get(system)) is not None:
             metric = words.metric_named(evidence.metric)

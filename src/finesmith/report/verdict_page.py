@@ -11,6 +11,7 @@ from typing import Any
 
 from finesmith.evidence import claims, plain
 from finesmith.evidence.verdict import number as value_of
+from finesmith.evidence.verdict import rows as rows_of
 from finesmith.evidence.verdict import signed
 from finesmith.metrics.base import Metric
 from finesmith.report import explained, first_screen, made, names, words
@@ -157,7 +158,7 @@ def _gains(evidence: Evidence) -> str:
         "kind": "intervals",
         "title": f"What the tuned model gains in {metric.title} over each opponent, with 95 % intervals",
         "x": f"gain in {words.heading(metric)}",
-        "labels": [names.system(name) for name, _ in order],
+        "labels": [names.system(name, evidence) for name, _ in order],
         "values": [plain.values_of([gain.value, gain.low, gain.high]) for _, gain in order],
         "told": [signed(metric, gain.value) for _, gain in order],
     }
@@ -169,12 +170,12 @@ def _systems(evidence: Evidence) -> str:
     rows = []
     for system in sorted(evidence.systems, key=lambda name: name != "tuned"):
         scores = evidence.systems[system]
-        row: dict[str, Any] = {"system": names.system(system)}
+        row: dict[str, Any] = {"system": names.system(system, evidence)}
         for metric, found in ((words.metric_named(name), scores.get(name)) for name in metric_names):
             row[words.heading(metric)] = (
                 f"{value_of(metric, found.value)} ({words.interval(metric, found)})" if found else ""
             )
-        row["test rows"] = scores[evidence.metric].n if evidence.metric in scores else ""
+        row["test rows"] = rows_of(scores[evidence.metric]) if evidence.metric in scores else ""
         gain = evidence.gains.get(system)
         row["tuned gains"] = f"{signed(primary, gain.value)} ({words.signed_interval(primary, gain)})" if gain else ""
         rows.append(row)

@@ -1,7 +1,8 @@
 """A base language model asked for an answer by prompt: instruction, answered examples, and the request.
 
-Greedy, with the task's own template, stop tokens and length; an answer that goes on to write another example is cut
-there, which is the form's own stop rule. Where all training answers are JSON also `json only`: constrained decoding.
+Greedy, with the task's own template, stop tokens and length; an answer that goes on to write another example, or
+another turn of the template, is cut there, which is the form's own stop rule. Where all training answers are JSON also
+`json only`: constrained decoding.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class AnswerPrompts:
     def __init__(self, loaded: Loaded, task: Generation, max_length: int) -> None:
         self.loaded, self.task = loaded, task
         self.room = max_length - task.learnt.new_tokens
+        self.openers = _template.openers(loaded.tokenizer)
         self.cut = 0
         self.tasks: dict[str, Generation] = {GREEDY: task}
         if task.learnt.as_json:
@@ -141,7 +143,7 @@ class AnswerPrompts:
         return max((len(piece.tokens) for piece in pieces), default=0)
 
     def _as_asked(self, rows: Sequence[Example], form: str, answers: Sequence[Prediction]) -> list[Prediction]:
-        said = [_cut(str(answer.output), FORMS[form]) for answer in answers]
+        said = [_cut(str(answer.output), FORMS[form], self.openers) for answer in answers]
         return [Prediction(row.id, text) for row, text in zip(rows, said, strict=True)]
 
     def _compose(self, asked: Conversation, form: Form, examples: Sequence[Example]) -> Conversation:
@@ -182,6 +184,10 @@ def _answer(example: Example) -> Message:
     return replace(example.target, weight=0.0)
 
 
-def _cut(answer: str, form: Form) -> str:
-    """Up to where the model begins another example."""
-    return answer.partition(f"\n{form.asks.strip()}")[0].strip() if form.asks else answer
+def _cut(answer: str, form: Form, openers: Sequence[str] = ()) -> str:
+    """Up to where the model begins another example, or on a new line another turn of the template."""
+    own = [form.asks.strip()] if form.asks else []
+    kept = answer
+    for begin in (*own, *openers):
+        kept = kept.partition(f"\n{begin}")[0]
+    return kept.strip() if own or kept != answer else answer

@@ -6,6 +6,7 @@ they do not.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -136,6 +137,29 @@ def terminator(tokenizer: Any) -> int:
     if not found and tokenizer.eos_token_id is None:
         raise ModelError("Nothing ends an answer: the template writes no special token and there is no end token.")
     return found[0] if found else int(tokenizer.eos_token_id)
+
+
+def openers(tokenizer: Any) -> tuple[str, ...]:
+    """How the template begins a turn, as text: where a model writes one of these, its answer is over.
+
+    Special tokens are no text. What is left of an opener is dropped where it is a mere word (`user`), which an answer
+    may hold, and so is a turn that the template refuses.
+    """
+    asked, answered, following = "asked0", "answered1", "following2"
+    begun = [Message("user", asked), Message("assistant", answered)]
+    found = [render(tokenizer, begun[:1], (), ask=True).partition(asked)[2]]
+    for role in ("user", "tool", "system"):
+        try:
+            text = render(tokenizer, [*begun, Message(role, following)], (), ask=False)
+        except ProofError:
+            continue
+        opener, follows, _ = text.partition(answered)[2].partition(following)
+        found += [opener] if follows else []
+    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    special += tokenizer.all_special_tokens
+    for token in sorted(special, key=len, reverse=True):
+        found = [opener.replace(token, "") for opener in found]
+    return tuple(dict.fromkeys(opener for each in found if re.search(r"[^\w\s]", opener := each.strip())))
 
 
 def preamble(tokenizer: Any) -> str:
