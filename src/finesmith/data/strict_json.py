@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any
 
 from finesmith.data.rows import Bad, Fault, Row, kind
@@ -25,7 +26,6 @@ def _no_constant(name: str) -> Any:
 
 
 STRICT = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_no_constant)
-LENIENT = json.JSONDecoder()
 
 
 def row(text: str) -> Row | Bad:
@@ -36,6 +36,8 @@ def row(text: str) -> Row | Bad:
         return Bad(f"not valid JSON: {error.msg} (column {error.colno})", text)
     except Fault as fault:
         return Bad(str(fault), text)
+    except ValueError:  # the interpreter's limit for numbers
+        return Bad(f"holds a whole number of more than {sys.get_int_max_str_digits():,} digits", text)
     except RecursionError:
         return Bad("nested too deeply", text)
     return as_row(value, text)
