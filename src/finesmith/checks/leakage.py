@@ -49,7 +49,12 @@ class Leakage:
                     yield _finding(data, part, kind, what, pairs, total)
 
     def mend(self, finding: Finding, data: Checked) -> Mend:
-        """Leaves the training or validation rows out; the test stays as it is."""
+        """Leaves the training or validation rows out; the test stays as it is.
+
+        Only where the part came with the data: one that `tune` cuts is cut anew from the copy.
+        """
+        if not _came(data, finding.detail["part"]):
+            return Mend()
         leak = leaks(data, finding.detail["part"])
         like = {**leak.exact, **leak.near, **leak.group}
         found = set(like) if finding.detail["kind"] != "group" else set(leak.group)
@@ -91,6 +96,7 @@ def _finding(data: Checked, part: str, kind: str, what: str, pairs: dict[int, in
     source = " or ".join(EARLIER[part])
     found = sorted(pairs)
     other = _other_label(data, pairs)
+    result = "; the result of a run is given with and without them." if part == "test" else "."
     contrary = f"; {plural(other, 'row')} with another label" if kind == "exact" and other else ""
     return Finding(
         "leakage",
@@ -99,10 +105,16 @@ def _finding(data: Checked, part: str, kind: str, what: str, pairs: dict[int, in
         len(found),
         data.origins(found),
         WHY,
-        f"Take the rows out of {source}, not out of {part} (--fix does); the result of a run is given with and without "
-        "them.",
+        f"Take the rows out of {source}, not out of {part} (--fix does){result}"
+        if _came(data, part)
+        else f"Give rows of one origin the same group (a column group): they are never parted{result}",
         {"part": part, "kind": kind, "other_label": other, "samples": _samples(data, pairs, found)},
     )
+
+
+def _came(data: Checked, part: str) -> bool:
+    """Whether a part came with the data and is not cut by `tune`."""
+    return bool((data.given == part).any())
 
 
 def _severity(part: str, kind: str, leaked: float) -> Severity:
