@@ -1,5 +1,7 @@
 """Rows to answer: the column that is read, what stands beside it, ids, and what is said when it cannot be told."""
 
+import json
+
 import pytest
 
 from finesmith.data import inputs
@@ -85,3 +87,19 @@ def test_a_row_without_the_column_of_the_others_is_named(tmp_path):
         inputs.read(str(path))
     assert caught.value.message == f"1 row of {path} cannot be answered:"
     assert caught.value.problems == (f"{path}:2: the column 'text' is missing (columns here: body)",)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"role": "Assistant", "content": "SECRET"},
+        {"from": "chatgpt", "value": "SECRET"},
+        {"role": " GPT ", "content": "SECRET"},
+        {"role": None, "from": "Model", "content": "SECRET"},
+    ],
+)
+@pytest.mark.parametrize("as_text", [False, True])
+def test_the_reference_answer_is_left_out_by_whatever_name(tmp_path, answer, as_text):
+    turns = [{"role": "user", "content": "hi"}]
+    rows = [{"messages": json.dumps(each) if as_text else each} for each in (turns, [*turns, answer])]
+    assert inputs.read(str(write_jsonl(tmp_path / "new.jsonl", rows))).inputs == (asked(("user", "hi")),) * 2

@@ -110,14 +110,9 @@ def _input(row: Row, plan: Plan, word: str) -> Input:
 
 
 def _conversation(value: object, row: Row, plan: Plan) -> Conversation:
-    turns = [*value] if isinstance(value, list) else value
-    if isinstance(turns, list) and turns and not _is_answer(turns[-1]):
+    turns = [*messages.listed(value)]
+    if turns and not messages.is_answer(turns[-1]):
         turns.append(WRITTEN)
     before, _ = messages.conversation(turns)
     lead: tuple[Message, ...] = convert.system(row, plan) if "system" in plan.columns else ()
     return Conversation((*lead, *before), messages.tools(convert.optional(row, plan, "tools")))
-
-
-def _is_answer(turn: object) -> bool:
-    roles = ("assistant", "gpt", "model", "bot")
-    return isinstance(turn, dict) and (turn.get("role") in roles or turn.get("from") in roles)

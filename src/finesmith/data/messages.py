@@ -39,7 +39,7 @@ def conversation(value: Any) -> tuple[tuple[Message, ...], Message]:
     Raises:
         Fault: no list of messages, or one that cannot be trained on.
     """
-    turns = _listed(value, "messages")
+    turns = listed(value, "messages")
     if not turns:
         raise Fault("the list of messages is empty")
     found = tuple(_message(turn, f"message {number}") for number, turn in enumerate(turns, start=1))
@@ -56,7 +56,7 @@ def tools(value: Any) -> tuple[Mapping[str, Any], ...]:
     """The tools that may be called; OpenAI's older `functions` get their wrapper."""
     if absent(value) or value == "":
         return ()
-    found = _listed(value, "tools")
+    found = listed(value, "tools")
     for tool in found:
         if not isinstance(tool, dict):
             raise Fault(f"a tool must be an object, found {kind(tool)}")
@@ -67,8 +67,12 @@ def _bare(tool: Mapping[str, Any]) -> bool:
     return "name" in tool and "parameters" in tool and "function" not in tool
 
 
-def _listed(value: Any, what: str) -> list[Any]:
-    """A list, or the JSON text of one."""
+def listed(value: Any, what: str = "messages") -> list[Any]:
+    """A list, or the JSON text of one.
+
+    Raises:
+        Fault: neither.
+    """
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -77,6 +81,14 @@ def _listed(value: Any, what: str) -> list[Any]:
     if not isinstance(value, list):
         raise Fault(f"the {what} must be a list, found {kind(value)}")
     return value
+
+
+def is_answer(turn: Any) -> bool:
+    """Whether a turn as a file has it is the assistant's, by whatever name."""
+    if not isinstance(turn, dict):
+        return False
+    role = turn.get("from") if absent(turn.get("role")) else turn["role"]
+    return ROLES.get(str(role).strip().lower()) == "assistant"
 
 
 def _message(turn: Any, where: str) -> Message:
