@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from finesmith.checks.base import SHOWN, Checked, Progress
+from finesmith.checks.base import SHOWN, Checked, Progress, written
+from finesmith.data.duplicates import answer
 from finesmith.data.private import excerpt
 from finesmith.types import Finding, Message
 
@@ -53,8 +54,9 @@ class TargetFormat:
 
     def __call__(self, data: Checked, progress: Progress) -> Iterator[Finding]:
         """One finding a trait in which several forms compete; one note over the shares of all."""
-        answers = [row.target.content for row in data.rows if isinstance(row.target, Message)]
-        origins = [str(row.origin) for row in data.rows if isinstance(row.target, Message)]
+        targets = [(row.target, str(row.origin)) for row in data.rows if isinstance(row.target, Message)]
+        answers = [target.content for target, _ in targets if target.content.strip()]  # others are tool calls alone
+        origins = [origin for target, origin in targets if target.content.strip()]
         shares: dict[str, dict[str, int]] = {}
         for trait, form in TRAITS.items():
             forms = [form(answer) for answer in answers]
@@ -64,10 +66,14 @@ class TargetFormat:
             shares[trait] = dict(counts.most_common())
             if len(counts) > 1:
                 yield _competing(trait, counts, forms, origins, answers)
-        if len(set(answers)) == 1 and len(answers) >= FEW:
-            yield _same(answers)
+        if len(targets) >= FEW and len({_whole(target) for target, _ in targets}) == 1:
+            yield _same([written(target) for target, _ in targets])
         if shares:
             yield _overview(shares, len(answers))
+
+
+def _whole(target: Message) -> tuple[str, str]:
+    return target.content, answer(target)
 
 
 def _structure(answer: str) -> str:

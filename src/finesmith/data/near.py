@@ -15,6 +15,7 @@ import numpy as np
 GRAM = 4
 """Characters in a gram; a shorter text is one gram."""
 THRESHOLD = 0.7
+SLACK = 1e-9
 BANDS, ROWS = 25, 5
 """A pair at 0.7 becomes a candidate with probability 1 - (1 - 0.7^5)^25 = 0.99."""
 MOST_GRAMS = 4096
@@ -61,8 +62,13 @@ def near_pairs(
     places = places[places[:, 1] >= among]
     places = places[_agreement(signatures, places) >= threshold - 0.15]  # a standard error is 0.04
     similarity = _jaccard(grams, places)
-    keep = similarity >= threshold - 1e-9
+    keep = similarity >= threshold - SLACK
     return Pairs(places[keep], similarity[keep])
+
+
+def similarity(texts: Sequence[str], places: np.ndarray) -> np.ndarray:
+    """The Jaccard similarity of the 4-grams of pairs of texts (positions, [P, 2]): [P]."""
+    return _jaccard(shingle(texts), places) if len(places) else np.zeros(0)
 
 
 def clusters(places: np.ndarray, count: int) -> list[list[int]]:
