@@ -75,14 +75,14 @@ def counts(data: Checked, pairs: near.Pairs) -> dict[str, int]:
     train = np.flatnonzero(data.given == "train")
     targets = [label_of(row) for row in data.rows]
     groups = [g for g in contradictions._different(data, targets) if data.given[g[0]] == "train"]
-    cross = contradictions.cross_pairs(data, targets, lambda done: None)
+    cross = contradictions.crossings(data, targets, lambda done: None)
     same = sum(targets[a] != targets[b] for group in groups for a, b in pairwise(group))
     leak = leakage.leaks(data, "test")
     return {
         "exact": len(exact_duplicates.repeats(data.unique[train])),
         "contradictory": len(groups),
         "near": len(near_duplicates.within(data.unique[train], pairs.places)[0]),
-        "cross": sum(data.given[first] == "train" for first, _ in cross) + same,
+        "cross": cross.counts["train"] + same,
         "leak": len(leak.exact),
         "near leak": len(leak.near),
     }
@@ -99,7 +99,7 @@ def show_counts(folders: dict[str, Path]) -> None:
         line(name, "14 bands of 9, mean of 5 seeds", {key: mean(each[key] for each in found) for key in found[0]})
         if find_spec("datasketch"):
             line(name, "datasketch's own index, verified", counts(data, indexed(texts)))
-        line(name, "the check (25 bands of 5)", counts(data, near.near_pairs(texts)))
+        line(name, "the check (25 bands of 5)", counts(data, look(place).near()))
         line(name, "every pair compared", counts(data, every_pair(texts)))
     print()
 

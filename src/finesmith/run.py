@@ -15,7 +15,7 @@ from finesmith import examine
 from finesmith import recipe as recipes
 from finesmith.data import read, shapes, split
 from finesmith.data.settings import DataSettings
-from finesmith.errors import DataError, FinesmithError, RecipeError
+from finesmith.errors import DataError, FinesmithError
 from finesmith.evidence import plain
 from finesmith.models import place
 from finesmith.recipe import Recipe
@@ -92,10 +92,13 @@ class Checkup:
 
     findings: tuple[Finding, ...]
     leaked: tuple[str, ...]
+    looked: str = ""
 
     def notes(self) -> list[str]:
-        """The findings that are more than a note, in a sentence each."""
-        return [finding.what for finding in self.findings if finding.severity != "note"]
+        """Which rows were looked at if not all, and the findings that are more than a note, in a sentence each."""
+        return [self.looked] * bool(self.looked) + [
+            finding.what for finding in self.findings if finding.severity != "note"
+        ]
 
 
 def prepare(recipe: Recipe) -> Prepared:
@@ -113,11 +116,7 @@ def prepare(recipe: Recipe) -> Prepared:
         format=None if settings.format == "auto" else settings.format,
         shape=shapes.task_shape(recipe.task),
     )
-    fitting = recipe.task if "." in recipe.task else shapes.shape_task(dataset.shape)
-    if recipe.task not in ("auto", fitting):
-        raise RecipeError(
-            f"task is '{recipe.task}', but the data has the shape '{dataset.shape}', which is for {fitting}."
-        )
+    fitting = shapes.settled_task(recipe.task, dataset.shape)
     shares = split.shares(settings, dataset.parts)
     splits = split.split(
         dataset,
@@ -163,10 +162,10 @@ def _check(prepared: Prepared, watcher: Watcher) -> Checkup:
     policy = prepared.recipe.data.checks
     if policy == "off":
         return Checkup((), ())
-    findings, leaked = examine.before_training(prepared.recipe, prepared.splits, prepared.recipe.task, watcher)
+    findings, leaked, looked = examine.before_training(prepared.recipe, prepared.splits, prepared.recipe.task, watcher)
     if policy == "stop":
         examine.refuse(findings, prepared.recipe.data.path)
-    return Checkup(findings, tuple(leaked))
+    return Checkup(findings, tuple(leaked), looked)
 
 
 def resume(path: str | Path, *, watcher: Watcher | None = None) -> Run:

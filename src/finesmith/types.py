@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a row came from; `str(origin)` is `file:line` (`line` counts from 1; the record number in Parquet)."""
+    """Where a row came from; `str(origin)` is `file:line` (`line` counts from 1; the record number in Parquet,
+    and in JSON of which two records share a line)."""
 
     file: str
     line: int

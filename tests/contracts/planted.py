@@ -86,6 +86,27 @@ def texts(text: str, at: int = 4) -> list[dict[str, str]]:
     return changed(labelled(), at, text=f"{labelled()[at]['text']} {text}")
 
 
+def sums(sign: str, count: int = 60) -> list[dict[str, str]]:
+    """Rows of which only the sign says what is asked."""
+    draw = random.Random(0)
+    pairs = [(draw.randrange(10, 10_000), draw.randrange(10, 10_000)) for _ in range(count)]
+    return [{"text": f"{a} {sign} {b} =", "label": f"{'odd' if (a + b) % 2 else 'even'}"} for a, b in pairs]
+
+
+def called(what: Any, count: int = 60, **more: Any) -> list[dict[str, Any]]:
+    """Questions that are answered by a tool call; `what` gives its arguments for each row."""
+    return [
+        {
+            "messages": [
+                {"role": "user", "content": row["prompt"]},
+                {"role": "assistant", "tool_calls": [call("find", what(number))]},
+            ],
+            **more,
+        }
+        for number, row in enumerate(answered(count))
+    ]
+
+
 CLEAN = Planted(labelled())
 PROMPTS = Planted(answered())
 GLOSSARY = ({"preferred": "Client", "forbidden": ["Customer"]},)
@@ -235,6 +256,23 @@ POSITIVE: dict[str, list[Planted]] = {
             [*labelled(), {"text": labelled()[7]["text"] + " ok", "label": "login"}], "note", 1, "pair", (":8", ":121")
         ),
         Planted([*answered(), {**answered()[7], "completion": "No."}], "warning", 1, "more than one answer"),
+        Planted(
+            [*called(lambda n: {"what": f"{n}"}), called(lambda n: {"what": "other"})[7]],
+            "warning",
+            1,
+            "more than one answer",
+            (":8", ":61"),
+        ),
+        Planted(
+            [
+                {"prompt": "How cold is it?", "completion": "-5"},
+                *answered(),
+                {"prompt": "How cold is it?", "completion": "5"},
+            ],
+            "warning",
+            1,
+            "more than one answer",
+        ),
     ],
     "leakage": [
         Planted(
@@ -355,6 +393,21 @@ POSITIVE: dict[str, list[Planted]] = {
         Planted(texts(f"card {CARD}"), "warning", 1, "card number", (":5",)),
         Planted(texts(f"account {IBAN}"), "warning", 1, "IBAN", (":5",)),
         Planted(texts(f"token {KEY}"), "blocking", 1, "key or token", (":5",)),
+        Planted(
+            called(lambda n: {"what": "AKIA" + "IOSFODNN7EXAMPLE" if n == 4 else f"{n}"}),
+            "blocking",
+            1,
+            "key or token",
+            (":5",),
+        ),
+        Planted(called(lambda n: {"what": 4539148803436467 if n == 4 else n}), "warning", 1, "card number", (":5",)),
+        Planted(
+            changed(chats(), 4, tools=[{"name": "find", "parameters": {"default": KEY}}]),
+            "blocking",
+            1,
+            "key or token",
+            (":5",),
+        ),
         Planted(texts("ssn 219-09-9999"), "warning", 1, "national id", (":5",)),
         Planted(texts("host 192.168.4.17"), "note", 1, "IP address", (":5",)),
     ],
@@ -374,16 +427,26 @@ NEGATIVE: dict[str, list[Planted]] = {
     "languages": [CLEAN, PROMPTS],
     "markup": [Planted(texts("if a < b and b > c then R&D; x <- y &c")), PROMPTS],
     "turns": [Planted(chats()), PROMPTS],
-    "exact_duplicates": [CLEAN, PROMPTS],
-    "near_duplicates": [CLEAN, PROMPTS],
-    "contradictions": [CLEAN, PROMPTS, Planted([*labelled(), labelled()[7]])],
-    "leakage": [CLEAN, Planted({"train": labelled(), "test": labelled(60, seed=5)})],
+    "exact_duplicates": [CLEAN, PROMPTS, Planted([*sums("+"), *sums("-"), *sums("*")])],
+    "near_duplicates": [CLEAN, PROMPTS, Planted([*sums("+"), *sums("-")])],
+    "contradictions": [
+        CLEAN,
+        PROMPTS,
+        Planted([*labelled(), labelled()[7]]),
+        Planted([*sums("<"), *({**row, "label": "less"} for row in sums(">"))]),
+        Planted([*called(lambda n: {"what": f"{n}"}), called(lambda n: {"what": f"{n}"})[7]]),
+    ],
+    "leakage": [
+        CLEAN,
+        Planted({"train": labelled(), "test": labelled(60, seed=5)}),
+        Planted({"train": sums("+"), "test": sums("-")}),
+    ],
     "label_balance": [CLEAN],
     "label_names": [CLEAN, Planted(changed(labelled(), 5, label="refund-now"))],
     "label_errors": [Planted(labelled(240))],
     "self_test": [Planted(labelled(240))],
     "lengths": [CLEAN],
-    "target_format": [PROMPTS],
+    "target_format": [PROMPTS, Planted(called(lambda n: {"what": f"{n}"}))],
     "terms": [Planted(changed(answered(), 6, completion="The customers of the client pay."), glossary=GLOSSARY)],
     "private_data": [
         Planted(texts("order 4539 1488 0343 6466, GB82 WEST 1234 5698 7654 33, 000-12-3456, 12:30 on 2024-05-06")),

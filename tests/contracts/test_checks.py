@@ -7,11 +7,11 @@ import pytest
 
 from finesmith import examine, registry
 from finesmith import recipe as recipes
-from finesmith.checks import leakage
+from finesmith.checks import leakage, lengths
 from finesmith.checks.base import Mend
 from finesmith.report import findings as plainly
 from finesmith.report import page
-from finesmith.types import Finding
+from finesmith.types import Conversation, Example, Finding, Message, Origin
 from tests.conftest import write_jsonl
 from tests.contracts.planted import ALWAYS_REPORT, CARD, IBAN, KEY, NEGATIVE, POSITIVE, Planted
 
@@ -115,3 +115,16 @@ EMPTY = examine.Examined("rows.jsonl", "classification", {"train": 1}, (), {}, {
 def test_leaked_ids_are_those_of_the_test_part(look):
     data = look(POSITIVE["leakage"][0])
     assert [name.rpartition("/")[2] for name in leakage.leaked_ids(data)] == ["test:61"]
+
+
+def test_rows_with_tools_or_calls_are_encoded_to_know_how_long_they_are():
+    origin, asked = Origin("x.jsonl", 1), Message("user", "four", 0.0)
+    call = Message("assistant", "", 1.0, {"tool_calls": [{"function": {"name": "f", "arguments": {}}}]})
+    plain = Example("x:1", Conversation((asked,)), Message("assistant", "five!"), origin)
+    assert lengths._most(plain) == 9 + 3 * lengths.TEMPLATE
+    for row in (
+        dataclasses.replace(plain, input=Conversation((asked,), ({"name": "f", "about": "long " * 4000},))),
+        dataclasses.replace(plain, target=call),
+        dataclasses.replace(plain, input=Conversation((asked, call, asked))),
+    ):
+        assert lengths._most(row) > 1e9

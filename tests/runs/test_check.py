@@ -4,13 +4,17 @@ import csv
 import dataclasses
 import hashlib
 import json
+import tracemalloc
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import finesmith
-from finesmith import examine, run
+from finesmith import examine, registry, run
 from finesmith import recipe as recipes
 from finesmith.__main__ import main
+from finesmith.data import near
 from finesmith.errors import DataError, MissingExtraError
 from finesmith.types import Finding
 from finesmith.watch import Watcher
@@ -195,3 +199,128 @@ def test_nothing_to_read_is_an_error(tmp_path):
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(DataError, match="empty"):
         finesmith.check(tmp_path / "empty.csv")
+
+
+def fixed(command, models, data, *more):
+    """Runs `check --fix` and gives the rows of the copy."""
+    _, out, _ = command("check", data, "--model", models("llama"), "--fix", "--json", *more)
+    copy = Path(json.loads(out)["fixed"]["copy"])
+    assert command("check", copy, "--model", models("llama"), *more)[0] == 0, "the copy can be read"
+    return [json.loads(line) for line in copy.read_text().splitlines()] if copy.suffix == ".jsonl" else copy.read_text()
+
+
+def test_fix_leaves_nothing_out_for_a_test_that_will_be_cut_anew(command, tmp_path, models):
+    rows = [
+        {
+            "text": f"the {word} of my order number {n % 9} did not arrive at the {word} yet, please help",
+            "label": "ab"[n % 2],
+        }
+        for n, word in enumerate(word for word in ("parcel", "letter", "voucher", "invoice") * 5 for _ in range(8))
+    ]
+    rows = [{**row, "text": f"{row['text']} {n}"} for n, row in enumerate(rows)]
+    data = write_jsonl(tmp_path / "rows.jsonl", rows)
+    found = finesmith.check(data, model={"name": models("llama"), **SMALL}).findings
+    leak = next(finding for finding in found if finding.check == "leakage" and finding.detail["part"] == "test")
+    assert leak.count > 10 and "same group" in leak.advice and "--fix" not in leak.advice
+    assert len(fixed(command, models, data)) == len(rows)
+
+
+def calls(number, arguments):
+    function = {"name": "find", "arguments": arguments}
+    return {
+        "messages": [
+            {
+                "role": "user",
+                "content": f"Where is <b>parcel</b> {number}, ordered on day {number * 7} by customer {number * 13}?",
+            },
+            {"role": "assistant", "tool_calls": [{"type": "function", "function": function}]},
+        ]
+    }
+
+
+def test_fix_changes_texts_inside_json_and_keeps_it_json(command, tmp_path, models):
+    rows = [calls(n, f'{{"what": "a<br>b &quot;{n}&quot;",  "price": 1.50, "<b>": 1}}') for n in range(30)]
+    got = fixed(command, models, write_jsonl(tmp_path / "calls.jsonl", rows))
+    arguments = [row["messages"][1]["tool_calls"][0]["function"]["arguments"] for row in got]
+    assert arguments[4] == r'{"what": "a\nb \"4\"",  "price": 1.50, "<b>": 1}'
+    (tmp_path / "table").mkdir()
+    table = [{"messages": json.dumps(calls(n, json.dumps({"what": f"<br>{n}"}))["messages"])} for n in range(30)]
+    text = fixed(command, models, write_csv(tmp_path / "table" / "calls.csv", table))
+    turns = json.loads(list(csv.reader(text.splitlines()))[1][0])
+    assert turns[1]["tool_calls"][0]["function"]["arguments"] == r'{"what": "\n0"}'
+
+
+def test_fix_writes_null_for_what_is_no_number(command, tmp_path, models):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = [{**row, "price": float("nan") if n % 2 else 1.5} for n, row in enumerate(ticket_rows(90))]
+    rows[3]["text"] += " <br>"
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    assert [row["price"] for row in fixed(command, models, tmp_path / "rows.parquet")][:4] == [1.5, None, 1.5, None]
+
+
+def test_fix_keeps_rows_whose_tool_calls_differ(command, tmp_path, models):
+    rows = [calls(n, json.dumps({"what": what})) for n in range(30) for what in ("parcel", "letter")]
+    rows += [calls(0, '{"what": "parcel"}')]
+    assert len(fixed(command, models, write_jsonl(tmp_path / "calls.jsonl", rows))) == 60
+
+
+def test_fix_of_the_folder_one_stands_in_writes_beside_it(command, tmp_path, models, monkeypatch):
+    monkeypatch.chdir(leaking(tmp_path / "data", 2))
+    before = sorted(path.name for path in (tmp_path / "data").iterdir())
+    command("check", ".", "--model", models("llama"), "--fix")
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == before
+    assert (tmp_path / "data.cleaned" / "train.jsonl").exists() and (tmp_path / "data.cleaned.log.jsonl").exists()
+
+
+def test_copies_of_two_near_texts_are_counted_and_not_paired(tmp_path):
+    text = "my parcel with the blue kettle did not arrive yet"
+    rows = [{"text": text, "label": "late"} for _ in range(3000)] + [
+        {"text": f"{text} ok", "label": "lost"} for _ in range(3000)
+    ]
+    recipe = recipes.from_source(
+        str(write_jsonl(tmp_path / "rows.jsonl", rows)), {"data": {"columns": {"text": "text"}}}
+    )
+    data = examine._look(recipe, (), False)[0]
+    check = registry.resolve("checks", "contradictions")
+    data.near()
+    tracemalloc.start()
+    (finding,) = [finding for finding in check(data, lambda done: None) if "nearly equal" in finding.what]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert finding.count == 9_000_000 and len(finding.rows) == 6000 and len(finding.detail["pairs"]) == 20
+    assert peak < 20e6
+
+
+def test_leaks_are_found_in_all_rows_of_data_that_is_too_large_for_all(tmp_path, monkeypatch):
+    rows, test = ticket_rows(90), ticket_rows(60, seed=5)
+    train = [{**row, "group": f"g{n}"} for n, row in enumerate(rows)]
+    leaked = [{**row, "group": f"t{n}"} for n, row in enumerate(rows[:9])]
+    own = [{**row, "group": "g41" if n == 3 else f"o{n}"} for n, row in enumerate(test)]
+    write_jsonl(tmp_path / "train.jsonl", train)
+    write_jsonl(tmp_path / "test.jsonl", [*own, *leaked])
+    recipe = recipes.from_source(str(tmp_path), {"data": {"checks": "warn"}})
+    monkeypatch.setattr(near, "near_pairs", lambda *_, **__: near.Pairs(np.zeros((0, 2), np.int64), np.zeros(0)))
+    prepared = run.prepare(recipe)
+    whole = examine.before_training(prepared.recipe, prepared.splits, "classification", Watcher())
+    assert len(whole[1]) == 10 and whole[2] == ""
+    for most in (70, 20):
+        monkeypatch.setattr(examine, "MOST_ROWS", most)
+        findings, ids, note = examine.before_training(prepared.recipe, prepared.splits, "classification", Watcher())
+        assert sorted(ids) == sorted(whole[1]) and "rows were looked at: evenly spread" in note
+        if most == 70:  # the test is looked at as a whole: the shares are those of all rows
+            assert [f.what for f in findings if f.check == "leakage"] == [
+                f.what for f in whole[0] if f.check == "leakage"
+            ]
+    assert note in run._check(prepared, Watcher()).notes()
+    monkeypatch.setattr(examine, "MOST_ROWS", 70)
+    found = examine.examine(recipes.from_source(str(tmp_path), {"model": {"name": "embedded", **SMALL}}))[0]
+    assert any("rows were looked at: evenly spread" in line for line in found.notes)
+    assert any(f.check == "leakage" and f.what.startswith("9 of 69") for f in found.findings)
+
+
+def test_a_task_that_the_data_is_not_for(command, tickets):
+    code, out, err = command("check", tickets, "--task", "generation")
+    assert (code, out) == (2, "") and "Traceback" not in err
+    assert "task is 'generation', but the data has the shape 'labels', which is for classification" in err

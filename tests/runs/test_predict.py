@@ -146,6 +146,7 @@ def test_a_conversation_goes_on_after_an_empty_answer(monkeypatch, capsys):
     _talk({"tuned": Silent()}, [])
     assert [turn.content for turn in asked[-1].messages] == ["one", "", "two"]
 
+
 def test_a_run_on_a_local_base_answers_from_every_folder(models, clauses, tmp_path, monkeypatch):
     shutil.copytree(models("llama"), tmp_path / "here/base")
     (tmp_path / "there").mkdir()

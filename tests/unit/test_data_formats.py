@@ -1,6 +1,7 @@
 """The corners of single formats."""
 
 import io
+import json
 
 import pytest
 
@@ -29,6 +30,7 @@ def reasons(name, content):
         (r'{"a": "\ud83d"}', "holds half a character (\\ud83d without its pair)"),
         ('{"a": "x}', "not valid JSON: Unterminated string starting at (column 7)"),
         ("[" * 100_000, "nested too deeply"),
+        ('{"a": ' + "1" * 5000 + "}", "holds a whole number of more than 4,300 digits"),
     ],
 )
 def test_json_faults_are_said(line, reason):
@@ -75,6 +77,56 @@ def test_json_cut_short_is_no_silent_end(content):
     got = rows_of("json", content)
     assert got[0] == (1, {"a": 1})
     assert len(got) == 2 and isinstance(got[1][1], Bad)
+
+
+def test_json_records_of_one_line_are_counted():
+    assert rows_of("json", '[{"a": 1}, {"a": 2},\n{"a": 3}]') == [(1, {"a": 1}), (2, {"a": 2}), (3, {"a": 3})]
+    assert rows_of("json", '\n[{"a": 1},\n\n{"a": 3}]') == [(2, {"a": 1}), (4, {"a": 3})]
+    assert reasons("json", b'[{"a": "caf\xe9"}, {"a": "fine"}]') == [(1, "byte 0xe9 at offset 11 is not UTF-8")]
+
+
+CHAT = {"messages": [{"role": "user", "content": "a }, { b"}, {"role": "assistant", "content": "c"}]}
+
+
+@pytest.mark.parametrize("indent", [None, 1, 4])
+@pytest.mark.parametrize("inside", [False, True])
+def test_json_goes_on_behind_the_broken_record_and_not_inside_it(indent, inside):
+    rows = [{**CHAT, "n": n} for n in range(30)]
+    content = json.dumps({"version": 1, "data": rows, "more": {"x": []}} if inside else rows, indent=indent)
+    broken = content.replace('"c"', "\x01", 1) if indent else content.replace('"c"', "c", 1)
+    got = [row for _, row in rows_of("json", broken)]
+    assert isinstance(got[0], Bad) and not got[0].rest
+    assert "".join(got[0].text.split()).startswith('{"messages":') and got[0].text.rstrip("} \n").endswith('"n": 0')
+    assert got[1:] == rows[1:]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_json_goes_on_behind_a_string_that_is_never_closed(indent):
+    rows = [{"a": f"x{n} {{"} for n in range(5)]
+    content = (
+        "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]" if indent is None else json.dumps(rows, indent=2)
+    )
+    for number in (1, 4):
+        got = [row for _, row in rows_of("json", content.replace(f'x{number} {{"', f"x{number}"))]
+        assert isinstance(got[number], Bad) and not got[number].rest
+        assert [row for row in got if isinstance(row, dict)] == [row for n, row in enumerate(rows) if n != number]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('[{"a": 1}]\n[{"a": 2}]', "text after the end of the list of records, which is not read"),
+        ('{"data": [{"a": 1}]} [{"a": 2}]', "text after the end of the list of records, which is not read"),
+        ('{"data": [{"a": 1}], "b": ]', "text after the end of the list of records, which is not read"),
+        ('[{"a": 1}, {"a": "x}, {"a": 2}, {"a": 3}]', "what follows it cannot be read"),
+        ('[{"a": 1} {"a": 2}]', "the list of records is not closed here"),
+        ('[{"a": 1}, {"a": ' + "[" * 100_000 + "}]", "nested too deeply"),
+    ],
+)
+def test_json_of_which_the_rest_is_lost_is_never_accepted(content, reason):
+    got = rows_of("json", content)
+    assert got[0][1] == {"a": 1} and len(got) == 2
+    assert got[1][1].rest and reason in got[1][1].reason and len(got[1][1].text) <= 200
 
 
 def test_csv_with_semicolons_and_quoted_line_ends():

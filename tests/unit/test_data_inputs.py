@@ -152,3 +152,19 @@ def test_a_line_with_messages_is_a_row_for_those_who_write():
         inputs.lines(["a", '{"messages": [{"role": "usr", "content": "a"}]}'], spoken=True)
     assert caught.value.message == "1 line cannot be answered:"
     assert caught.value.problems[0].startswith("line 2: message 1 has the unknown role 'usr'.")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"role": "Assistant", "content": "SECRET"},
+        {"from": "chatgpt", "value": "SECRET"},
+        {"role": " GPT ", "content": "SECRET"},
+        {"role": None, "from": "Model", "content": "SECRET"},
+    ],
+)
+@pytest.mark.parametrize("as_text", [False, True])
+def test_the_reference_answer_is_left_out_by_whatever_name(tmp_path, answer, as_text):
+    turns = [{"role": "user", "content": "hi"}]
+    rows = [{"messages": json.dumps(each) if as_text else each} for each in (turns, [*turns, answer])]
+    assert inputs.read(str(write_jsonl(tmp_path / "new.jsonl", rows))).inputs == (asked(("user", "hi")),) * 2

@@ -366,3 +366,25 @@ def test_no_heavy_import():
     heavy = ["torch", "transformers", "datasets"]
     code = f"import sys, finesmith.data.split; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("under", [None, "data"])
+def test_a_json_list_on_one_line_has_an_id_for_every_row(tmp_path, under):
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps({under: labelled(40)} if under else labelled(40)))
+    data = read(path)
+    assert data.parts["all"].ids() == [f"one:{number}" for number in range(1, 41)]
+    assert data.parts["all"][2].origin == Origin(str(path), 3)
+
+
+def test_a_json_file_whose_rest_is_lost_is_refused_whatever_is_accepted(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(labelled(40)) + json.dumps(labelled(40)))
+    with pytest.raises(DataError, match=r"x.json cannot be read to its end") as error:
+        read(path, max_bad_rows=1000)
+    assert error.value.problems == (f"{path}:41: text after the end of the list of records, which is not read",)
+
+
+def test_a_made_id_gives_way_to_an_own_one(tmp_path):
+    rows = [{"id": "x:2", "text": "one", "label": "a"}, {"text": "two", "label": "b"}, {"text": "three", "label": "b"}]
+    assert read(jsonl(tmp_path / "x.jsonl", rows)).parts["all"].ids() == ["x:2", "x:2#2", "x:3"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finesmith.data.duplicates import content, normalised
+from finesmith.data.duplicates import answer, content, exact_content, exact_key, exactly, normalised
 from finesmith.data.read import Dataset, read
 from finesmith.data.split import split
 from finesmith.data.store import Writer
@@ -53,6 +53,53 @@ def test_normalised(text, same):
 def test_content_of_a_conversation():
     asked = Conversation((Message("system", "Be kind."), Message("user", "Hi!")))
     assert content(asked) == "be kind\nhi"
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        ("Hello,  World!", "hello world", "“Hello”: World?!", "ｈｅｌｌｏ … world"),
+        ("2+3 =", "2 + 3 ="),
+        ("my top-up failed.", "My top up failed"),
+        ("don't, please", "Don’t please"),
+        ("at 10:30.", "at 10:30"),
+        ("great :)", "great ;)"),
+        ("zero\u200bwidth", "zerowidth"),
+    ],
+)
+def test_texts_that_mean_the_same_are_equal(same):
+    assert len(set(map(exactly, same))) == 1
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        ("2 + 3 =", "2 - 3 =", "2 * 3 =", "2 / 3 =", "2 ^ 3 ="),
+        ("x > 0", "x < 0", "x = 0", "x != 0", "x & 0"),
+        ("C++", "C#", "C"),
+        ("great :)", "great :(", "great 🙂", "great 🙁"),
+        ("1.5", "15", "1,5", "1:5", "-1.5"),
+        ("$5", "5 %", "5"),
+        ("a==b", "a!=b"),
+        ("!!!", "???"),
+    ],
+)
+def test_signs_that_carry_meaning_count(others):
+    assert len(set(map(exactly, others))) == len(others)
+
+
+def turn(**arguments):
+    return Message(
+        "assistant", "", 1.0, {"tool_calls": [{"id": "c1", "function": {"name": "f", "arguments": arguments}}]}
+    )
+
+
+def test_tool_calls_and_tools_are_compared_and_their_ids_are_not():
+    asked = Message("user", "Hi!")
+    other = {"id": "c2", "function": {"name": "f", "arguments": {"a": 1}}}
+    assert answer(turn(a=1)) == answer(Message("assistant", "", 1.0, {"tool_calls": [other]})) != answer(turn(a=2))
+    assert exact_key(Conversation((asked, turn(a=1)))) != exact_key(Conversation((asked, turn(a=2))))
+    assert exact_content(Conversation((asked,))) == "hi" != exact_content(Conversation((asked,), ({"name": "f"},)))
 
 
 rows_of_text = st.lists(

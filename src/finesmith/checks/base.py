@@ -6,9 +6,10 @@ To add one: a file that ends with `PLUGIN = ...`, a frozen dataclass with `__cal
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from finesmith.data import near
-from finesmith.data.duplicates import content
+from finesmith.data.duplicates import content, exact_content, exact_key
 from finesmith.data.private import excerpt, masked
 from finesmith.data.rows import Rejected
 from finesmith.types import Conversation, Example, Finding, Message
@@ -86,19 +87,20 @@ class Checked:
 
     @cached_property
     def contents(self) -> list[str]:
-        """The normalised input of each row; of a document the text."""
+        """The words of each row's input, normalised; of a document those of the text."""
         return [content(row.input) for row in self.rows]
 
     @cached_property
     def texts(self) -> list[str]:
-        """The whole text of each row, input and target, as it stands in the file."""
-        return ["\n".join(pieces(row)) for row in self.rows]
+        """The whole text of each row, input and target, as it stands; a tool with the first row that has it."""
+        known: set[str] = set()
+        return ["\n".join([*pieces(row), *_new_tools(row, known)]) for row in self.rows]
 
     @cached_property
     def unique(self) -> np.ndarray:
-        """For each row the number of its content; contents are numbered by their first row: [N]."""
-        number: dict[str, int] = {}
-        return np.array([number.setdefault(text, len(number)) for text in self.contents], np.int64)
+        """For each row the number of its exact content (see `duplicates`), by their first row: [N]."""
+        number: dict[bytes, int] = {}
+        return np.array([number.setdefault(exact_key(row.input), len(number)) for row in self.rows], np.int64)
 
     @cached_property
     def first_rows(self) -> np.ndarray:
@@ -106,10 +108,23 @@ class Checked:
         return np.unique(self.unique, return_index=True)[1]
 
     def near(self, progress: Progress = lambda done: None) -> near.Pairs:
-        """Pairs of distinct contents (their numbers) with a similarity of 0.7 or more; found once."""
+        """Pairs of distinct contents (their numbers) with a similarity of 0.7 or more; found once.
+
+        Contents of the same words are compared sign by sign: `2 + 3` and `2 - 3` are not near.
+        """
         if "near" not in self._found:
             distinct = [self.contents[row] for row in self.first_rows]
-            self._found["near"] = near.near_pairs(distinct, seed=0, progress=progress)
+            pairs = near.near_pairs(distinct, seed=0, progress=progress)
+            number: dict[str, int] = {}
+            words = np.array([number.setdefault(text, len(number)) for text in distinct], np.int64)[pairs.places]
+            same = np.flatnonzero(words[:, 0] == words[:, 1])
+            rows = self.first_rows[pairs.places[same]]
+            exact = {place: exact_content(self.rows[place].input) for place in set(rows.ravel().tolist())}
+            order = {place: at for at, place in enumerate(exact)}
+            found = near.similarity(list(exact.values()), np.vectorize(order.get, otypes=[np.int64])(rows))
+            pairs.similarity[same] = found
+            keep = pairs.similarity >= near.THRESHOLD - near.SLACK
+            self._found["near"] = near.Pairs(pairs.places[keep], pairs.similarity[keep])
         return self._found["near"]
 
     def origins(self, places: Iterable[int]) -> tuple[str, ...]:
@@ -133,9 +148,32 @@ def input_text(row: Example) -> str:
 
 
 def pieces(row: Example) -> list[str]:
-    """Every text of a row: the input or all messages, and a written target."""
-    given = [message.text for message in row.input.messages] if isinstance(row.input, Conversation) else [row.input]
-    return [*given, row.target.text] if isinstance(row.target, Message) else given
+    """Every text of a row: the input or all messages, and a written target; with their tool calls and reasoning."""
+    given = row.input.messages if isinstance(row.input, Conversation) else ()
+    said = (*given, row.target) if isinstance(row.target, Message) else given
+    found = [text for message in said for text in (message.content, *_leaves(message.extra))]
+    return found if isinstance(row.input, Conversation) else [row.input, *found]
+
+
+def _new_tools(row: Example, known: set[str]) -> list[str]:
+    """The texts of the tools that no row before had, so that a long list of tools is looked at once."""
+    tools = row.input.tools if isinstance(row.input, Conversation) else ()
+    new = {json.dumps(tool): tool for tool in tools}
+    found = [text for name, tool in new.items() if name not in known for text in _leaves(tool)]
+    known.update(new)
+    return found
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """Every text and number in nested values, without the ids of tool calls."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from () if key in ("id", "tool_call_id") and isinstance(item, str) else _leaves(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
+        yield str(value)
 
 
 def label_of(row: Example) -> str | tuple[str, ...]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 
 from finesmith.checks.base import SHOWN, Checked, Progress, label_of, plural
-from finesmith.data.duplicates import normalised
+from finesmith.data.duplicates import answer
 from finesmith.types import Finding, Message
 
 
@@ -44,38 +45,57 @@ class Contradictions:
             yield from self._near(data, targets, progress)
 
     def _near(self, data: Checked, targets: list[Any], progress: Progress) -> Iterator[Finding]:
-        pairs = cross_pairs(data, targets, progress)
-        if len(pairs):
-            found = sorted({int(place) for pair in pairs for place in pair})
-            shown = [[data.sample(int(first)), data.sample(int(second))] for first, second in pairs[:SHOWN]]
+        crossing = crossings(data, targets, progress)
+        count = crossing.counts.total()
+        if count:
             yield Finding(
                 "contradictions",
-                "warning" if len(pairs) >= 0.01 * len(data.rows) else "note",
-                f"{plural(len(pairs), 'pair')} of nearly equal inputs have different labels.",
-                len(pairs),
-                data.origins(found),
+                "warning" if count >= 0.01 * len(data.rows) else "note",
+                f"{plural(count, 'pair')} of nearly equal inputs have different labels.",
+                count,
+                data.origins(sorted(crossing.rows)),
                 "Often one label of such a pair is wrong; where both are right, a few words decide.",
                 "Read them side by side and correct those that are wrong.",
-                {"pairs": shown},
+                {"pairs": [[data.sample(first), data.sample(second)] for first, second in crossing.shown]},
             )
 
 
-def cross_pairs(data: Checked, targets: list[Any], progress: Progress) -> np.ndarray:
-    """Pairs of rows of one given part whose contents are near, not equal, and whose targets differ: [P, 2]."""
-    rows: dict[int, list[int]] = {}
-    near = data.near(progress).places
-    wanted = set(near.ravel().tolist())
+@dataclass(frozen=True)
+class Crossings:
+    """Pairs of rows of one given part, of near contents and with different targets: how many in each part, the rows in
+    them, and the first few pairs."""
+
+    counts: Counter[str]
+    rows: set[int]
+    shown: list[tuple[int, int]]
+
+
+def crossings(data: Checked, targets: Sequence[Any], progress: Progress) -> Crossings:
+    """Counted by content and target, as n copies of two near texts are n^2 pairs."""
+    places = data.near(progress).places
+    wanted = set(places.ravel().tolist())
+    cells: dict[int, dict[str, dict[Any, list[int]]]] = {}  # content, given part, target: rows
     for place, name in enumerate(data.unique.tolist()):
         if name in wanted:
-            rows.setdefault(name, []).append(place)
-    found = [
-        (first, second)
-        for left, right in near.tolist()
-        for first in rows[left]
-        for second in rows[right]
-        if targets[first] != targets[second] and data.given[first] == data.given[second]
-    ]
-    return np.array(found, np.int64).reshape(-1, 2)
+            cell = cells.setdefault(name, {}).setdefault(str(data.given[place]), {})
+            cell.setdefault(targets[place], []).append(place)
+    found = Crossings(Counter(), set(), [])
+    for pair in places:
+        left, right = (cells[name] for name in pair.tolist())
+        for part in left.keys() & right.keys():
+            _cross(found, part, left[part], right[part])
+    return found
+
+
+def _cross(found: Crossings, part: str, left: dict[Any, list[int]], right: dict[Any, list[int]]) -> None:
+    """Adds the pairs between the rows of two contents."""
+    for target, rows in left.items():
+        others = [place for other, places in right.items() if other != target for place in places]
+        if others:
+            found.counts[part] += len(rows) * len(others)
+            found.rows.update(rows, others)
+            pairs = ((first, second) for first in rows for second in others)
+            found.shown.extend(islice(pairs, SHOWN - len(found.shown)))
 
 
 def _different(data: Checked, targets: list[Any]) -> list[list[int]]:
@@ -91,7 +111,7 @@ def _different(data: Checked, targets: list[Any]) -> list[list[int]]:
 
 def _target(data: Checked, place: int) -> Any:
     target = data.rows[place].target
-    return normalised(target.text) if isinstance(target, Message) else label_of(data.rows[place])
+    return answer(target) if isinstance(target, Message) else label_of(data.rows[place])
 
 
 def _group(data: Checked, group: list[int]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from finesmith.checks.base import SHOWN, Checked, Mend, Progress, share
-from finesmith.types import Finding, Message
+from finesmith.types import Finding, Message, Target
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,20 @@ class ExactDuplicates:
         seen: set[tuple[int, str, str]] = set()
         drop = []
         for place, row in enumerate(data.rows):
-            target = row.target.text if isinstance(row.target, Message) else str(row.target)
-            key = (int(data.unique[place]), str(data.given[place]), target)
+            key = (int(data.unique[place]), str(data.given[place]), _whole(row.target))
             if key in seen and str(row.origin) in named and data.given[place] != "test":
                 drop.append(str(row.origin))
             seen.add(key)
         return Mend(drop=drop)
+
+
+def _whole(target: Target) -> str:
+    """All that is learnt of a target: of a message its tool calls, too."""
+    return (
+        json.dumps(target.as_dict(), sort_keys=True) + str(target.weight)
+        if isinstance(target, Message)
+        else str(target)
+    )
 
 
 def repeats(names: np.ndarray) -> np.ndarray:

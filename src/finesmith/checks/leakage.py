@@ -49,7 +49,12 @@ class Leakage:
                     yield _finding(data, part, kind, what, pairs, total)
 
     def mend(self, finding: Finding, data: Checked) -> Mend:
-        """Leaves the training or validation rows out; the test stays as it is."""
+        """Leaves the training or validation rows out; the test stays as it is.
+
+        Only where the part came with the data: one that `tune` cuts is cut anew from the copy.
+        """
+        if not _came(data, finding.detail["part"]):
+            return Mend()
         leak = leaks(data, finding.detail["part"])
         like = {**leak.exact, **leak.near, **leak.group}
         found = set(like) if finding.detail["kind"] != "group" else set(leak.group)
@@ -63,22 +68,29 @@ def leaks(data: Checked, part: str, progress: Progress = lambda done: None) -> L
         np.flatnonzero(data.parts == part).tolist(),
         np.flatnonzero(np.isin(data.parts, EARLIER[part])).tolist(),
     )
-    known: dict[int, int] = {}
     owners: dict[str, int] = {}
     for place in there:
-        known.setdefault(int(data.unique[place]), place)
         if (group := data.rows[place].group) is not None:
             owners.setdefault(group, place)
-    alike = dict(known)
-    for first, second in data.near(progress).places.tolist():
-        for name, other in ((first, second), (second, first)):
-            if other in known:
-                alike.setdefault(name, known[other])
+    known = np.full(int(data.unique.max(initial=-1)) + 1, -1)
+    known[data.unique[there[::-1]]] = there[::-1]  # the first row of each content
+    alike = _alike(known, data.near(progress).places)
+    names = data.unique[here].tolist()
     return Leak(
-        {place: known[name] for place in here if (name := int(data.unique[place])) in known},
-        {place: alike[name] for place in here if (name := int(data.unique[place])) in alike},
+        {place: int(known[name]) for place, name in zip(here, names, strict=True) if known[name] >= 0},
+        {place: int(alike[name]) for place, name in zip(here, names, strict=True) if alike[name] >= 0},
         {place: owners[group] for place in here if (group := data.rows[place].group) in owners},
     )
+
+
+def _alike(known: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """For each content a row that `known` has for it or for a near one, else -1: [U]."""
+    ends = np.concatenate([places, places[:, ::-1]])
+    ends = ends[(known[ends[:, 1]] >= 0) & (known[ends[:, 0]] < 0)]
+    names, first = np.unique(ends[:, 0], return_index=True)
+    alike = known.copy()
+    alike[names] = known[ends[first, 1]]
+    return alike
 
 
 def leaked_ids(data: Checked, part: str = "test") -> list[str]:
@@ -91,6 +103,7 @@ def _finding(data: Checked, part: str, kind: str, what: str, pairs: dict[int, in
     source = " or ".join(EARLIER[part])
     found = sorted(pairs)
     other = _other_label(data, pairs)
+    result = "; the result of a run is given with and without them." if part == "test" else "."
     contrary = f"; {plural(other, 'row')} with another label" if kind == "exact" and other else ""
     return Finding(
         "leakage",
@@ -99,10 +112,16 @@ def _finding(data: Checked, part: str, kind: str, what: str, pairs: dict[int, in
         len(found),
         data.origins(found),
         WHY,
-        f"Take the rows out of {source}, not out of {part} (--fix does); the result of a run is given with and without "
-        "them.",
+        f"Take the rows out of {source}, not out of {part} (--fix does){result}"
+        if _came(data, part)
+        else f"Give rows of one origin the same group (a column group): they are never parted{result}",
         {"part": part, "kind": kind, "other_label": other, "samples": _samples(data, pairs, found)},
     )
+
+
+def _came(data: Checked, part: str) -> bool:
+    """Whether a part came with the data and is not cut by `tune`."""
+    return bool((data.given == part).any())
 
 
 def _severity(part: str, kind: str, leaked: float) -> Severity:
@@ -128,9 +147,9 @@ def _twins(data: Checked, places: set[int], kind: str) -> np.ndarray:
         return np.array([row.group in groups for row in data.rows])
     names = {int(data.unique[place]) for place in places}
     if kind == "near":
-        names |= {b for a, b in data.near().places.tolist() if a in names} | {
-            a for a, b in data.near().places.tolist() if b in names
-        }
+        places_near = data.near().places
+        met = np.isin(places_near, list(names))
+        names |= set(places_near[met[:, ::-1]].tolist())
     return np.isin(data.unique, list(names))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from finesmith import registry
 from finesmith.checks.base import Checked, Progress, histogram, percent, pieces, plural, share
 from finesmith.tasks.base import Encoded, collate
-from finesmith.types import Conversation, Example, Finding
+from finesmith.types import Conversation, Example, Finding, Message
 
 MEASURED = 10_000
 """Rows of which percentiles are taken, evenly over the data; the search for long rows looks at every row."""
@@ -54,11 +55,12 @@ def _encoded(task: Any, row: Example, tokenizer: Any, limit: int, progress: Prog
 
 
 def _long(data: Checked, task: Any, tokenizer: Any, limit: int) -> Iterator[Finding]:
-    """Rows over the limit. A row has at most as many tokens as bytes and template, so most need no tokenizer."""
+    """Rows over the limit. A row has at most as many tokens as bytes and template, so most need no tokenizer; with
+    tools or tool calls, which a template writes in its own way, it is encoded.
+    """
     found, lost, total = [], 0, 0
     for place, row in enumerate(data.rows):
-        turns = len(row.input.messages) + 2 if isinstance(row.input, Conversation) else 2
-        if sum(len(text.encode("utf-8", "replace")) for text in pieces(row)) + TEMPLATE * turns <= limit:
+        if _most(row) <= limit:
             continue
         tokens = [len(piece.tokens) for piece in task.encode(row, place, tokenizer, WIDEST)]
         total += sum(tokens)
@@ -83,6 +85,15 @@ def _long(data: Checked, task: Any, tokenizer: Any, limit: int) -> Iterator[Find
                 "samples": [data.sample(place) for place in found[:20]],
             },
         )
+
+
+def _most(row: Example) -> float:
+    """Tokens that a row has at most."""
+    given = row.input if isinstance(row.input, Conversation) else Conversation(())
+    said = (*given.messages, row.target) if isinstance(row.target, Message) else given.messages
+    if given.tools or any(message.extra for message in said):
+        return math.inf
+    return sum(len(text.encode("utf-8", "replace")) for text in pieces(row)) + TEMPLATE * (len(given.messages) + 2)
 
 
 def _summary(

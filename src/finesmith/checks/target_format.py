@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from finesmith.checks.base import SHOWN, Checked, Progress
+from finesmith.data.duplicates import answer
 from finesmith.data.private import excerpt
 from finesmith.types import Finding, Message
 
@@ -53,9 +54,9 @@ class TargetFormat:
 
     def __call__(self, data: Checked, progress: Progress) -> Iterator[Finding]:
         """One finding a trait in which several forms compete; one note over the shares of all."""
-        rows = [row for row in data.rows if isinstance(row.target, Message) and not row.target.calls]
-        answers = [row.target.content for row in rows if isinstance(row.target, Message)]  # a call has its own form
-        origins = [str(row.origin) for row in rows]
+        targets = [(row.target, str(row.origin)) for row in data.rows if isinstance(row.target, Message)]
+        answers = [target.content for target, _ in targets if target.content.strip()]  # others are tool calls alone
+        origins = [origin for target, origin in targets if target.content.strip()]
         shares: dict[str, dict[str, int]] = {}
         for trait, form in TRAITS.items():
             forms = [form(answer) for answer in answers]
@@ -65,11 +66,14 @@ class TargetFormat:
             shares[trait] = dict(counts.most_common())
             if len(counts) > 1:
                 yield _competing(trait, counts, forms, origins, answers)
-        said = [row.target.text for row in data.rows if isinstance(row.target, Message)]
-        if len(set(said)) == 1 and len(said) >= FEW:
-            yield _same(said)
+        if len(targets) >= FEW and len({_whole(target) for target, _ in targets}) == 1:
+            yield _same([target.text for target, _ in targets])
         if shares:
             yield _overview(shares, len(answers))
+
+
+def _whole(target: Message) -> tuple[str, str]:
+    return target.content, answer(target)
 
 
 def _structure(answer: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,8 @@ from finesmith.data.rows import Bad, Row
 from finesmith.data.sources import Source, locate, looks_like_hub_id
 from finesmith.errors import DataError
 
+LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"(\s*:)?', re.DOTALL)
+"""A text in JSON; with a colon behind it, it is a key."""
 TABLES = {".csv": ",", ".tsv": "\t"}
 """Endings that are kept; every other file is written as JSONL."""
 
@@ -77,7 +81,8 @@ def clean(source: str, changes: Changes, *, format: str | None = None, columns: 
 def _places(path: Path, sources: Sequence[Source]) -> tuple[Path, list[Path]]:
     """Where the copy goes, and the file of each source in it."""
     if path.is_dir():
-        copy = path.parent / f"{path.resolve().name}.cleaned"
+        beside = path if path.name not in ("", "..") else path.resolve()  # `.` has no parent of its own
+        copy = beside.parent / f"{path.resolve().name}.cleaned"
         return copy, [copy / _ending(Path(each.name).relative_to(path)) for each in sources]
     if path.is_file():
         name = _ending(Path(path.name))
@@ -118,10 +123,32 @@ def _kept(source: Source, changes: Changes, label: str, log: list[dict[str, str]
 def _texts(value: Any, change: Callable[[str], str]) -> Any:
     """A value with every text in it changed, the keys of objects left alone."""
     if isinstance(value, str):
-        return change(value)
+        return _inside(value, change) if _is_json(value) else change(value)
     if isinstance(value, list):
         return [_texts(item, change) for item in value]
     return {key: _texts(item, change) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text holds a list or an object: the arguments of a tool call, or messages in a cell of a table."""
+    if not text.lstrip().startswith(("{", "[")):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _inside(text: str, change: Callable[[str], str]) -> str:
+    """JSON with the texts in it changed; everything else stands as it stood."""
+
+    def changed(literal: re.Match[str]) -> str:
+        before = "" if literal.group(1) else json.loads(literal.group())
+        after = _texts(before, change)
+        return literal.group() if after == before else json.dumps(after, ensure_ascii=False)
+
+    return LITERAL.sub(changed, text)
 
 
 def _renamed(value: Any, labels: Mapping[str, str]) -> Any:
@@ -132,7 +159,7 @@ def _renamed(value: Any, labels: Mapping[str, str]) -> Any:
 
 def _write(file: Path, rows: Sequence[Row]) -> None:
     if file.suffix.lower() not in TABLES:
-        _replace(file, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows))
+        _replace(file, "".join(_line(row) for row in rows))
         return
     columns = list(dict.fromkeys(key for row in rows for key in row))
     part = file.with_name(f"{file.name}.part")
@@ -141,6 +168,19 @@ def _write(file: Path, rows: Sequence[Row]) -> None:
         writer.writeheader()
         writer.writerows(rows)
     os.replace(part, file)
+
+
+def _line(row: Row) -> str:
+    return json.dumps(_finite(row), ensure_ascii=False, default=str, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """A value with null for what is no number, as JSON has no word for it (Parquet and pandas do)."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return {key: _finite(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _replace(file: Path, text: str) -> None:

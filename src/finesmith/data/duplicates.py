@@ -1,14 +1,26 @@
-"""When two inputs are the same text: the one definition that splitting, leak checks and duplicate checks share."""
+"""When two inputs are the same text. Splitting holds together what is alike; the checks call equal what means the same.
+
+`content` is the coarse key of splitting: only words count. `exactly` is the fine one of the checks for duplicates,
+contradictions and leaks: signs that carry meaning (`2 + 3` and `2 - 3`, `C++` and `C#`, `:)` and `:(`) count too.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import unicodedata
 
-from finesmith.types import Conversation, Input
+from finesmith.types import Conversation, Input, Message
 
 NO_WORD = re.compile(r"\W+")
+UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufe0f\ufeff]")
+PUNCTUATION = re.compile(
+    r"""[.,:](?!\d)|(?<!\d)[.,:]|[;?"'`\u2018-\u201f\u00ab\u00bb\u00bf\u00a1\u2026\u2014]"""
+    r"""|(?<=[\w!?])!(?!=)|(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})"""
+)
+"""Signs that only part words and sentences: not those inside a number, not a minus, not the mark of `!=`."""
+SIGN = re.compile(r"[^\w\s]")
 
 
 def normalised(text: str) -> str:
@@ -32,6 +44,40 @@ def content(given: Input) -> str:
     return normalised(given)
 
 
+def exactly(text: str) -> str:
+    """NFKC, case folded, without punctuation, each other sign a word of its own; punctuation alone stays."""
+    composed = UNSEEN.sub("", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(SIGN.sub(r" \g<0> ", PUNCTUATION.sub(" ", composed)).split()) or composed.strip()
+
+
+def exact_content(given: Input) -> str:
+    """What the checks compare of an input: its text, or all messages with their tool calls, and the tools."""
+    if not isinstance(given, Conversation):
+        return exactly(given)
+    tools = [_plain(list(given.tools))] if given.tools else []
+    return "\n".join([*map(answer, given.messages), *tools])
+
+
+def answer(message: Message) -> str:
+    """What is compared of a message: its text, and its tool calls without their ids."""
+    calls = [call["function"] for call in message.extra.get("tool_calls", ())]
+    called = _plain([[call["name"], call["arguments"]] for call in calls]) if calls else ""
+    return f"{exactly(message.content)} {called}".strip()
+
+
+def _plain(value: object) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def exact_key(given: Input) -> bytes:
+    """16 bytes that are equal for inputs with the same exact content."""
+    return _key(exact_content(given))
+
+
 def content_key(given: Input) -> bytes:
     """16 bytes that are equal for inputs with the same content."""
-    return hashlib.blake2b(content(given).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return _key(content(given))
+
+
+def _key(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

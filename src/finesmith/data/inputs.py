@@ -111,8 +111,8 @@ def conversation(value: object, tools: object = None, lead: tuple[Message, ...] 
     Raises:
         Fault: no list of messages, or one that no training file may hold.
     """
-    turns = [*value] if isinstance(value, list) else value
-    if isinstance(turns, list) and turns and not _is_answer(turns[-1]):
+    turns = [*messages.listed(value)]
+    if turns and not messages.is_answer(turns[-1]):
         turns.append(WRITTEN)
     before, _ = messages.conversation(turns)
     return Conversation((*lead, *before), messages.tools(tools))
@@ -181,8 +181,3 @@ def _input(row: Row, plan: Plan, word: str) -> Input:
 def _conversation(value: object, row: Row, plan: Plan) -> Conversation:
     lead: tuple[Message, ...] = convert.system(row, plan) if "system" in plan.columns else ()
     return conversation(value, convert.optional(row, plan, "tools"), lead)
-
-
-def _is_answer(turn: object) -> bool:
-    roles = ("assistant", "gpt", "model", "bot")
-    return isinstance(turn, dict) and (turn.get("role") in roles or turn.get("from") in roles)

@@ -54,7 +54,8 @@ def read(
     `in_memory` is how many bytes a part may take before it goes to a temporary file.
 
     Raises:
-        DataError: nothing to read, more than `max_bad_rows` unusable rows (all are listed), or no usable row.
+        DataError: nothing to read, more than `max_bad_rows` unusable rows (all are listed), a file of which nobody can
+            tell how many rows it lost, or no usable row.
     """
     sources, notes = _sources(str(source), None if format == "auto" else format)
     records = _records(sources)
@@ -104,9 +105,13 @@ class _Intake:
         self._keep = keep
         self._in_memory = in_memory
         self._seen: dict[str, dict[str, Origin]] = {}
+        self._own_ids = plan is not None and "id" in plan.columns
         self._renamed = 0
+        self._last: Origin | None = None
+        self._times = 0
         self.writers: dict[str, Writer] = {}
         self.rejected: list[Rejected] = []
+        self.unread: list[Rejected] = []
         self.num_rows = 0
 
     def add(self, source: Source, line: int, row: Row | Bad) -> None:
@@ -139,11 +144,11 @@ class _Intake:
 
     def _identity(self, source: Source, origin: Origin, own: str | None) -> str:
         """The row's own id, else `stem:line`; an id of another part gets the file's stem before it."""
-        if own is None:
-            own = f"{source.stem}:{origin.line}"
-            if not self._seen:
-                return own
         here = self._seen.setdefault(source.part, {})
+        if own is None:
+            own = self._made(source, origin, here)
+            if not self._own_ids and not any(self._seen.values()):
+                return own
         if own in here:
             raise Fault(
                 f"the id '{own}' stands already at {here[own]} (if the rows of one id belong together, "
@@ -154,16 +159,35 @@ class _Intake:
         self._renamed += elsewhere
         return f"{source.stem}/{own}" if elsewhere else own
 
+    def _made(self, source: Source, origin: Origin, here: Mapping[str, Origin]) -> str:
+        """`stem:line`, and `#2`, `#3` behind it for a further row of the line or where that is another row's own id.
+
+        Lines only grow, so the last one is all that must be remembered.
+        """
+        self._times = self._times + 1 if origin == self._last else 1
+        self._last = origin
+        made = f"{source.stem}:{origin.line}"
+        while (own := f"{made}#{self._times}" if self._times > 1 else made) in here:
+            self._times += 1
+        return own
+
     def _reject(self, origin: Origin, row: Row | Bad) -> None:
         bad = row if isinstance(row, Bad) else Bad("unreadable")
         text = bad.text if len(self.rejected) < self._keep else ""  # beyond that only the reason will be shown
         self.rejected.append(Rejected(origin, bad.reason, text))
+        self.unread += self.rejected[-1:] if bad.rest else []
 
 
 def _check(intake: _Intake, sources: Sequence[Source], max_bad_rows: int) -> None:
     """Raise if there are too many unusable rows, or if a part has no usable one."""
     bad, problems = len(intake.rejected), [str(each) for each in intake.rejected]
     names = ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
+    if intake.unread:
+        raise DataError(
+            f"{intake.unread[0].origin.file} cannot be read to its end; how many rows are lost cannot be told.",
+            problems=problems,
+            hint="Mend the file, or save it as JSON Lines (one object a line), of which every good line can be read.",
+        )
     if bad == intake.num_rows:
         raise DataError(f"{names}: no usable row; all {bad:,} are unusable.", problems=problems)
     if bad > max_bad_rows:

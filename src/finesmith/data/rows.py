@@ -14,10 +14,14 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """A row that cannot be read. `reason` is a clause for people, `text` the row as it stands in the file."""
+    """A row that cannot be read. `reason` is a clause for people, `text` the row as it stands in the file.
+
+    `rest`: nobody knows how many more rows are lost with it, so that it cannot be accepted as one.
+    """
 
     reason: str
     text: str = ""
+    rest: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from finesmith.data.duplicates import exact_key
 from finesmith.data.read import Dataset
 from finesmith.data.settings import DataSettings
 from finesmith.data.store import Examples
@@ -161,10 +162,13 @@ def _given_notes(parts: Mapping[str, Examples], given: Mapping[str, Examples]) -
     """
     rows = {name: [row_of(example) for example in part] for name, part in parts.items()}
     _check_unseen(rows, parts)
+    keys = {name: [exact_key(example.input) for example in parts[name]] for name in PARTS if name in given}
     notes = [f"Given with the data: {', '.join(f'{len(part):,} {name}' for name, part in given.items())} rows."]
     for first, second in combinations(PARTS, 2):
         if first in given and second in given:
-            notes += _shared(rows[first], rows[second], parts[second].ids(), first, second)
+            found = {"the same input": _among(keys[first], keys[second])}
+            found["the same group"] = _among(parts[first].groups(), parts[second].groups())
+            notes += _shared(found, parts[second].ids(), first, second)
     return notes
 
 
@@ -189,20 +193,21 @@ def _check_unseen(rows: Mapping[str, Sequence[Row]], parts: Mapping[str, Example
         )
 
 
-def _shared(
-    first: Sequence[Row], second: Sequence[Row], ids: Sequence[str], first_name: str, second_name: str
-) -> Iterator[str]:
-    """Rows of the second part that the first one has too: the same input, or the same group."""
-    contents, groups = {row.content for row in first}, {row.group for row in first if row.group is not None}
-    for what, leaked in (
-        ("the same input", [ids[index] for index, row in enumerate(second) if row.content in contents]),
-        ("the same group", [ids[index] for index, row in enumerate(second) if row.group in groups]),
-    ):
+def _among(first: Sequence[Any], second: Sequence[Any]) -> list[int]:
+    """Positions in `second` of what `first` has too; None is nothing."""
+    known = set(first) - {None}
+    return [index for index, value in enumerate(second) if value in known]
+
+
+def _shared(found: Mapping[str, Sequence[int]], ids: Sequence[str], first_name: str, second_name: str) -> Iterator[str]:
+    """Sentences about the rows of the second part that the first one has too: what they share, and their places."""
+    for what, places in found.items():
+        leaked = [ids[index] for index in places]
         if leaked:
             verb = "has" if len(leaked) == 1 else "have"
             shown = ", ".join(leaked[:SHOWN]) + (", ..." if len(leaked) > SHOWN else "")
             yield (
-                f"{len(leaked):,} of {counted(len(second), f'{second_name} row')} {verb} {what} as a {first_name} row "
+                f"{len(leaked):,} of {counted(len(ids), f'{second_name} row')} {verb} {what} as a {first_name} row "
                 f"(left as they are): {shown}."
             )
 

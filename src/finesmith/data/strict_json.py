@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any
 
 from finesmith.data.rows import Bad, Fault, Row, kind
@@ -25,7 +26,6 @@ def _no_constant(name: str) -> Any:
 
 
 STRICT = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_no_constant)
-LENIENT = json.JSONDecoder()
 
 
 def row(text: str) -> Row | Bad:
@@ -36,6 +36,8 @@ def row(text: str) -> Row | Bad:
         return Bad(f"not valid JSON: {error.msg} (column {error.colno})", text)
     except Fault as fault:
         return Bad(str(fault), text)
+    except ValueError:  # the interpreter's limit for numbers
+        return Bad(f"holds a whole number of more than {sys.get_int_max_str_digits():,} digits", text)
     except RecursionError:
         return Bad("nested too deeply", text)
     return as_row(value, text)
@@ -45,9 +47,14 @@ def as_row(value: Any, text: str) -> Row | Bad:
     """A decoded value as a row: it must be an object, and its texts must be whole characters."""
     if not isinstance(value, dict):
         return Bad(f"holds {kind(value)} where an object was expected", text)
-    if HALF_CHARACTER.search(text):
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            return Bad(f"holds half a character (\\u{ord(error.object[error.start]):04x} without its pair)", text)
-    return value
+    half = half_character(value) if HALF_CHARACTER.search(text) else ""
+    return Bad(half, text) if half else value
+
+
+def half_character(value: Any) -> str:
+    """What is wrong with a decoded value whose texts are not whole characters, else nothing."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        return f"holds half a character (\\u{ord(error.object[error.start]):04x} without its pair)"
+    return ""
