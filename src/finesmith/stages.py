@@ -71,11 +71,11 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     config = models.load_config(recipe.model)
     loaded = models.load(recipe.model, task.kind, **task.load_arguments(), seed=recipe.seed)
     task, notes = task.prepare(loaded)
-    splits = _calls.written(task, loaded.tokenizer, splits)
     recipe = _resolve(recipe, task, method, loaded, config, len(splits.train))
     task = _with_length(task, int(recipe.train.max_length))
     max_length = int(recipe.train.max_length)
     encoded, splits, long = _encode(task, loaded, splits, recipe, watcher)
+    splits = _calls.written(task, loaded.tokenizer, splits)
     cut = set(long.cut)
     whole = [row for row in splits.train if str(row.origin) not in cut] if cut else splits.train
     proof = prove(task, loaded.tokenizer, whole, max_length)

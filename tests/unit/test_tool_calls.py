@@ -29,6 +29,7 @@ FORMS = {
     "xml": "<{{ c.function.name }}>"
     "{% for k, v in c.function.arguments | items %}<{{ k }}>{{ v }}</{{ k }}>{% endfor %}",
     "python": "[{{ c.function.name }}({% for k, v in c.function.arguments.items() %}{{ k }}={{ v }}{% endfor %})]",
+    "text": "<{{ c.function.name + ' ' + c.function.arguments }}>",
     "special": "[INST]{{ c.function | tojson }}[/INST]",
 }
 OWN = {name: START + END.replace("CALL", form) for name, form in FORMS.items()}

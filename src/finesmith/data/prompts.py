@@ -7,7 +7,7 @@ from finesmith.data.read import read as read_rows
 from finesmith.errors import DataError
 from finesmith.types import Example, Origin
 
-ANSWERED = ("alpaca", "prompt")
+ANSWERED = ("alpaca", "prompt", "turns")
 """Shapes with a column for the answer: then every row must have one."""
 
 

@@ -161,7 +161,7 @@ def answers(study: Study, loaded: Loaded, rows: Sequence[Example], kind: str, ta
     task = task or study.task
     pieces = [piece for place, row in enumerate(rows)
               for piece in task.encode(row, place, loaded.tokenizer, 1 << 30, final_only=True)]  # fmt: skip
-    sizes = [max(1, len(str(getattr(row.target, "content", row.input)).encode())) for row in rows]
+    sizes = [max(1, len(str(getattr(row.target, "text", row.input)).encode())) for row in rows]
     return Texts(np.asarray([kind] * len(rows)), pieces, np.asarray(sizes, float))
 
 

@@ -22,6 +22,22 @@ HINT = (
 )
 
 
+def forms(messages: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """The messages as templates take them: the arguments of a call as an object, for some (DeepSeek's) as JSON text."""
+    yield messages
+    if any(message.get("tool_calls") for message in messages):
+        yield [_with_text(message) for message in messages]
+
+
+def _with_text(message: dict[str, Any]) -> dict[str, Any]:
+    if not message.get("tool_calls"):
+        return message
+    functions = [call["function"] for call in message["tool_calls"]]
+    written = [{**each, "arguments": json.dumps(each["arguments"], ensure_ascii=False)} for each in functions]
+    calls = [{**call, "function": each} for call, each in zip(message["tool_calls"], written, strict=True)]
+    return {**message, "tool_calls": calls}
+
+
 def refuse_losses(text: str, messages: Sequence[Message], tools: Sequence[Any] = ()) -> None:
     """Stops where a template that wrote `text` has left out a tool, a call or the result of one.
 

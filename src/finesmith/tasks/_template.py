@@ -77,13 +77,18 @@ def render(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any], *,
     Raises:
         ProofError: the template refuses the conversation, or leaves out a tool, a call or the result of one.
     """
-    text = _rendered(tokenizer, messages, tools, ask)
-    _calls.refuse_losses(text, messages, tools)
-    return text
+    problems: list[ProofError] = []
+    for plain in _calls.forms([message.as_dict() for message in messages]):
+        try:
+            text = _rendered(tokenizer, plain, tools, ask)
+            _calls.refuse_losses(text, messages, tools)
+            return text
+        except ProofError as error:
+            problems.append(error)
+    raise problems[0]
 
 
-def _rendered(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any], ask: bool) -> str:
-    plain = [message.as_dict() for message in messages]
+def _rendered(tokenizer: Any, plain: list[dict[str, Any]], tools: Sequence[Any], ask: bool) -> str:
     try:
         return _apply(tokenizer, plain, tools, ask)
     except Exception as error:  # templates raise whatever jinja raises
@@ -91,7 +96,7 @@ def _rendered(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any],
             return _apply(tokenizer, _fold_system(plain), tools, ask)
         raise ProofError(
             f"The chat template refuses a conversation with the turns "
-            f"{', '.join(message.role for message in messages)}: {error}."
+            f"{', '.join(message['role'] for message in plain)}: {error}."
         ) from error
 
 
