@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from finesmith.evidence import plain
+from finesmith.evidence import claims, plain
 from finesmith.report import _style, first_screen, names, plot_words, plots, verdict_page, words
 from finesmith.report._html import document, figure, number, table
 from finesmith.types import Estimate, Evidence
@@ -304,6 +304,16 @@ def test_the_first_screen_is_about_the_rival_of_the_decision():
     told = " ".join(line for lines in first.answers.values() for line in lines)
     assert "use the base (the model before fine-tuning)" in told and "lead over the base" in told
     assert "TF-IDF" not in told, "it is beaten"
+
+
+def test_prompts_that_were_lost_stand_beside_general_text():
+    numbers = {"change": plain.values_of(gain(0.001)), "margin": 0.01, "prompts": plain.values_of(gain(0.3))}
+    lost = {"name": claims.KNOWLEDGE, "outcome": "not supported", "sentence": "", "grade": "B", "numbers": numbers}
+    compared = comparison(measured={"retention": result({"change_bits_per_byte": 0.001})})
+    compared["claims"] = [*compared["claims"], lost]
+    first = first_screen.read(compared, plain.from_json(compared["evidence"]), ABOUT)
+    told = "partly lost. After the tuning it predicts general text 0.1 % worse, and the answers to your prompts 30.0 % "
+    assert told + "worse, than before" in " ".join(first.answers["What did it cost?"])
 
 
 def test_a_base_that_cannot_answer_is_called_what_it_is():
