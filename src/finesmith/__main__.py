@@ -25,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _show(error, as_json="--json" in given)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)  # noqa: T201
+        if "--json" in given:
+            print(json.dumps({"error": "stopped", "problems": [], "hint": ""}))  # noqa: T201
         return 130
     except BrokenPipeError:  # `finesmith ... | head`
         sys.stderr.close()

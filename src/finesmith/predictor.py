@@ -88,6 +88,8 @@ class Predictor:
         rows = as_inputs(inputs)
         if self.task.kind == "sequence-classification" and any(isinstance(row, Conversation) for row in rows):
             raise DataError("This run classifies texts, but a row is a conversation.", hint="Give a text for each row.")
+        if abstain and self.task.kind != "sequence-classification":
+            raise RunError("Only classifiers abstain: the confidence of a text that was written is not measured.")
         if abstain and self.abstention is None:
             raise RunError(NO_THRESHOLD, hint="Make one: finesmith compare RUN --only calibration")
         answers = self.task.answer(self.loaded, rows, progress=progress)

@@ -19,7 +19,7 @@ from finesmith.errors import DataError, FinesmithError
 from finesmith.evidence import plain
 from finesmith.models import place
 from finesmith.recipe import Recipe
-from finesmith.runfolder import RunFolder, free_name
+from finesmith.runfolder import RunFolder
 from finesmith.types import Evidence, Example, Finding, Message, Prediction, Splits, Target
 from finesmith.watch import Interrupted, Watcher
 
@@ -287,6 +287,12 @@ def _counts(splits: Splits) -> dict[str, int]:
 def _labels(splits: Splits) -> Iterable[str]:
     for example in splits.train:
         yield from example.target if isinstance(example.target, tuple) else [str(example.target)]
+
+
+def free_name(wanted: Path) -> Path:
+    """`wanted`, or `wanted-2`, `wanted-3`, ... where that is taken."""
+    names = (wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}") for number in range(1, 100_000))
+    return next(path for path in names if not path.exists())
 
 
 def _usual_out(recipe: Recipe) -> Path:

@@ -119,6 +119,8 @@ class RunFolder:
             RunError: it is not.
         """
         if not self.exist().file(name).exists():
+            if holder := self._holder():
+                raise RunError(f"'{self.path}' is running: {self._progress()}process {holder}.")
             begun = self.file("recipe.yaml").exists()
             state = "has not finished" if begun else "is not a run"
             hint = f"Go on with it: finesmith resume {self.path}" if begun else self._whose()
@@ -184,12 +186,15 @@ class RunFolder:
 
     def cut_steps(self, last: int) -> list[dict[str, Any]]:
         """Removes log lines after a step, so that a resumed run does not log it twice; returns those that are left."""
-        if not self.file("steps.jsonl").exists():
-            return []
-        whole = self.file("steps.jsonl").read_text(encoding="utf-8").rpartition("\n")[0]  # a full disk may tear a line
-        rows = [row for line in whole.splitlines() if (row := json.loads(line))["step"] <= last]
-        self.write_lines("steps.jsonl", rows)
+        rows = [row for line in self._logged() if (row := json.loads(line))["step"] <= last]
+        if self.file("steps.jsonl").exists():
+            self.write_lines("steps.jsonl", rows)
         return rows
+
+    def _logged(self) -> list[str]:
+        """The whole lines of the log of steps: a full disk, or a step just being written, tears the last."""
+        log = self.file("steps.jsonl")
+        return log.read_text(encoding="utf-8").rpartition("\n")[0].splitlines() if log.exists() else []
 
     def remove(self, name: str) -> None:
         """Removes a file or folder of the run, if it is there."""
@@ -212,8 +217,7 @@ class RunFolder:
         try:
             handle = os.open(self.file("lock"), os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileExistsError:
-            holder = self.file("lock").read_text(encoding="utf-8").strip()
-            if holder.isdigit() and _alive(int(holder)):
+            if holder := self._holder():
                 raise RunError(
                     f"The run '{self.path}' is being written by process {holder}.",
                     hint="Wait for it, or choose another folder with --out.",
@@ -225,12 +229,22 @@ class RunFolder:
         self._locked = True
         return None
 
+    def _holder(self) -> str:
+        """The living process that writes the run; empty where there is none."""
+        lock = self.file("lock")
+        holder = lock.read_text(encoding="utf-8").strip() if lock.exists() else ""
+        return holder if holder.isdigit() and _alive(int(holder)) else ""
+
+    def _progress(self) -> str:
+        """How far its training is."""
+        last = json.loads(lines[-1]) if (lines := self._logged()) else {}
+        return f"step {last['step']} of {last.get('of', '?')}, " if last else ""
+
     def _describe(self) -> str:
         if self.finished:
             return "holds a finished run."
-        return (
-            "holds an unfinished run." if self.file("recipe.yaml").exists() else "is a folder with other files in it."
-        )
+        begun = self.file("recipe.yaml").exists()
+        return "holds an unfinished run." if begun else "is a folder with other files in it."
 
     def _whose(self) -> str:
         """What to give instead of a folder that is no run; it may be the model folder of one."""
@@ -253,12 +267,6 @@ def write_file(path: str | Path, text: str) -> None:
         RunError: the place cannot be written.
     """
     RunFolder(Path(path).parent).write_text(Path(path).name, text)
-
-
-def free_name(wanted: Path) -> Path:
-    """`wanted`, or `wanted-2`, `wanted-3`, ... where that is taken."""
-    names = (wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}") for number in range(1, 100_000))
-    return next(path for path in names if not path.exists())
 
 
 @contextmanager

@@ -160,7 +160,7 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
 
 def _record(event: fitting.Event, total: int, folder: RunFolder, watcher: Watcher) -> int:
     """Logs and shows a step; its number."""
-    folder.append("steps.jsonl", event.row())
+    folder.append("steps.jsonl", {**event.row(), "of": total})
     watcher.step(event.step, total, event.scores, event.best)
     return event.step.index
 

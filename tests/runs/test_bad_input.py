@@ -671,7 +671,11 @@ def test_ctrl_c_while_measuring_stops_at_once_and_says_how_to_go_on(models, clau
     assert run_and_show(lambda run, _: run.tune(recipe, watcher=Pressed()), as_json=False) == 130
     out, err = capsys.readouterr()
     assert out == "" and err == f"stopped; nothing is lost. Go on with: finesmith resume {tmp_path / 'run'}\n"
-    assert command("resume", tmp_path / "run")[0] == 0
+    assert run_and_show(lambda run, _: run.resume(tmp_path / "run", watcher=Pressed()), as_json=True) == 130
+    said = json.loads(capsys.readouterr().out)
+    assert said["error"] == "stopped" and said["hint"] == f"Go on with: finesmith resume {tmp_path / 'run'}"
+    code, out, err = command("resume", tmp_path / "run", "--json")
+    assert code == 0 and json.loads(out)["verdict"] and "testing the tuned model" in err
 
 
 def press():

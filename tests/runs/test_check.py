@@ -324,3 +324,28 @@ def test_a_task_that_the_data_is_not_for(command, tickets):
     code, out, err = command("check", tickets, "--task", "generation")
     assert (code, out) == (2, "") and "Traceback" not in err
     assert "task is 'generation', but the data has the shape 'labels', which is for classification" in err
+
+
+def test_a_page_never_replaces_the_data(tmp_path, command):
+    data = write_csv(tmp_path / "tickets.csv", ticket_rows(30))
+    before = data.read_bytes()
+    code, _, err = command("check", data, "--html", data)
+    assert code == 2 and "A page cannot be written as '.csv'" in err and data.read_bytes() == before
+    code, _, err = command("check", data, "--html", tmp_path / "none/page.html")
+    assert code == 2 and "there is no folder" in err and not (tmp_path / "none").exists()
+    (tmp_path / "page.html").write_text("mine")
+    code, _, err = command("check", tmp_path / "not-there.csv", "--html", tmp_path / "page.html")
+    assert code == 2 and "exists already" in err, "said before anything is read"
+    assert command("check", data, "--html", tmp_path / "page.html", "--force")[0] == 0
+    assert "mine" not in (tmp_path / "page.html").read_text()
+    assert "no effect" in command("check", data, "--force")[2]
+
+
+def test_an_unusable_row_is_quoted_as_it_was(tmp_path, command):
+    data = tmp_path / "chats.jsonl"
+    turns = '[{"role": "user", "content": "a", "weigth": 0}, {"role": "assistant", "content": "b"}]'
+    good = turns.replace("weigth", "weight")
+    data.write_text("".join(f'{{"messages": {good}}}\n' for _ in range(12)) + f'{{"messages": {turns}}}\n' * 2)
+    _, out, _ = command("check", data)
+    said = " ".join(out.split())
+    assert "'weigth'" in said and "(2 rows)" in said

@@ -167,3 +167,11 @@ def test_a_run_on_a_local_base_answers_from_every_folder(models, clauses, tmp_pa
     for file in (tmp_path / "run/model/finesmith.json", tmp_path / "run/recipe.yaml"):
         file.write_text(file.read_text().replace(place, str(tmp_path / "moved")))
     assert command("predict", tmp_path / "run", asked)[0] == 0
+
+
+def test_a_writer_cannot_abstain_and_compare_would_not_help(models, clauses, tmp_path):
+    words = ["--model", models("llama"), "--out", tmp_path / "run", "train.max_steps=1", "generation.max_new_tokens=2"]
+    code, out, err = command("tune", clauses, *words, "--json")
+    assert code == 0 and json.loads(out)["verdict"] and "step 1 of 1: loss" in err, "progress stands on stderr"
+    code, _, err = command("predict", tmp_path / "run", clauses, "--abstain")
+    assert code == 2 and "Only classifiers abstain" in err and "compare" not in err

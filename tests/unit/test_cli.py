@@ -62,7 +62,12 @@ def test_an_unknown_option_names_the_nearest(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tune"], "finesmith tune: the following arguments are required: source"),
+        (["tune"], "finesmith tune: the following arguments are required: source.\n"),
+        (
+            ["compare", "nothing", "--only", "calibraton"],
+            "Unknown measurement 'calibraton'. Did you mean 'calibration'?",
+        ),
+        (["compare", "--effort", "quick"], "finesmith compare: the following arguments are required: run.\n"),
         (["tune", "a.csv", "--seed", "x"], "finesmith tune: argument --seed: invalid int value: 'x'"),
         (["tune", "a.csv", "--model"], "finesmith tune: argument --model: expected one argument"),
         (["list", "modles"], "Nothing is listed as 'modles'. Did you mean 'models'?"),
@@ -198,3 +203,18 @@ def test_a_complaint_is_an_error_of_ours():
     with pytest.raises(RecipeError) as error:
         _parser.parse(["tune"])
     assert error.value.hint == "See: finesmith tune --help"
+
+
+def test_measurements_are_listed(run):
+    _, out, _ = run("list", "measurements")
+    assert "calibration" in out and "learning_curve" in out
+    assert "finesmith list measurements" in " ".join(run("compare", "--help")[1].split())
+
+
+def test_ctrl_c_with_json_is_one_object(run, monkeypatch):
+    def stopped(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("finesmith.cli.show.PLUGIN.main", stopped)
+    code, out, err = run("show", "run", "--json")
+    assert code == 130 and json.loads(out)["error"] == "stopped" and err == "stopped\n"

@@ -8,7 +8,8 @@ import stat
 import pytest
 
 from finesmith.errors import RunError
-from finesmith.runfolder import RunFolder, free_name, write_file
+from finesmith.run import free_name
+from finesmith.runfolder import RunFolder, write_file
 
 
 @pytest.fixture
@@ -191,3 +192,18 @@ def test_a_file_outside_a_run(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="Cannot write"):
         write_file(tmp_path / "file" / "answers.jsonl", "")
+
+
+def test_a_run_at_work_says_how_far_it_is(folder):
+    folder.write_text("recipe.yaml", "")
+    with pytest.raises(RunError, match=f"is running: process {os.getpid()}."):
+        folder.require("evidence.json")
+    folder.append("steps.jsonl", {"step": 120, "of": 400})
+    with folder.file("steps.jsonl").open("a") as file:
+        file.write('{"step": 12')
+    with pytest.raises(RunError, match=f"is running: step 120 of 400, process {os.getpid()}."):
+        folder.require("evidence.json")
+    folder.release()
+    with pytest.raises(RunError, match="has not finished") as caught:
+        folder.require("evidence.json")
+    assert "resume" in caught.value.hint

@@ -27,7 +27,10 @@ class Unusable:
             return
         accepted = data.recipe.data.max_bad_rows
         reasons = Counter(_kind(row.reason) for row in data.rejected)
-        common = "; ".join(f"{reason} ({count:,})" for reason, count in reasons.most_common(4))
+        first = {
+            _kind(row.reason): excerpt(row.reason) for row in reversed(data.rejected)
+        }  # one as it is, names and all
+        common = "; ".join(f"{first[kind]}{_more(count)}" for kind, count in reasons.most_common(4))
         yield Finding(
             "unusable",
             "blocking" if len(data.rejected) > accepted else "warning",
@@ -45,6 +48,11 @@ class Unusable:
     def mend(self, finding: Finding, data: Checked) -> Mend:
         """Leaves them out."""
         return Mend(drop=finding.rows)
+
+
+def _more(count: int) -> str:
+    """What stands behind one of several reasons of a kind."""
+    return f" ({plural(count, 'row')})" if count > 1 else ""
 
 
 def _kind(reason: str) -> str:

@@ -34,6 +34,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Turns argparse's message into ours."""
+        lacking, _, names = message.partition("are required: ")
+        if names:  # argparse names those too that may be left out
+            optional = {action.metavar or action.dest for action in self._actions if action.nargs in ("*", "?")}
+            message = f"{lacking}are required: {', '.join(n for n in names.split(', ') if n not in optional)}"
         raise RecipeError(f"{self.prog}: {message}.", hint=f"See: {self.prog} --help")
 
     def known_options(self) -> list[str]:

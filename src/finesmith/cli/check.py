@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from finesmith.cli import _parser
+from finesmith.cli import _outputs, _parser
+from finesmith.errors import RecipeError
 
 
 class CheckData:
@@ -15,6 +16,7 @@ class CheckData:
         """A recipe's arguments, and where the report goes."""
         _parser.recipe_options(parser)
         parser.add_argument("--html", metavar="FILE", help="also write one self-contained page with plots")
+        parser.add_argument("--force", action="store_true", help="write over the file that --html names")
         parser.add_argument("--json", action="store_true", help="every finding with all its rows as one JSON object")
         parser.add_argument("--glossary", metavar="FILE", help='JSON list of {"preferred": ..., "forbidden": [...]}')
         parser.add_argument("--names", action="store_true", help="also look for names and places (extra: private)")
@@ -24,6 +26,11 @@ class CheckData:
 
     def main(self, options: argparse.Namespace) -> int:
         """Checks, shows, and returns 2 where something would stop `tune`."""
+        page_file = (
+            _outputs.free(options.html, (".html", ".htm"), "A page", force=options.force) if options.html else None
+        )
+        if options.force and not options.html:
+            raise RecipeError("--force has no effect without --html.")
         from rich.console import Console
 
         from finesmith import examine, mend
@@ -38,8 +45,8 @@ class CheckData:
         with Terminal(quiet=options.json) as watcher:
             found, data = examine.examine(recipe, glossary=terms, names=options.names, watcher=watcher)
             cleaned = mend.fix(recipe, found, data) if options.fix else None
-        if options.html:
-            write_file(options.html, page.render(found))
+        if page_file:
+            write_file(page_file, page.render(found))
         if options.json:
             print_json({**findings.plain(found), **({"fixed": _cleaned(cleaned)} if cleaned else {})})
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from finesmith import registry
 from finesmith.cli import _evidence
 
 
@@ -19,13 +20,21 @@ class Compare:
             default="quick",
             help="how much is measured; quick (the default) takes three trainings' time at most",
         )
-        parser.add_argument("--only", action="append", default=[], metavar="NAME", help="just this measurement")
+        parser.add_argument(
+            "--only",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="just this measurement (finesmith list measurements)",
+        )
         parser.add_argument("--again", action="store_true", help="also measure again what the run has already")
         _evidence.options(parser)
         parser.add_argument("--json", action="store_true", help="everything as one JSON object")
 
     def main(self, options: argparse.Namespace) -> None:
         """Measures, judges and shows."""
+        for name in options.only:
+            registry.resolve("measurements", name)  # one that is not there is found out now
         from rich.console import Console
 
         from finesmith import comparing

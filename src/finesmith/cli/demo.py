@@ -20,7 +20,7 @@ class Demo:
         from finesmith.cli._show import Terminal, print_json, say_stopped
         from finesmith.cli.show import show
         from finesmith.recipe import load
-        from finesmith.runfolder import RunFolder, free_name
+        from finesmith.runfolder import RunFolder
         from finesmith.watch import Interrupted
 
         results = {}
@@ -28,7 +28,7 @@ class Demo:
             folder = examples() / name
             data = next(path for path in sorted(folder.iterdir()) if path.suffix in (".csv", ".jsonl"))
             usual = Path(options.out) / f"demo-{name}"
-            out = free_name(usual)
+            out = run.free_name(usual)
             recipe = load(folder / "recipe.yaml", {"data": {"path": str(data)}, "out": str(out)})
             try:
                 with Terminal(quiet=options.json) as watcher:
@@ -37,7 +37,7 @@ class Demo:
                     )
                     result = run.tune(recipe, watcher=watcher)
             except Interrupted as stopped:
-                return say_stopped(stopped)
+                return say_stopped(stopped, as_json=options.json)
             results[name] = {"run": str(result.path), **RunFolder(result.path).read_json("evidence.json")}
             if not options.json:
                 show(result.path, as_json=False)

@@ -1,4 +1,4 @@
-"""List what exists: tasks, methods, formats, metrics, baselines, checks, models."""
+"""List what exists: tasks, methods, formats, metrics, baselines, checks, measurements, models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from finesmith import registry
 from finesmith.errors import RecipeError, nearest
 
-KINDS = ("tasks", "methods", "formats", "metrics", "baselines", "checks", "models")
+KINDS = ("tasks", "methods", "formats", "metrics", "baselines", "checks", "measurements", "models")
 
 
 class List:

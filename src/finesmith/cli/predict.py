@@ -8,10 +8,10 @@ import io
 import json
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from finesmith.errors import RecipeError, RunError, counted, nearest
+from finesmith.cli import _outputs
+from finesmith.errors import RecipeError, counted
 
 Lines = Sequence[dict[str, Any]]
 
@@ -88,13 +88,7 @@ def _writer(out: str, *, force: bool) -> Callable[[Lines], None]:
         RecipeError: another ending.
         RunError: the file is there already, or its folder is not.
     """
-    path = Path(out)
-    if path.suffix.lower() not in WRITERS:
-        raise RecipeError(f"Answers cannot be written as '{path.suffix}' ({out}). {nearest(path.suffix, WRITERS)}")
-    if not path.parent.is_dir():
-        raise RunError(f"Cannot write {out}: there is no folder '{path.parent}'.", hint="Make it, or name another.")
-    if path.exists() and not force:
-        raise RunError(f"'{out}' exists already.", hint="Name another file, or add --force to write over it.")
+    path = _outputs.free(out, WRITERS, "Answers", force=force)
 
     def write(lines: Lines) -> None:
         from finesmith.runfolder import write_file

@@ -57,10 +57,10 @@ def run_and_show(start: object, *, as_json: bool, then: Callable[[str], int] | N
 
     assert callable(start)
     try:
-        with Terminal(quiet=as_json) as watcher:
+        with Terminal() as watcher:
             result = start(run, watcher)
     except Interrupted as stopped:
-        return say_stopped(stopped)
+        return say_stopped(stopped, as_json=as_json)
     code = then(str(result.path)) if then else 0
     show(result.path, as_json=as_json)
     return code
