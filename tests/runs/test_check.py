@@ -4,12 +4,13 @@ import csv
 import dataclasses
 import hashlib
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 import finesmith
-from finesmith import examine, run
+from finesmith import examine, registry, run
 from finesmith import recipe as recipes
 from finesmith.__main__ import main
 from finesmith.errors import DataError, MissingExtraError
@@ -269,3 +270,22 @@ def test_fix_of_the_folder_one_stands_in_writes_beside_it(command, tmp_path, mod
     command("check", ".", "--model", models("llama"), "--fix")
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == before
     assert (tmp_path / "data.cleaned" / "train.jsonl").exists() and (tmp_path / "data.cleaned.log.jsonl").exists()
+
+
+def test_copies_of_two_near_texts_are_counted_and_not_paired(tmp_path):
+    text = "my parcel with the blue kettle did not arrive yet"
+    rows = [{"text": text, "label": "late"} for _ in range(3000)] + [
+        {"text": f"{text} ok", "label": "lost"} for _ in range(3000)
+    ]
+    recipe = recipes.from_source(
+        str(write_jsonl(tmp_path / "rows.jsonl", rows)), {"data": {"columns": {"text": "text"}}}
+    )
+    data = examine._look(recipe, (), False)[0]
+    check = registry.resolve("checks", "contradictions")
+    data.near()
+    tracemalloc.start()
+    (finding,) = [finding for finding in check(data, lambda done: None) if "nearly equal" in finding.what]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert finding.count == 9_000_000 and len(finding.rows) == 6000 and len(finding.detail["pairs"]) == 20
+    assert peak < 20e6

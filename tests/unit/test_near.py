@@ -91,3 +91,15 @@ def test_any_text_can_be_compared(texts):
     assert (found.places[:, 0] < found.places[:, 1]).all()
     for first, second in found.places.tolist():
         assert jaccard(texts[first], texts[second]) >= 0.7 - 1e-6 or min(len(texts[first]), len(texts[second])) < 4
+
+
+def test_texts_with_a_long_part_in_common_have_few_pairs_each_and_the_nearest_among_them():
+    draw = random.Random(0)
+    words = [f"word{n}" for n in range(3000)]
+    shared = " ".join(draw.choices(words, k=60))
+    texts = [f"{shared} {' '.join(draw.choices(words, k=12))}" for _ in range(600)]
+    texts += [f"{text} indeed" for text in texts[:50]]
+    found = near.near_pairs(texts)
+    assert 600 < len(found.places) <= (near.NEAREST + near.EARLIER) * len(texts)
+    assert {(n, n + 600) for n in range(50)} <= set(map(tuple, found.places.tolist()))
+    assert [len(group) for group in near.clusters(found.places, len(texts))] == [650]

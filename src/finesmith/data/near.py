@@ -20,8 +20,13 @@ BANDS, ROWS = 25, 5
 """A pair at 0.7 becomes a candidate with probability 1 - (1 - 0.7^5)^25 = 0.99."""
 MOST_GRAMS = 4096
 """Grams of a text that are kept, those with the smallest hashes; longer texts are compared by an estimate."""
-BUCKET = 64
-"""In a larger bucket of candidates each text meets only so many of the next ones; chains still join its clusters."""
+BUCKET = 32
+"""In a larger bucket of candidates each text meets only so many of the next ones, those that agree with it in the next
+bands first; chains still join its clusters."""
+NEAREST = 16
+EARLIER = 4
+"""A pair counts if it is among the `NEAREST` of one of its texts, or the nearest `EARLIER` of those before one of them:
+texts with a long part in common are near to all others, and n of them would be n^2 / 2 pairs."""
 CHUNK = 1 << 20
 MOST_PAIRS = 1 << 23
 """Candidates that are gathered, 64 MB, before repeated ones are taken out."""
@@ -47,7 +52,8 @@ def near_pairs(
     among: int = 0,
     progress: Progress = lambda done: None,
 ) -> Pairs:
-    """All pairs of texts whose character 4-grams have a Jaccard similarity of `threshold` or more.
+    """Pairs of texts whose character 4-grams have a Jaccard similarity of `threshold` or more: all of them, or
+    where a text has very many the nearest ones (see `NEAREST`).
 
     Args:
         texts: normalised texts, best without repetitions: n equal texts are n^2 / 2 pairs.
@@ -58,9 +64,7 @@ def near_pairs(
     """
     grams = shingle(texts)
     signatures = _signatures(grams, bands[0] * bands[1], seed, progress)
-    places = _candidates(signatures, bands)
-    places = places[places[:, 1] >= among]
-    places = places[_agreement(signatures, places) >= threshold - 0.15]  # a standard error is 0.04
+    places = _candidates(signatures, bands, among, threshold - 0.15)  # a standard error of the agreement is 0.04
     similarity = _jaccard(grams, places)
     keep = similarity >= threshold - SLACK
     return Pairs(places[keep], similarity[keep])
@@ -122,7 +126,7 @@ def _hashed(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         grams = grams * np.uint64(0x100000001B3) + codes[offset : len(codes) - GRAM + 1 + offset]
     owner = np.repeat(np.arange(len(texts), dtype=np.uint64), lengths)
     inside = np.arange(len(grams)) + GRAM <= np.repeat(np.cumsum(lengths), lengths)[: len(grams)]
-    keys = np.unique((owner[: len(grams)][inside] << np.uint64(32)) | (_mixed(grams[inside]) >> np.uint64(32)))
+    keys = _distinct((owner[: len(grams)][inside] << np.uint64(32)) | (_mixed(grams[inside]) >> np.uint64(32)))
     row = (keys >> np.uint64(32)).astype(np.int64)
     counts = np.bincount(row, minlength=len(texts))
     if counts.max() > MOST_GRAMS:
@@ -156,25 +160,63 @@ def _signatures(grams: Grams, count: int, seed: int, progress: Progress) -> np.n
     return out
 
 
-def _candidates(signatures: np.ndarray, bands: tuple[int, int]) -> np.ndarray:
-    """Pairs that agree in all hashes of some band, each once: [C, 2]."""
+def _candidates(signatures: np.ndarray, bands: tuple[int, int], among: int, least: float) -> np.ndarray:
+    """Pairs that agree in all hashes of some band and in a share `least` of all, the nearest of each text: [C, 2]."""
     total = len(signatures)
-    found = [np.zeros(0, np.int64)]
+    keys = _keys(signatures, bands)
+    places = np.zeros((0, 2), np.int64)
+    found: list[np.ndarray] = []
     for band in range(bands[0]):
-        key = np.zeros(total, np.uint64)
-        for column in range(band * bands[1], (band + 1) * bands[1]):
-            key = _mixed(key ^ signatures[:, column].astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
-        order = np.argsort(key, kind="stable")
-        cuts = np.flatnonzero(np.diff(key[order])) + 1
-        sizes = np.diff(np.concatenate([[0], cuts, [total]]))
+        order = np.lexsort(keys[[(band + 2) % bands[0], (band + 1) % bands[0], band]])
+        ordered = keys[band][order]
+        sizes = np.diff(np.concatenate([[0], np.flatnonzero(np.diff(ordered)) + 1, [total]]))
         left = np.repeat(np.cumsum(sizes), sizes) - np.arange(total) - 1  # members of the bucket behind each place
         for gap in range(1, min(int(sizes.max(initial=0)), BUCKET + 1)):
             at = np.flatnonzero(left >= gap)
-            found.append(order[at] * total + order[at + gap])
-        if sum(map(len, found)) > MOST_PAIRS:
-            found = [np.unique(np.concatenate(found))]
-    pairs = np.unique(np.concatenate(found))
-    return np.stack([pairs // total, pairs % total], axis=1) if total else np.zeros((0, 2), np.int64)
+            found.append(np.stack([order[at], order[at + gap]], axis=1))
+        if sum(map(len, found)) > MOST_PAIRS or band == bands[0] - 1:
+            places, found = _nearest(signatures, _once(np.concatenate([places, *found]), total, among), least), []
+    return places
+
+
+def _keys(signatures: np.ndarray, bands: tuple[int, int]) -> np.ndarray:
+    """One number for the hashes of each band: [bands, N]."""
+    keys = np.zeros((bands[0], len(signatures)), np.uint64)
+    for column in range(bands[0] * bands[1]):
+        key = keys[column // bands[1]]
+        key[:] = _mixed(key ^ signatures[:, column].astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
+    return keys
+
+
+def _once(places: np.ndarray, total: int, among: int) -> np.ndarray:
+    """Each pair once, the smaller position first, without those that are both among the first so many."""
+    places = np.sort(places, axis=1)
+    names = _distinct(places[:, 0] * total + places[:, 1])
+    places = np.stack([names // max(total, 1), names % max(total, 1)], axis=1)
+    return places[places[:, 1] >= among]
+
+
+def _nearest(signatures: np.ndarray, places: np.ndarray, least: float) -> np.ndarray:
+    """The pairs that agree in a share `least` of the hashes; of texts with many only the nearest."""
+    agreement = _agreement(signatures, places)
+    places, agreement = places[agreement >= least], agreement[agreement >= least]
+    both = _ranks(places.T.ravel(), np.tile(agreement, 2)).reshape(2, -1)
+    return places[(both < NEAREST).any(axis=0) | (_ranks(places[:, 1], agreement) < EARLIER)]
+
+
+def _ranks(ends: np.ndarray, agreement: np.ndarray) -> np.ndarray:
+    """For each pair its rank, from 0, among those of the text at its end, the one that agrees most first: [P]."""
+    order = np.lexsort((-agreement, ends))
+    starts = np.flatnonzero(np.diff(ends[order], prepend=-1))
+    ranks = np.empty(len(order), np.int64)
+    ranks[order] = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+    return ranks
+
+
+def _distinct(values: np.ndarray) -> np.ndarray:
+    """The distinct values, sorted (numpy's own `unique` hashes, which is many times slower on millions)."""
+    values = np.sort(values)
+    return values[np.diff(values, prepend=values[:1] - values.dtype.type(1)) != 0]
 
 
 def _agreement(signatures: np.ndarray, places: np.ndarray) -> np.ndarray:
