@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from finesmith import registry
+from finesmith.checks._sample import sample
 from finesmith.checks.base import Check, Checked
 from finesmith.data import read, shapes, split
 from finesmith.data.read import Dataset
@@ -21,7 +22,7 @@ from finesmith.watch import Watcher
 
 ORDER = {"blocking": 0, "warning": 1, "note": 2}
 MOST_ROWS = 250_000
-"""More rows than this are looked at evenly spread, so that a corpus larger than memory can be checked."""
+"""Of a part with more rows than this a sample is looked at, so that a corpus larger than memory can be checked."""
 
 
 def examine(
@@ -52,18 +53,20 @@ def examine(
 
 def before_training(
     recipe: Recipe, splits: Splits, task: str, watcher: Watcher
-) -> tuple[tuple[Finding, ...], list[str]]:
-    """What the fast checks find in rows that are read and parted, and the ids of leaked test rows."""
+) -> tuple[tuple[Finding, ...], list[str], str]:
+    """What the fast checks find in rows that are read and parted, the ids of leaked test rows, and which rows were
+    looked at (empty: all)."""
     from finesmith.checks import leakage
 
     parts = {name: getattr(splits, name) for name in ("train", "validation", "test")}
+    looked = sample(parts, MOST_ROWS)
     came = [name for name in ("validation", "test") if getattr(recipe.data, name) is None]
     given = dict.fromkeys(parts, "train" if came else "all") | {name: name for name in came}
-    data = _checked(recipe, task, [(row, given[name], name) for name, rows in parts.items() for row in _even(rows)])
+    data = _checked(recipe, task, [(row, given[name], name) for name, rows in looked.parts.items() for row in rows])
     chosen = {name: registry.resolve("checks", name) for name in registry.available("checks")}
     fast = {name: check for name, check in chosen.items() if check.cost == "fast"}
     findings, _, _ = run(data, fast, watcher)
-    return findings, leakage.leaked_ids(data)
+    return findings, list(dict.fromkeys([*looked.leaked, *leakage.leaked_ids(data)])), looked.note
 
 
 def run(
@@ -145,14 +148,13 @@ def _look(
     )
     task = recipe.task if recipe.task in registry.available("tasks") else shapes.shape_task(dataset.shape)
     parts, fault, notes = _parts(recipe, dataset)
+    looked = sample(dataset.parts, MOST_ROWS)
     rows = [
         (row, given, parts.get(row.id, given if given != "all" else "train"))
-        for given, examples in dataset.parts.items()
-        for row in _even(examples)
+        for given, examples in looked.parts.items()
+        for row in examples
     ]
-    total = sum(map(len, dataset.parts.values()))
-    if len(rows) < total:
-        notes = (*notes, f"{len(rows):,} of {total:,} rows were looked at, evenly spread.")
+    notes = (*notes, looked.note) if looked.note else notes
     more: dict[str, Any] = {"rejected": dataset.rejected, "split_error": fault, "glossary": glossary, "names": names}
     more["columns"] = dataset.columns
     return _checked(recipe, task, rows, **more), dataset, notes
@@ -171,12 +173,6 @@ def _parts(recipe: Recipe, dataset: Dataset) -> tuple[dict[str, str], str, tuple
         "",
         splits.notes,
     )
-
-
-def _even(rows: Sequence[Example]) -> Sequence[Example]:
-    if len(rows) <= MOST_ROWS:
-        return rows
-    return [rows[int(place)] for place in np.linspace(0, len(rows) - 1, MOST_ROWS)]
 
 
 def _checked(recipe: Recipe, task: str, rows: Sequence[tuple[Example, str, str]], **more: Any) -> Checked:

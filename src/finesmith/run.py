@@ -84,10 +84,13 @@ class Checkup:
 
     findings: tuple[Finding, ...]
     leaked: tuple[str, ...]
+    looked: str = ""
 
     def notes(self) -> list[str]:
-        """The findings that are more than a note, in a sentence each."""
-        return [finding.what for finding in self.findings if finding.severity != "note"]
+        """Which rows were looked at if not all, and the findings that are more than a note, in a sentence each."""
+        return [self.looked] * bool(self.looked) + [
+            finding.what for finding in self.findings if finding.severity != "note"
+        ]
 
 
 def prepare(recipe: Recipe) -> Prepared:
@@ -154,10 +157,10 @@ def _check(prepared: Prepared, watcher: Watcher) -> Checkup:
     policy = prepared.recipe.data.checks
     if policy == "off":
         return Checkup((), ())
-    findings, leaked = examine.before_training(prepared.recipe, prepared.splits, prepared.recipe.task, watcher)
+    findings, leaked, looked = examine.before_training(prepared.recipe, prepared.splits, prepared.recipe.task, watcher)
     if policy == "stop":
         examine.refuse(findings, prepared.recipe.data.path)
-    return Checkup(findings, tuple(leaked))
+    return Checkup(findings, tuple(leaked), looked)
 
 
 def resume(path: str | Path, *, watcher: Watcher | None = None) -> Run:

@@ -7,12 +7,14 @@ import json
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import finesmith
 from finesmith import examine, registry, run
 from finesmith import recipe as recipes
 from finesmith.__main__ import main
+from finesmith.data import near
 from finesmith.errors import DataError, MissingExtraError
 from finesmith.types import Finding
 from finesmith.watch import Watcher
@@ -289,3 +291,30 @@ def test_copies_of_two_near_texts_are_counted_and_not_paired(tmp_path):
     tracemalloc.stop()
     assert finding.count == 9_000_000 and len(finding.rows) == 6000 and len(finding.detail["pairs"]) == 20
     assert peak < 20e6
+
+
+def test_leaks_are_found_in_all_rows_of_data_that_is_too_large_for_all(tmp_path, monkeypatch):
+    rows, test = ticket_rows(90), ticket_rows(60, seed=5)
+    train = [{**row, "group": f"g{n}"} for n, row in enumerate(rows)]
+    leaked = [{**row, "group": f"t{n}"} for n, row in enumerate(rows[:9])]
+    own = [{**row, "group": "g41" if n == 3 else f"o{n}"} for n, row in enumerate(test)]
+    write_jsonl(tmp_path / "train.jsonl", train)
+    write_jsonl(tmp_path / "test.jsonl", [*own, *leaked])
+    recipe = recipes.from_source(str(tmp_path), {"data": {"checks": "warn"}})
+    monkeypatch.setattr(near, "near_pairs", lambda *_, **__: near.Pairs(np.zeros((0, 2), np.int64), np.zeros(0)))
+    prepared = run.prepare(recipe)
+    whole = examine.before_training(prepared.recipe, prepared.splits, "classification", Watcher())
+    assert len(whole[1]) == 10 and whole[2] == ""
+    for most in (70, 20):
+        monkeypatch.setattr(examine, "MOST_ROWS", most)
+        findings, ids, note = examine.before_training(prepared.recipe, prepared.splits, "classification", Watcher())
+        assert sorted(ids) == sorted(whole[1]) and "rows were looked at: evenly spread" in note
+        if most == 70:  # the test is looked at as a whole: the shares are those of all rows
+            assert [f.what for f in findings if f.check == "leakage"] == [
+                f.what for f in whole[0] if f.check == "leakage"
+            ]
+    assert note in run._check(prepared, Watcher()).notes()
+    monkeypatch.setattr(examine, "MOST_ROWS", 70)
+    found = examine.examine(recipes.from_source(str(tmp_path), {"model": {"name": "embedded", **SMALL}}))[0]
+    assert any("rows were looked at: evenly spread" in line for line in found.notes)
+    assert any(f.check == "leakage" and f.what.startswith("9 of 69") for f in found.findings)
