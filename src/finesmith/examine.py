@@ -42,6 +42,7 @@ def examine(
 
     Raises:
         DataError: nothing can be read at all.
+        RecipeError: a task that does not fit the shape of the data.
     """
     watcher = watcher or Watcher()
     data, dataset, notes = _look(recipe, tuple(glossary), names)
@@ -146,7 +147,8 @@ def _look(
         format=None if settings.format == "auto" else settings.format,
         shape=shapes.task_shape(recipe.task),
     )
-    task = recipe.task if recipe.task in registry.available("tasks") else shapes.shape_task(dataset.shape)
+    task = shapes.settled_task(recipe.task, dataset.shape)
+    task = shapes.shape_task(dataset.shape) if "." in task else task
     parts, fault, notes = _parts(recipe, dataset)
     looked = sample(dataset.parts, MOST_ROWS)
     rows = [

@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, create_model
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.reader import ReaderError
 
 from finesmith import conflicts, registry
 from finesmith.data.settings import DataSettings
@@ -42,7 +43,7 @@ class Recipe(Settings):
     speed: SpeedSettings = SpeedSettings()
     out: str = "auto"
     """The run folder; auto: runs/<name of the data file>."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Fixes the split, the order of rows, new weights and dropout."""
     track: list[Literal["tensorboard", "mlflow", "wandb", "trackio"]] = Field(default=[])
     """Experiment trackers that also receive the steps (through Accelerate)."""
@@ -115,9 +116,9 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe
         document = YAML().load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"Cannot read the recipe {path}: {error}.") from error
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise RecipeError(f"{path}:{line}: not valid YAML: {error.problem}.") from error
+    except YAMLError as error:
+        line, problem = _fault(error, text)
+        raise RecipeError(f"{path}:{line}: not valid YAML: {problem}.") from error
     if not isinstance(document, Mapping):
         raise RecipeError(f"{path}:1: a recipe is a mapping of settings, such as 'data: tickets.csv'.")
     return make(_merge(_plain(document), overrides or {}), source=str(path), document=document)
@@ -149,13 +150,21 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
             raise RecipeError(f"'{assignment}' is not a setting: write key=value, such as train.epochs=3.")
         try:
             value = _plain(YAML(typ="safe", pure=True).load(text)) if text.strip() else None
-        except MarkedYAMLError as error:
+        except YAMLError as error:
             raise RecipeError(
-                f"The value in '{assignment}' is not valid YAML: {error.problem}.",
+                f"The value in {assignment!r} is not valid YAML: {_fault(error, text)[1]}.",
                 hint=QUOTES if text.lstrip()[0] in "{[" else "",
             ) from error
         values = _merge(values, _nested(key.split("."), value))
     return values
+
+
+def _fault(error: YAMLError, text: str) -> tuple[int, str]:
+    """The line of a fault in YAML, and what it is."""
+    if isinstance(error, ReaderError):
+        return text[: error.position].count("\n") + 1, f"it holds the character {chr(error.character)!r}"
+    mark = getattr(error, "problem_mark", None)
+    return mark.line + 1 if mark else 1, getattr(error, "problem", None) or str(error).partition("\n")[0]
 
 
 def schema() -> dict[str, Any]:

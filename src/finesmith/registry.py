@@ -49,7 +49,7 @@ def resolve(kind: str, name: str) -> Any:
     Raises:
         RecipeError: no such plug-in; names the nearest one.
     """
-    if "." in name:
+    if "." in name.strip("."):
         return _outside(kind, name)
     if name not in available(kind):
         raise RecipeError(f"Unknown {kind.removesuffix('s')} '{name}'. {nearest(name, available(kind))}")

@@ -108,11 +108,7 @@ def prepare(recipe: Recipe) -> Prepared:
         format=None if settings.format == "auto" else settings.format,
         shape=shapes.task_shape(recipe.task),
     )
-    fitting = recipe.task if "." in recipe.task else shapes.shape_task(dataset.shape)
-    if recipe.task not in ("auto", fitting):
-        raise RecipeError(
-            f"task is '{recipe.task}', but the data has the shape '{dataset.shape}', which is for {fitting}."
-        )
+    fitting = shapes.settled_task(recipe.task, dataset.shape)
     shares = _shares(settings, dataset.parts)
     splits = split.split(
         dataset,

@@ -452,6 +452,9 @@ def test_all_that_is_wrong_with_a_recipe_is_said_at_once_with_its_line(models, c
         ("train.learning_rate=-1", "'train.learning_rate' is -1"),
         ("train.learning_rate=fast", "'train.learning_rate' is \"fast\""),
         ("seed=true", "'seed' is true"),
+        ("seed=202511211200", "'seed' is 202511211200: it should be less than 4294967296"),
+        ("method=.lora", "Unknown method '.lora'. Did you mean 'lora'?"),
+        ("model.name=a\x07b", "is not valid YAML: it holds the character '\\x07'"),
         ("data.over_length=cut", "'data.over_length' is \"cut\""),
         ("data.columns={text:", "quote the setting, as in 'data.columns={text: body}'"),
         ("data.columns=text:body", "it should be pairs, such as {text: body}"),
@@ -493,6 +496,9 @@ def test_a_recipe_that_is_no_yaml(tmp_path):
     path.write_text("data: a.csv\nmodel: [unclosed\nseed: 1\n")
     code, _, err = command("tune", path)
     assert code == 2 and re.search(rf"error: {path}:\d+: not valid YAML", err)
+    path.write_text("data: a.csv\nseed: 1\nout: a\x07b\n")
+    code, _, err = command("tune", path)
+    assert code == 2 and f"error: {path}:3: not valid YAML: it holds the character '\\x07'" in err
     path.write_text("- a list\n")
     code, _, err = command("tune", path)
     assert code == 2 and f"{path}:1: a recipe is a mapping of settings" in err

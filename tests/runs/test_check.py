@@ -318,3 +318,9 @@ def test_leaks_are_found_in_all_rows_of_data_that_is_too_large_for_all(tmp_path,
     found = examine.examine(recipes.from_source(str(tmp_path), {"model": {"name": "embedded", **SMALL}}))[0]
     assert any("rows were looked at: evenly spread" in line for line in found.notes)
     assert any(f.check == "leakage" and f.what.startswith("9 of 69") for f in found.findings)
+
+
+def test_a_task_that_the_data_is_not_for(command, tickets):
+    code, out, err = command("check", tickets, "--task", "generation")
+    assert (code, out) == (2, "") and "Traceback" not in err
+    assert "task is 'generation', but the data has the shape 'labels', which is for classification" in err

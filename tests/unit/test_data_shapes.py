@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 
+from finesmith.data import messages
 from finesmith.data.convert import convert
 from finesmith.data.names import settings
 from finesmith.data.rows import Fault
@@ -300,6 +301,14 @@ U, A = says("user", "a"), says("assistant", "b")
         (chat("hi", A), "message 1 must be an object, found text"),
         (chat({"content": "x"}, A), "message 1 has no role"),
         (chat(U, {**A, "function_call": {"name": "f", "arguments": "{"}}), "message 2: the arguments of f are not"),
+        (
+            chat(U, {**A, "function_call": {"name": "f", "arguments": r'{"a": "\ud83d"}'}}),
+            r"message 2: the arguments of f are text that holds half a character (\ud83d without its pair)",
+        ),
+        (
+            chat(U, {**A, "function_call": {"name": "f", "arguments": '{"a": ' + "[" * 100_000}}),
+            "message 2: the arguments of f are nested too deeply",
+        ),
         (chat(U, A, tools=["f"]), "a tool must be an object, found text"),
         (chat(U, A, tools="[{"), "the tools are text that is not JSON: "),
     ],
@@ -316,3 +325,18 @@ def test_unknown_role_names_the_nearest():
 
 def test_other_keys_of_a_message_reach_the_template():
     assert converted(chat(U, {**A, "thinking": "hm", "refusal": None}))[1].extra == {"thinking": "hm"}
+
+
+def test_parameters_of_tools_may_be_json_text():
+    tool = {"name": "f", "parameters": '{"required": ["a"]}'}
+    assert messages.tools([tool])[0]["function"]["parameters"] == {"required": ["a"]}
+    assert messages.tools([{"type": "function", "function": {**tool, "parameters": None}}])
+    for parameters, reason in (
+        ("{", "are not JSON"),
+        ([1], "must be an object, found a list"),
+        ("3", "must be an object"),
+    ):
+        with pytest.raises(Fault, match=f"the parameters of the tool 'f' {reason}"):
+            messages.tools([{**tool, "parameters": parameters}])
+    with pytest.raises(Fault, match=r"the messages are text that holds half a character"):
+        messages.conversation(r'[{"role": "user", "content": "\ud83d"}]')

@@ -36,6 +36,8 @@ def test_an_unknown_name_names_the_nearest():
     with pytest.raises(RecipeError) as error:
         registry.resolve("methods", "lara")
     assert str(error.value) == "Unknown method 'lara'. Did you mean 'lora'? Known: full, head, last_layers, lora."
+    with pytest.raises(RecipeError, match=r"^Unknown method '\.lora'\. Did you mean 'lora'\?"):
+        registry.resolve("methods", ".lora")
     with pytest.raises(RecipeError, match=r"^Unknown metric 'acuracy'. Did you mean 'accuracy'\?"):
         registry.resolve("metrics", "acuracy")
 

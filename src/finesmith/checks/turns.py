@@ -71,7 +71,8 @@ def _calls(row: Example) -> Iterator[str]:
             name, arguments = call["function"]["name"], call["function"]["arguments"]
             if declared and name not in declared:
                 yield f"A call of '{name}', which is not among the tools of its row"
-            needed = (declared.get(name, {}).get("parameters") or {}).get("required") or ()
+            needed = (declared.get(name, {}).get("parameters") or {}).get("required")
+            needed = needed if isinstance(needed, list) else ()
             if missing := [argument for argument in needed if argument not in arguments]:
                 yield f"A call of '{name}' without the argument '{missing[0]}'"
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from finesmith.data import strict_json
 from finesmith.data.rows import Fault, absent, kind
 from finesmith.errors import nearest
 from finesmith.types import Message
@@ -57,10 +58,23 @@ def tools(value: Any) -> tuple[Mapping[str, Any], ...]:
     if absent(value) or value == "":
         return ()
     found = listed(value, "tools")
-    for tool in found:
-        if not isinstance(tool, dict):
-            raise Fault(f"a tool must be an object, found {kind(tool)}")
-    return tuple({"type": "function", "function": tool} if _bare(tool) else _plain(tool, "a tool") for tool in found)
+    return tuple(_tool(tool) for tool in found)
+
+
+def _tool(tool: Any) -> Mapping[str, Any]:
+    """A tool with its wrapper, the parameters as an object (some files hold them as JSON text)."""
+    if not isinstance(tool, dict):
+        raise Fault(f"a tool must be an object, found {kind(tool)}")
+    tool = {"type": "function", "function": tool} if _bare(tool) else tool
+    function = tool.get("function")
+    if not isinstance(function, dict) or absent(function.get("parameters")):
+        return _plain(tool, "a tool")
+    parameters = function["parameters"]
+    if isinstance(parameters, str):
+        parameters = _loaded(parameters, f"the parameters of the tool '{function.get('name')}' are")
+    if not isinstance(parameters, dict):
+        raise Fault(f"the parameters of the tool '{function.get('name')}' must be an object, found {kind(parameters)}")
+    return _plain({**tool, "function": {**function, "parameters": parameters}}, "a tool")
 
 
 def _bare(tool: Mapping[str, Any]) -> bool:
@@ -74,12 +88,22 @@ def listed(value: Any, what: str = "messages") -> list[Any]:
         Fault: neither.
     """
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise Fault(f"the {what} are text that is not JSON: {error}") from error
+        value = _loaded(value, f"the {what} are", "text that is not JSON")
     if not isinstance(value, list):
         raise Fault(f"the {what} must be a list, found {kind(value)}")
+    return value
+
+
+def _loaded(text: str, what: str, odd: str = "not JSON") -> Any:
+    """The value that a text holds as JSON; `what` is who it belongs to, with its verb."""
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise Fault(f"{what} nested too deeply") from error
+    except ValueError as error:
+        raise Fault(f"{what} {odd}: {error}") from error
+    if half := strict_json.half_character(value):
+        raise Fault(f"{what} text that {half}")
     return value
 
 
@@ -172,10 +196,9 @@ def _call(call: Any, where: str) -> dict[str, Any]:
         raise Fault(f"{where}: a tool call must be an object with a function that has a name")
     arguments = function.get("arguments")
     if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments) if arguments.strip() else {}
-        except ValueError as error:
-            raise Fault(f"{where}: the arguments of {function['name']} are not JSON: {error}") from error
+        arguments = _loaded(
+            arguments if arguments.strip() else "{}", f"{where}: the arguments of {function['name']} are"
+        )
     if arguments is not None and not isinstance(arguments, dict):
         raise Fault(f"{where}: the arguments of {function['name']} must be an object, found {kind(arguments)}")
     return {**call, "function": {**function, "arguments": arguments or {}}}

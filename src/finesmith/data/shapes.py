@@ -9,7 +9,7 @@ from typing import Any
 
 from finesmith.data.names import check_columns, check_words, find, settings
 from finesmith.data.rows import Row
-from finesmith.errors import DataError, nearest
+from finesmith.errors import DataError, RecipeError, nearest
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,18 @@ class Plan:
 def shape_task(shape: str) -> str:
     """The task that suits a shape: classification, generation or text."""
     return SHAPES[shape].task
+
+
+def settled_task(task: str, shape: str) -> str:
+    """The task of data of this shape: the one asked for, or with `auto` the one that suits it.
+
+    Raises:
+        RecipeError: the shape is for another task.
+    """
+    fitting = task if "." in task else shape_task(shape)
+    if task not in ("auto", fitting):
+        raise RecipeError(f"task is '{task}', but the data has the shape '{shape}', which is for {fitting}.")
+    return fitting
 
 
 def task_shape(task: str) -> str | None:

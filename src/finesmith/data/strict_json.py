@@ -47,9 +47,14 @@ def as_row(value: Any, text: str) -> Row | Bad:
     """A decoded value as a row: it must be an object, and its texts must be whole characters."""
     if not isinstance(value, dict):
         return Bad(f"holds {kind(value)} where an object was expected", text)
-    if HALF_CHARACTER.search(text):
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            return Bad(f"holds half a character (\\u{ord(error.object[error.start]):04x} without its pair)", text)
-    return value
+    half = half_character(value) if HALF_CHARACTER.search(text) else ""
+    return Bad(half, text) if half else value
+
+
+def half_character(value: Any) -> str:
+    """What is wrong with a decoded value whose texts are not whole characters, else nothing."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        return f"holds half a character (\\u{ord(error.object[error.start]):04x} without its pair)"
+    return ""
