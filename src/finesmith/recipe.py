@@ -198,16 +198,11 @@ def _plain(value: Any) -> Any:
 
 def _merge(under: Any, over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(under) if isinstance(under, Mapping) else {}
-    if isinstance(under, str) and over:  # `model: name` beside `model.dtype=...`: the bare form names the first field
-        merged = {
-            (
-                "path"
-                if "path" in DataSettings.model_fields and not over.keys() - DataSettings.model_fields.keys()
-                else "name"
-            ): under
-        }
     for key, value in over.items():
-        merged[key] = _merge(merged.get(key), value) if isinstance(value, Mapping) else value
+        below = merged.get(key)
+        if isinstance(below, str) and isinstance(value, Mapping) and value:  # `model: x` beside `model.dtype=...`
+            below = {"path" if key == "data" else "name": below}
+        merged[key] = _merge(below, value) if isinstance(value, Mapping) else value
     return merged
 
 

@@ -192,3 +192,8 @@ def test_other_files_under_a_text_name():
 def test_parquet_that_is_none():
     with pytest.raises(DataError, match=r"x.parquet cannot be read as Parquet \(after record 0\)"):
         rows_of("parquet", b"no parquet")
+
+
+@pytest.mark.parametrize("said", ["sep=;", '"sep=;"', "SEP=;\r"])
+def test_csv_that_says_its_separator(said):
+    assert rows_of("csv", f"{said}\na,b;label\nx,y;z\n") == [(3, {"a,b": "x,y", "label": "z"})]

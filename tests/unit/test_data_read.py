@@ -269,6 +269,9 @@ class Label:
     names = ("neg", "pos")
 
 
+PARTS = ("train", "validation", "test")
+
+
 class Split(list):
     features = MappingProxyType({"label": Label, "text": None})
 
@@ -388,3 +391,61 @@ def test_a_json_file_whose_rest_is_lost_is_refused_whatever_is_accepted(tmp_path
 def test_a_made_id_gives_way_to_an_own_one(tmp_path):
     rows = [{"id": "x:2", "text": "one", "label": "a"}, {"text": "two", "label": "b"}, {"text": "three", "label": "b"}]
     assert read(jsonl(tmp_path / "x.jsonl", rows)).parts["all"].ids() == ["x:2", "x:2#2", "x:3"]
+
+
+def test_a_format_for_a_hub_id_has_no_effect():
+    with pytest.raises(RecipeError, match=r"data.format=csv has no effect: 'owner/name' is a data set on the hub"):
+        read("owner/name", format="csv")
+
+
+def test_a_hub_part_without_any_label_is_left_out_with_a_note():
+    def load(name, config):
+        rows = [{"text": f"a {n}", "label": n % 2} for n in range(4)]
+        return {part: Split([{**row, "label": -1} for row in rows] if part == "test" else rows) for part in PARTS}
+
+    found, notes = hub.sources("owner/name", load=load)
+    assert [source.part for source in found] == ["train", "validation"]
+    assert notes == ("Splits not read, as none of their rows has a label: test.",)
+
+
+def nested(city, **arguments):
+    call = {"type": "function", "function": {"name": "f", "arguments": {"city": city, **arguments}}}
+    return {
+        "messages": [{"role": "user", "content": city}, {"role": "assistant", "content": "", "tool_calls": [call]}],
+        "tools": [{"name": "f", "parameters": {"properties": {key: {"type": "x"} for key in ("city", *arguments)}}}],
+    }
+
+
+def test_what_arrow_adds_to_tool_calls_is_taken_out(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = [nested("Paris"), nested("Bern", amount=3)]
+    table = pa.Table.from_pylist(rows)
+    assert table.to_pylist()[0] != rows[0], "Arrow does add keys"
+    parquet.write_table(table, tmp_path / "x.parquet")
+    jsonl(tmp_path / "x.jsonl", rows)
+    of_parquet, of_jsonl = (read(tmp_path / f"x.{ending}").parts["all"] for ending in ("parquet", "jsonl"))
+    assert [row.target for row in of_parquet] == [row.target for row in of_jsonl]
+    assert [row.input for row in of_parquet] == [row.input for row in of_jsonl]
+    (_, loaded), *_ = hub.sources("owner/name", load=lambda *_: {"train": table.to_pylist()})[0][0].rows()
+    assert loaded == rows[0]
+    null = nested("Paris", amount=None)
+    assert read(jsonl(tmp_path / "y.jsonl", [null])).parts["all"][0].target.extra["tool_calls"][0]["function"][
+        "arguments"
+    ] == {"city": "Paris", "amount": None}
+
+
+def test_a_folder_that_is_a_link_is_read_and_circles_end(tmp_path):
+    jsonl(tmp_path / "elsewhere" / "train.jsonl", labelled(3))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "data", target_is_directory=True)
+    assert len(read(tmp_path / "data").parts["train"]) == 3
+
+
+def test_a_file_beside_its_compressed_copy_is_refused(tmp_path):
+    path = jsonl(tmp_path / "data" / "a.jsonl", labelled(3))
+    path.with_suffix(".jsonl.gz").write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(DataError, match=r"holds a.jsonl and a.jsonl.gz, which differ only in compression"):
+        read(tmp_path / "data")

@@ -140,6 +140,7 @@ def test_default_tasks():
 
 
 def test_label_variants():
+    assert label_variants(["caf\u00e9", "cafe\u0301", "cafe"]) == [("cafe\u0301", "caf\u00e9")]
     assert label_variants(["Bill", "bill", " bill ", "refund", "x", "X"]) == [(" bill ", "Bill", "bill"), ("X", "x")]
 
 
@@ -340,3 +341,21 @@ def test_parameters_of_tools_may_be_json_text():
             messages.tools([{**tool, "parameters": parameters}])
     with pytest.raises(Fault, match=r"the messages are text that holds half a character"):
         messages.conversation(r'[{"role": "user", "content": "\ud83d"}]')
+
+
+def test_a_column_of_codes_is_no_text_where_another_one_is():
+    rows = [{"ticket": f"T-{n}", "description": f"my parcel {n} is late", "category": "ab"[n % 2]} for n in range(9)]
+    plan = plan_of(*rows)
+    assert plan.columns == {"text": "description", "label": "category"} and plan.unused == ("ticket",)
+    assert plan_of(*rows, columns={"text": "ticket"}).columns["text"] == "ticket"
+    written = [{**row, "ticket": f"{row['description']}, please"} for row in rows]
+    assert plan_of(*written).columns["text"] == "ticket"
+    assert plan_of(*({"message": f"m{n}", "label": "ab"[n % 2]} for n in range(9))).columns["text"] == "message"
+
+
+def test_a_word_that_the_shape_has_no_use_for():
+    rows = [{"text": f"a b {n}", "label": "ab"[n % 2]} for n in range(9)]
+    with pytest.raises(
+        DataError, match=r"^data.columns.label has no effect: rows of the shape text have text, id, group"
+    ):
+        plan_of(*rows, columns={"label": "label"}, shape="text")

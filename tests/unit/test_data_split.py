@@ -263,3 +263,10 @@ def test_labels_that_differ_in_case_stay_as_given(tmp_path):
     path.write_text("\n".join(map(json.dumps, rows)))
     splits = split(read(path))
     assert {example.target for example in splits.train} == {"Bill", "bill", "other"}
+
+
+def test_an_unseen_label_that_only_encodes_its_accent_differently_names_its_twin():
+    rows = [(f"text {n}", "ab"[n % 2]) for n in range(20)] + [("more", "caf\u00e9")]
+    with pytest.raises(DataError) as error:
+        split(dataset(train=rows, test=[("other", "cafe\u0301")]))
+    assert "training has 'caf\u00e9'" in error.value.problems[0]

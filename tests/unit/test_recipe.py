@@ -281,7 +281,7 @@ GIVEN = st.fixed_dictionaries(
     optional={
         "task": st.sampled_from(["auto", "classification", "generation", "text"]),
         "method": st.sampled_from(["full", "lora", "last_layers", "head"]),
-        "seed": st.integers(0, 2**40),
+        "seed": st.integers(0, 2**32 - 1),
         "out": st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=20),
         "track": st.just(["tensorboard"]),
         "train": st.fixed_dictionaries(
@@ -431,3 +431,14 @@ def test_a_plug_in_with_the_name_of_a_setting_is_refused(tmp_path, monkeypatch):
 
 def test_an_outside_plug_in_does_not_change_the_next_recipe():
     assert "strong" not in recipes.recipe_class().model_fields
+
+
+def test_the_bare_form_stays_the_path_whatever_else_is_wrong(tmp_path):
+    (tmp_path / "r.yaml").write_text("data: t.csv\nmodel: m\n")
+    with pytest.raises(RecipeError) as error:
+        recipes.load(tmp_path / "r.yaml", {"data": {"colums": {"text": "x"}}})
+    assert len(error.value.problems) == 1 and "unknown setting 'data.colums'" in error.value.problems[0]
+    assert (
+        recipes.load(tmp_path / "r.yaml", {"data": {"validation": 0.3}, "model": {"dtype": "float32"}}).data.path
+        == "t.csv"
+    )

@@ -50,6 +50,11 @@ def exactly(text: str) -> str:
     return " ".join(SIGN.sub(r" \g<0> ", PUNCTUATION.sub(" ", composed)).split()) or composed.strip()
 
 
+def same_label(label: str) -> str:
+    """What two labels share that only differ in case, in blanks or in how accents are encoded."""
+    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", label).casefold()).split())
+
+
 def exact_content(given: Input) -> str:
     """What the checks compare of an input: its text, or all messages with their tool calls, and the tools."""
     if not isinstance(given, Conversation):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from finesmith.data.rows import Bad, Row
+from finesmith.data.rows import Bad, Row, without_nulls
 from finesmith.data.sources import ORDER, PARTS, Source, missing
 from finesmith.errors import DataError, MissingExtraError
 
@@ -30,10 +30,18 @@ def sources(
         known = {name: "all" for name in splits}
     if not set(known.values()) & {"train", "all"}:
         raise DataError(f"The data set '{source}' has no split called train, only: {', '.join(splits)}.")
-    found = [_split(source, name, part, splits[name]) for name, part in known.items()]
+    bare = [name for name, part in known.items() if part in ("validation", "test") and _unlabelled(splits[name])]
+    found = [_split(source, name, part, splits[name]) for name, part in known.items() if name not in bare]
     ignored = [name for name in splits if name not in known]
-    notes = (f"Splits not read: {', '.join(ignored)}.",) if ignored else ()
-    return sorted(found, key=lambda each: ORDER.index(each.part)), notes
+    notes = [f"Splits not read: {', '.join(ignored)}."] if ignored else []
+    notes += [f"Splits not read, as none of their rows has a label: {', '.join(bare)}."] if bare else []
+    return sorted(found, key=lambda each: ORDER.index(each.part)), tuple(notes)
+
+
+def _unlabelled(rows: Any) -> bool:
+    """Whether all class numbers are -1 or absent, as in the test rows of a benchmark with a leaderboard."""
+    columns = list(_class_names(rows))
+    return bool(columns) and all(row[column] is None or row[column] == -1 for row in rows for column in columns)
 
 
 def _name_and_config(source: str) -> tuple[str, str | None]:
@@ -65,10 +73,20 @@ def _split(source: str, name: str, part: str, rows: Any) -> Source:
 
 def _rows(rows: Any) -> Iterator[tuple[int, Row | Bad]]:
     """Yield (record number from 1, row); class numbers become class names, -1 (unlabelled) becomes nothing."""
+    for number, row in enumerate(_named_rows(rows), start=1):
+        yield number, {key: without_nulls(value) for key, value in row.items()}
+
+
+def _named_rows(rows: Any) -> Iterator[Row]:
+    names = _class_names(rows)
+    for row in rows:
+        yield {key: _named(value, names.get(key)) for key, value in row.items()}
+
+
+def _class_names(rows: Any) -> dict[str, list[str]]:
+    """The names of the classes of each column that holds class numbers."""
     features = getattr(rows, "features", None) or {}
-    names = {column: feature.names for column, feature in features.items() if getattr(feature, "names", None)}
-    for number, row in enumerate(rows, start=1):
-        yield number, {key: _named(value, names.get(key)) for key, value in row.items()}
+    return {column: feature.names for column, feature in features.items() if getattr(feature, "names", None)}
 
 
 def _named(value: Any, names: list[str] | None) -> Any:
@@ -79,6 +97,6 @@ def _named(value: Any, names: list[str] | None) -> Any:
 
 def _digest(rows: Any) -> str:
     digest = hashlib.sha256()
-    for _, row in _rows(rows):
+    for row in _named_rows(rows):
         digest.update(json.dumps(row, sort_keys=True, default=str).encode() + b"\n")
     return digest.hexdigest()

@@ -6,7 +6,9 @@ import json
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from finesmith.data.rows import Row, absent
 from finesmith.errors import DataError, nearest
 
 
@@ -40,6 +42,8 @@ NAMES: dict[str, Names] = {
     "id": Names(("id",)),
 }
 
+CODE_LENGTH = 30
+"""Characters; a longer value is no number of a ticket."""
 WORDS = tuple(word for word in NAMES if word != "document")
 """What may stand on the left in `columns`; a document is called `text` there."""
 
@@ -57,6 +61,21 @@ def find(word: str, keys: Sequence[str], *, columns: Mapping[str, str]) -> list[
     strong = [key for key, name in free.items() if name in NAMES[word].strong]
     weak = [key for key, name in free.items() if name in NAMES[word].weak]
     return exact[:1] or strong or weak
+
+
+def codes(rows: Sequence[Row], keys: Sequence[str]) -> set[str]:
+    """Columns that are called as a text may be and hold one short word a row (`ticket`: T-1000), where another column
+    that may be the text holds more.
+    """
+    names = {key: key.strip().lower() for key in keys if isinstance(key, str)}
+    known = [key for key, name in names.items() if name in (*NAMES["text"].strong, *NAMES["text"].weak)]
+    short = {key for key in known if all(_one_word(row.get(key)) for row in rows)}
+    strong = {key for key in short if names[key] != "text" and names[key] in NAMES["text"].strong}
+    return strong if len(short) < len(known) else set()
+
+
+def _one_word(value: Any) -> bool:
+    return absent(value) or (isinstance(value, str) and len(value) <= CODE_LENGTH and len(value.split()) <= 1)
 
 
 def settings(columns: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from finesmith.data.rows import Bad, Fault, Rejected, Row
 from finesmith.data.shapes import Plan, detect
 from finesmith.data.sources import ORDER, Source, locate, looks_like_hub_id
 from finesmith.data.store import IN_MEMORY, Examples, Writer
-from finesmith.errors import DataError, counted
+from finesmith.errors import DataError, RecipeError, counted
 from finesmith.types import Example, Origin
 
 SAMPLE = 200
@@ -56,6 +56,7 @@ def read(
     Raises:
         DataError: nothing to read, more than `max_bad_rows` unusable rows (all are listed), a file of which nobody can
             tell how many rows it lost, or no usable row.
+        RecipeError: a format for a data set on the hub.
     """
     sources, notes = _sources(str(source), None if format == "auto" else format)
     records = _records(sources)
@@ -78,7 +79,11 @@ def read(
 
 
 def _sources(source: str, format: str | None) -> tuple[list[Source], tuple[str, ...]]:
-    return hub.sources(source) if looks_like_hub_id(source) else locate(source, format=format)
+    if not looks_like_hub_id(source):
+        return locate(source, format=format)
+    if format:
+        raise RecipeError(f"data.format={format} has no effect: '{source}' is a data set on the hub and no file.")
+    return hub.sources(source)
 
 
 def _records(sources: Sequence[Source]) -> Iterator[Record]:

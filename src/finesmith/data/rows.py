@@ -72,6 +72,15 @@ def kind(value: Any) -> str:
     return KINDS.get(type(value), type(value).__name__)
 
 
+def without_nulls(value: Any) -> Any:
+    """A value whose objects have no keys for null. Arrow gives every object of a column the keys of all others: of the
+    arguments `{"city": "Paris"}` it makes `{"city": "Paris", "amount": null}`, which nobody wrote.
+    """
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
 def absent(value: Any) -> bool:
     """Whether a cell holds nothing: null, or the not-a-number that spreadsheets and pandas write for it."""
     return value is None or (isinstance(value, float) and value != value)

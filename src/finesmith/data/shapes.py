@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from finesmith.data.names import check_columns, check_words, find, settings
+from finesmith.data.duplicates import same_label
+from finesmith.data.names import check_columns, check_words, codes, find, settings
 from finesmith.data.rows import Row
 from finesmith.errors import DataError, RecipeError, nearest
 
@@ -93,10 +94,10 @@ def task_shape(task: str) -> str | None:
 
 
 def label_variants(labels: Iterable[str]) -> list[tuple[str, ...]]:
-    """Labels that differ only in case or in spaces around them, as sorted groups. Labels are never altered."""
+    """Labels that differ only in case, in spaces or in how accents are encoded, as sorted groups; never altered."""
     groups: dict[str, set[str]] = {}
     for label in labels:
-        groups.setdefault(" ".join(label.split()).casefold(), set()).add(label)
+        groups.setdefault(same_label(label), set()).add(label)
     return sorted(tuple(sorted(group)) for group in groups.values() if len(group) > 1)
 
 
@@ -113,8 +114,27 @@ def detect(
     if shape is not None and shape not in SHAPES:
         raise DataError(f"Unknown shape '{shape}'. {nearest(shape, SHAPES)}")
     check_columns(columns, {key for row in rows for key in row}, name=name)
+    if shape:
+        _check_void(shape, columns)
     rows = _majority(rows, columns)
     keys = list(dict.fromkeys(key for row in rows for key in row))
+    short = codes(rows, keys) if "text" not in columns else set()
+    rows = [{key: value for key, value in row.items() if key not in short} for row in rows]
+    plan = _detect(rows, [key for key in keys if key not in short], name=name, columns=columns, shape=shape)
+    return replace(plan, unused=tuple(key for key in keys if key in short or key in plan.unused))
+
+
+def _check_void(shape: str, columns: Mapping[str, str]) -> None:
+    """Words of `columns` that rows of the shape do not have."""
+    words = (*SHAPES[shape].required, *SHAPES[shape].optional, *COMMON)
+    for word in columns:
+        if word not in words:
+            raise DataError(f"data.columns.{word} has no effect: rows of the shape {shape} have {', '.join(words)}.")
+
+
+def _detect(
+    rows: Sequence[Row], keys: Sequence[str], *, name: str, columns: Mapping[str, str], shape: str | None
+) -> Plan:
     shapes = [shape] if shape else possible(rows, columns)
     if len(shapes) > 1:
         raise _two_readings(name, shapes, keys, columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -113,13 +114,14 @@ def _unknown_ending(path: Path) -> str:
 
 
 def _folder(folder: Path, format: str | None) -> tuple[list[Source], tuple[str, ...]]:
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder)))
+    found = sorted(path for path in _files(folder) if not _hidden(path.relative_to(folder)))
     formats = {path: _format_of(path) for path in found}
     wanted = {path: name for path, name in formats.items() if name and name == (format or name)}
     if not wanted:
         kind = f"{format} files" if format else "files of a known format"
         ending = ", ".join(sorted(suffixes()))
         raise DataError(f"The folder {folder} has no {kind}.", hint=f"Known endings: {ending}.")
+    _check_once(folder, list(wanted))
     _check_one_format(folder, wanted)
     parts = _parts(folder, list(wanted))
     files = sorted(wanted, key=lambda path: ORDER.index(parts[path]))
@@ -127,6 +129,30 @@ def _folder(folder: Path, format: str | None) -> tuple[list[Source], tuple[str, 
     sources = [_file_source(path, parts[path], str(wanted[path]), str(path), stems[path]) for path in files]
     ignored = [str(path.relative_to(folder)) for path in found if path not in wanted]
     return sources, (f"Not read, being of another format: {', '.join(ignored)}.",) if ignored else ()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder, also through links to other folders; each folder once, as links may go in circles."""
+    known: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        if os.path.realpath(place) in known:
+            folders.clear()
+            continue
+        known.add(os.path.realpath(place))
+        yield from (path for path in map(Path(place).joinpath, names) if path.is_file())
+
+
+def _check_once(folder: Path, files: Sequence[Path]) -> None:
+    """A file and its compressed copy are the same rows twice."""
+    plain: dict[Path, Path] = {}
+    for path in files:
+        name = path.with_suffix("") if path.suffix.lower() in archives.SUFFIXES else path
+        if plain.setdefault(name, path) is not path:
+            shown = f"{plain[name].relative_to(folder)} and {path.relative_to(folder)}"
+            raise DataError(
+                f"The folder {folder} holds {shown}, which differ only in compression.", hint="Move one of them away."
+            )
 
 
 def _hidden(path: PurePath) -> bool:

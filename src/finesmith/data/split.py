@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from finesmith.data.duplicates import exact_key
+from finesmith.data.duplicates import exact_key, same_label
 from finesmith.data.read import Dataset
 from finesmith.data.store import Examples
 from finesmith.data.units import Row, Unit, gather, row_of
@@ -173,7 +173,7 @@ def _given_notes(parts: Mapping[str, Examples], given: Mapping[str, Examples]) -
 
 def _check_unseen(rows: Mapping[str, Sequence[Row]], parts: Mapping[str, Examples]) -> None:
     trained = {label for row in rows["train"] for label in row.labels or ()}
-    near = {" ".join(label.split()).casefold(): label for label in trained}
+    near = {same_label(label): label for label in trained}
     problems = []
     for name in ("validation", "test"):
         where: dict[str, list[int]] = {}
@@ -181,7 +181,7 @@ def _check_unseen(rows: Mapping[str, Sequence[Row]], parts: Mapping[str, Example
             for label in sorted(set(row.labels or ()) - trained):
                 where.setdefault(label, []).append(index)
         for label, at in sorted(where.items()):
-            alike = near.get(" ".join(label.split()).casefold())
+            alike = near.get(same_label(label))
             meant = f"; training has '{alike}'" if alike else ""
             problems.append(f"'{label}': {len(at)} in {name}, first at {parts[name][at[0]].origin}{meant}")
     if problems:

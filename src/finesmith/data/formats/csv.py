@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -10,6 +11,8 @@ from finesmith.data.lines import Line, lines
 from finesmith.data.rows import Bad, Row
 from finesmith.errors import DataError, counted
 
+SAID = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+"""The first line by which Excel tells itself the separator."""
 FIELD_LIMIT = 2**31 - 1
 """Characters in one field; the csv module's own limit of 131,072 is smaller than a long document."""
 
@@ -41,18 +44,25 @@ PLUGIN = Separated((".csv",), ",;\t")
 
 
 def _records(source: Iterator[Line], separators: str) -> Iterator[tuple[int, list[str] | Bad]]:
-    """(first line, fields) for each record that is not blank; the separator is the first that the header has."""
+    """(first line, fields) for each record that is not blank; the separator is the one said, else the first that
+    the header has.
+    """
     first = next(source, None)
     if first is None:
         return
+    said = SAID.fullmatch(first.text)
+    first = next(source, None) if said else first
+    if first is None:
+        return
+    start = first
     taken: list[Line] = []  # the lines of the record being read
 
     def feed() -> Iterator[str]:
-        for line in _again(first, source):
+        for line in _again(start, source):
             taken.append(line)
             yield line.text
 
-    separator = next((mark for mark in separators if mark in first.text), separators[0])
+    separator = said.group(1) if said else next((mark for mark in separators if mark in first.text), separators[0])
     reader = csv.reader(feed(), delimiter=separator, strict=True)
     while True:
         taken.clear()

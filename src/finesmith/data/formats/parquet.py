@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, BinaryIO
 
-from finesmith.data.rows import Bad, Row
+from finesmith.data.rows import Bad, Row, without_nulls
 from finesmith.errors import DataError
 
 BATCH = 1000
@@ -35,7 +35,7 @@ class Parquet:
                 for batch in file.iter_batches(batch_size=BATCH):
                     for row in batch.to_pylist():
                         number += 1
-                        yield number, row
+                        yield number, {key: without_nulls(value) for key, value in row.items()}
             except (pyarrow.ArrowException, OSError) as error:
                 reason = str(error).partition("\n")[0]
                 raise DataError(f"{name} cannot be read as Parquet (after record {number}): {reason}") from error
