@@ -140,6 +140,20 @@ def test_a_template_that_leaves_out_calls_is_refused_with_the_rows(tmp_path):
     assert "generation.template=plain" in caught.value.hint
 
 
+def test_a_name_in_the_question_is_no_tool_and_no_call(tmp_path):
+    asked = asks("Call weather for the weather in Bern?")
+    tokenizer = tokenizer_with(tmp_path, CHATML)
+    for example, lost in (
+        (row(asked, calls(call(city="Bern"))), "the tool 'weather'"),
+        (row(asked, calls(call(), content="I call weather."), tools=()), "the call of 'weather'"),
+    ):
+        with pytest.raises(ProofError, match=lost):
+            prepared(tokenizer, [example]).encode(example, 0, tokenizer, 10_000)
+    tokenizer = tokenizer_with(tmp_path, OWN["json"])
+    example = row(asks("weather"), calls(call(city="weather"), content="weather"))
+    assert prepared(tokenizer, [example]).encode(example, 0, tokenizer, 10_000)
+
+
 LOSSES = {
     "the tool 'weather'": (OWN["json"].replace("{{ t | tojson }}", ""), WETTER),
     "'days' in the arguments of 'weather'": (OWN["json"].replace("c.function | tojson", "c.function.name"), WETTER),

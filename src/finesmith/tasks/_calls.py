@@ -67,11 +67,11 @@ def written(task: Any, tokenizer: Any, splits: Splits) -> Splits:
 def _left_out(text: str, messages: Sequence[Message], tools: Sequence[Any]) -> Iterator[str]:
     for tool in tools:
         name = tool.get("function", tool).get("name", "")
-        if name not in text:
+        if name and not _names(text, name, messages):
             yield f"the tool '{name}'"
     for message in messages:
         for call in message.calls:
-            if call["name"] not in text:
+            if not _names(text, call["name"], messages):
                 yield f"the call of '{call['name']}'"
             yield from (
                 f"{leaf!r} in the arguments of '{call['name']}'"
@@ -80,6 +80,12 @@ def _left_out(text: str, messages: Sequence[Message], tools: Sequence[Any]) -> I
             )
         if message.role == "tool" and not _holds(text, message.content):
             yield f"the result of a tool, {message.content[:60]!r}"
+
+
+def _names(text: str, name: str, messages: Sequence[Message]) -> bool:
+    """Whether a name stands in a text more often than in what was said, where a word like `weather` may stand too."""
+    said = (message.content for message in messages if name in message.content and message.content.strip() in text)
+    return text.count(name) > sum(content.count(name) for content in said)
 
 
 def _leaves(value: Any) -> Iterator[str]:
