@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from finesmith.data.label_lists import parted
 from finesmith.data.names import check_columns, check_words, find, settings
 from finesmith.data.rows import Row
 from finesmith.errors import DataError, nearest
@@ -67,6 +68,8 @@ class Plan:
         )
         kind = ", several labels a row" if self.several else ""
         unused = f" Columns not used: {', '.join(self.unused)}." if self.unused else ""
+        if self.unused and self.shape == "text":
+            unused += f" Only texts are learnt; if one of those is the label: data.columns.label={self.unused[0]}"
         return f"Shape {self.shape}{kind}: {told}{how}.{unused}"
 
 
@@ -194,7 +197,7 @@ def _plan(
 
 
 def _several(rows: Sequence[Row], column: str) -> bool:
-    return isinstance(next((row[column] for row in rows if row.get(column) is not None), None), list)
+    return isinstance(parted(next((row[column] for row in rows if row.get(column) is not None), None)), list)
 
 
 def _guess(rows: Sequence[Row], keys: Sequence[str], columns: Mapping[str, str], name: str) -> dict[str, str] | None:
