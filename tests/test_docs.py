@@ -11,6 +11,7 @@ import pytest
 from finesmith import recipe as recipes
 from finesmith import registry, run
 from finesmith.checks.base import Checked
+from finesmith.data import read, shapes
 from finesmith.metrics.base import Metric
 from finesmith.runfolder import RunFolder
 from finesmith.settings import Settings
@@ -27,10 +28,27 @@ def settings_of(owner, prefix=""):
             yield prefix + name
 
 
-def test_the_reference_is_up_to_date_and_complete():
-    spec = importlib.util.spec_from_file_location("make_reference", DOCS / "make_reference.py")
+def maker(name):
+    """A program of the folder docs, as a module."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_on_data_is_up_to_date_and_its_rows_are_read_as_it_says(tmp_path):
+    written = (DOCS / "reference" / "data.md").read_text(encoding="utf-8")
+    assert written == maker("make_data_reference").render(), "run: python docs/make_data_reference.py"
+    shown = re.findall(r"^### `(\w+)`: task (\w+)\n.*?^```json\n(.*?)^```$", written, re.MULTILINE | re.DOTALL)
+    assert {shape for shape, _, _ in shown} == shapes.SHAPES.keys()
+    for shape, task, row in shown:
+        (tmp_path / "rows.jsonl").write_text(row)
+        dataset = read.read(tmp_path / "rows.jsonl")
+        assert (dataset.shape, shapes.shape_task(dataset.shape), dataset.rejected) == (shape, task, ())
+
+
+def test_the_reference_is_up_to_date_and_complete():
+    module = maker("make_reference")
     written = (DOCS / "reference" / "recipe.md").read_text(encoding="utf-8")
     assert written == module.render(), "run: python docs/make_reference.py"
     named = re.findall(r"^\| `(\S+)` \|", written, re.MULTILINE)

@@ -12,6 +12,9 @@ Conflict = tuple[list[str], str]
 """The key and what is wrong with it."""
 
 
+UNSUPPORTED = "Regression is not supported; cut the numbers into a few named classes."
+
+
 def found(values: Mapping[str, Any], method: Any) -> Iterator[Conflict]:
     """All conflicts between nested plain values; `method` is the one that holds, given or by default."""
     train = values.get("train") if isinstance(values.get("train"), Mapping) else {}
@@ -47,7 +50,8 @@ def _of_plugins(values: Mapping[str, Any], kind: str, chosen: Any) -> Iterator[C
     """A task or method that does not exist, and sections of those that are not chosen."""
     names = registry.available(kind)
     if isinstance(chosen, str) and chosen != "auto" and "." not in chosen and chosen not in names:
-        yield [kind[:-1]], f"unknown {kind[:-1]} '{chosen}'. {nearest(chosen, names)}"
+        why = UNSUPPORTED if chosen == "regression" else nearest(chosen, names)
+        yield [kind[:-1]], f"unknown {kind[:-1]} '{chosen}'. {why}"
     for name in names:
         if values.get(name) and chosen != "auto" and name != str(chosen).rpartition(".")[2]:
             yield [name], f"'{name}' has no effect: the {kind[:-1]} is '{chosen}'."

@@ -317,6 +317,23 @@ POSITIVE: dict[str, list[Planted]] = {
             settings={"task": "classification"},
         ),
     ],
+    "label_form": [
+        Planted(
+            [{**row, "label": f"{n % 7}.5"} for n, row in enumerate(labelled())],
+            "warning",
+            7,
+            "regression is not supported",
+        ),
+        Planted(
+            [
+                {**row, "label": ";".join(sorted({"abcd"[n % 4], "abcd"[n // 4 % 4]}))}
+                for n, row in enumerate(labelled())
+            ],
+            "warning",
+            60,
+            "joined by ';'",
+        ),
+    ],
     "label_names": [Planted(changed(labelled(), 5, label="Refund "), "warning", 1, "'Refund '", (":6",))],
     "label_errors": [Planted(flipped(), "note", 10, "wrong label")],
     "self_test": [
@@ -442,6 +459,7 @@ NEGATIVE: dict[str, list[Planted]] = {
         Planted({"train": sums("+"), "test": sums("-")}),
     ],
     "label_balance": [CLEAN],
+    "label_form": [CLEAN, Planted([{**row, "label": f"v{n % 3}.5"} for n, row in enumerate(labelled())])],
     "label_names": [CLEAN, Planted(changed(labelled(), 5, label="refund-now"))],
     "label_errors": [Planted(labelled(240))],
     "self_test": [Planted(labelled(240))],

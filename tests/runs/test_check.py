@@ -349,3 +349,34 @@ def test_an_unusable_row_is_quoted_as_it_was(tmp_path, command):
     _, out, _ = command("check", data)
     said = " ".join(out.split())
     assert "'weigth'" in said and "(2 rows)" in said
+
+
+def test_columns_that_are_not_used_are_said_where_people_look(tmp_path, command):
+    rows = [{"text": f"{row['text']}", "score": f"{n}.5"} for n, row in enumerate(ticket_rows(60))]
+    data = write_csv(tmp_path / "scores.csv", rows)
+    hint = "Columns not used: score. Only texts are learnt; if one of those is the label: data.columns.label=score"
+    assert hint in " ".join(command("check", data)[1].split())
+    assert hint in " ".join(command("show-tokens", data)[2].split())
+    code, _, err = command("tune", data, "--task", "regression")
+    assert code == 2 and "Regression is not supported" in err and "generation" not in err
+    code, out, _ = command("check", data, "data.columns.label=score")
+    assert "regression is not supported" in " ".join(out.split())
+
+
+def test_several_labels_come_out_of_a_csv(tmp_path, command):
+    rows = [
+        {"text": row["text"], "label": json.dumps([row["queue"], "all"][: 1 + n % 2])}
+        for n, row in enumerate(ticket_rows(60))
+    ]
+    data = write_csv(tmp_path / "several.csv", rows)
+    assert "several labels a row" in " ".join(command("check", data)[1].split())
+    read = run.prepare(recipes.make({"data": str(data)}))
+    assert {target for row in read.splits.train for target in row.target} == {"all", "delivery", "login", "refund"}
+    rows[3]["label"] = "refund"
+    write_csv(data, rows)
+    assert "the label is text where the rows before have a list of labels" in " ".join(
+        command("check", data)[1].split()
+    )
+    joined = [{**row, "label": ";".join(json.loads(row["label"]))} for row in rows if row["label"] != "refund"]
+    _, out, _ = command("check", write_csv(tmp_path / "joined.csv", joined))
+    assert "several in one, joined by ';'" in " ".join(out.split())

@@ -29,13 +29,16 @@ class ShowTokens:
     def main(self, options: argparse.Namespace) -> None:
         """Encodes one row exactly as training would."""
         from finesmith import run, stages
-        from finesmith.cli._show import print_json
+        from finesmith.cli._show import Terminal, print_json
         from finesmith.models import place
         from finesmith.recipe import from_source
 
         recipe = from_source(options.source, _parser.recipe_values(options))
         place.check(recipe.model)
         prepared = run.prepare(recipe)
+        with Terminal(quiet=options.json) as watcher:
+            for note in prepared.notes:
+                watcher.note(note)
         example = _row(prepared, options.row)
         tokenizer, pieces = stages.encode_one(prepared.recipe, prepared.splits.train, example)
         label = {"label": example.target} if prepared.recipe.task == "classification" else {}

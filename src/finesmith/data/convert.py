@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from finesmith.data import messages
+from finesmith.data.label_lists import parted
 from finesmith.data.names import NAMES
 from finesmith.data.rows import Fault, Row, absent, kind
 from finesmith.data.shapes import SHAPES, Plan, candidates, possible
@@ -77,6 +78,7 @@ def _labels(row: Row, plan: Plan) -> tuple[Input, Target]:
     text, value, column = written(row, plan, "text"), row[plan.columns["label"]], plan.columns["label"]
     if absent(value):
         raise Fault(f"the label is missing (column '{column}')")
+    value = parted(value) if plan.several else value
     if isinstance(value, list) != plan.several:
         usual = "a list of labels" if plan.several else "one label"
         raise Fault(f"the label is {kind(value)} where the rows before have {usual} (column '{column}')")

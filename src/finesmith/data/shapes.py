@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from finesmith.data.duplicates import same_label
+from finesmith.data.guess import text_and_label
+from finesmith.data.label_lists import parted
 from finesmith.data.names import check_columns, check_words, codes, find, settings
 from finesmith.data.rows import Row
 from finesmith.errors import DataError, RecipeError, nearest
@@ -42,10 +44,6 @@ SHAPES: dict[str, Shape] = {
 COMMON = ("id", "group")
 PREFERENCES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
 """Columns of a better and a worse answer: TRL and OpenAI."""
-GUESS_LABELS = 200
-"""More distinct values than this in the sample are no labels."""
-GUESS_LENGTH = 80
-"""Characters; a longer value is no label."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,8 @@ class Plan:
         )
         kind = ", several labels a row" if self.several else ""
         unused = f" Columns not used: {', '.join(self.unused)}." if self.unused else ""
+        if self.unused and self.shape == "text":
+            unused += f" Only texts are learnt; if one of those is the label: data.columns.label={self.unused[0]}"
         return f"Shape {self.shape}{kind}: {told}{how}.{unused}"
 
 
@@ -145,7 +145,7 @@ def _detect(
         raise _two_readings(name, shapes, keys, columns)
     if shape or (shapes and shapes != ["text"]):
         return _plan(shapes[0], rows, keys, columns, name)
-    guessed = _guess(rows, keys, columns, name)
+    guessed = text_and_label(rows, keys, columns, name)
     if guessed:
         return _plan("labels", rows, keys, guessed, name, guessed=True)
     if shapes:
@@ -244,36 +244,7 @@ def _plan(
 
 
 def _several(rows: Sequence[Row], column: str) -> bool:
-    return isinstance(next((row[column] for row in rows if row.get(column) is not None), None), list)
-
-
-def _guess(rows: Sequence[Row], keys: Sequence[str], columns: Mapping[str, str], name: str) -> dict[str, str] | None:
-    """Two columns of unknown names, one with long texts and one with few short values: a text and its label."""
-    rest = [key for key in keys if key not in {*find("id", keys, columns={}), *find("group", keys, columns={})}]
-    if len(rest) != 2 or columns:
-        return None
-    for label, text in (rest, rest[::-1]):
-        if _label_like(rows, label) and _text_like(rows, text, label):
-            if label in {str(row.get(label)) for row in rows}:
-                raise DataError(f"{name} seems to have no header line: its first line is '{text},{label}'.")
-            return {"text": text, "label": label}
-    return None
-
-
-def _label_like(rows: Sequence[Row], column: str) -> bool:
-    values = [row.get(column) for row in rows]
-    if not all(isinstance(value, str | int) and len(str(value)) <= GUESS_LENGTH for value in values):
-        return False
-    distinct = len({str(value) for value in values})
-    return 2 <= distinct <= min(GUESS_LABELS, len(rows) / 2)
-
-
-def _text_like(rows: Sequence[Row], column: str, other: str) -> bool:
-    values = [row.get(column) for row in rows]
-    if not all(isinstance(value, str) for value in values):
-        return False
-    length, label_length = (sum(len(str(row.get(key))) for row in rows) for key in (column, other))
-    return len(set(map(str, values))) > len({str(row.get(other)) for row in rows}) and length >= 2 * label_length
+    return isinstance(parted(next((row[column] for row in rows if row.get(column) is not None), None)), list)
 
 
 def _how(word: str) -> str:

@@ -102,7 +102,7 @@ def _short(row: str, source: str) -> str:
 
 
 def _closing(examined: Examined, hidden: int) -> list[str]:
-    lines = [""]
+    lines = ["", *examined.notes]
     if hidden:
         lines.append(f"{hidden} more, notes mostly: all with --json or --html FILE.")
     if examined.skipped:
