@@ -231,7 +231,7 @@ def calls(number, arguments):
         "messages": [
             {
                 "role": "user",
-                "content": f"Where is <b>parcel</b> {number}, ordered on day {number * 7} by customer {number * 13}?",
+                "content": f"Where is <b>parcel</b> {number} of {number * 13}?",
             },
             {"role": "assistant", "tool_calls": [{"type": "function", "function": function}]},
         ]
