@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from finesmith.tasks.base import Task
 
 EVALUATION_TOKENS = 8192
+NEUTRAL = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_new_tokens": None, "min_length": 0}
+"""Settings of transformers' `generate` under which nothing but the model's probabilities counts."""
 
 
 def token_losses(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -83,7 +85,10 @@ def generate(
     stop: Sequence[int],
     steering: Any = None,
 ) -> list[list[int]]:
-    """The tokens that follow each prompt: the most probable ones, or drawn where the temperature is above 0."""
+    """The tokens that follow each prompt: the most probable ones, or drawn where the temperature is above 0.
+
+    Whatever the base's generation settings say of repetitions and the like: answers are the model's own.
+    """
     import torch
 
     from finesmith.models.device import autocast
@@ -104,6 +109,7 @@ def generate(
             top_p=1.0 if temperature else None,
             top_k=0 if temperature else None,
             logits_processor=steering,
+            **NEUTRAL,
         )
     return out[:, tokens.shape[1] :].tolist()
 

@@ -264,7 +264,12 @@ class Generation:
         """
         length = next((place for place, token in enumerate(tokens) if token in self.learnt.stop), len(tokens))
         text = tokenizer.decode(tokens[:length], skip_special_tokens=not self.learnt.tools)
-        return text.removeprefix(self.learnt.preamble).strip()
+        return text.removeprefix(self._lead(tokenizer)).strip()
+
+    def _lead(self, tokenizer: Any) -> str:
+        """The preamble as a decoded answer shows it: of special tokens nothing may be left."""
+        lead = _template.ids(tokenizer, self.learnt.preamble)
+        return tokenizer.decode(lead, skip_special_tokens=not self.learnt.tools) if lead else ""
 
     def _written(self, tokenizer: Any, conversation: Conversation, target: Message) -> str:
         """An answer as `_read` would read it if a model had written it."""
