@@ -394,7 +394,7 @@ def test_json_gives_one_object_on_stdout(done):
     assert run.code == 0
     value = json.loads(run.out)
     assert value == {"run": str(run.path), **run.json("evidence.json")}
-    assert run.err == ""
+    assert "testing the tuned model" in run.err, "progress stands on stderr, as without --json"
 
 
 def test_several_labels_a_row(done):
