@@ -18,6 +18,9 @@ EXAMPLES = {
 {"role": "assistant", "content": "It is on its way."}]}""",
     "sharegpt": """\
 {"conversations": [{"from": "human", "value": "Where is it?"}, {"from": "gpt", "value": "On its way."}]}""",
+    "turns": """\
+{"prompt": [{"role": "user", "content": "Where is it?"}], \
+"completion": [{"role": "assistant", "content": "On its way."}]}""",
     "alpaca": """\
 {"instruction": "Make it polite.", "input": "Where is it?", "output": "Could you tell me where it is?"}""",
     "prompt": """{"prompt": "clause about late delivery", "completion": "The supplier pays for each day."}""",
@@ -73,8 +76,9 @@ TAIL = """\
 
 The same files, without labels or answers; lines on stdin with `-`. For a run on conversations: `messages` (a last
 assistant's turn is left out, it is for the model to write), `prompt`, or `instruction` with `input`; a text alone
-is one user's turn. `--column` names the column of any other file. In Python a text, or a list of `{"role",
-"content"}`, for each row.
+is one user's turn. The lines of an OpenAI batch file (`custom_id`, `body`) are answered under their ids. `--column`
+names the column of any other file. In Python a text, a list of `{"role", "content"}`, or a mapping with `messages`
+and `tools`, for each row.
 
 ## What is not supported
 

@@ -12,9 +12,11 @@ from finesmith.methods.lora import Lora, LoraSettings
 from finesmith.models.load import Loaded
 from finesmith.tasks import _continuations, _language
 from finesmith.tasks.base import Encoded, batch_of
+from finesmith.tasks.generation import Generation, GenerationSettings
 from finesmith.train import ways
 from finesmith.train.packing import joined
 from finesmith.train.speed import SpeedSettings
+from finesmith.types import Conversation, Example, Message, Origin
 
 WINDOW = 16
 SIZE = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -120,3 +122,63 @@ def test_adapters_leave_the_eyes_of_a_model_alone():
     wrapped = Lora(LoraSettings()).apply(model, head=(), seed=0)
     moved = [name for name, weight in wrapped.named_parameters() if weight.requires_grad]
     assert moved and not any("vision" in name for name in moved)
+
+
+def harmony():
+    """A tokenizer and a template whose answers begin with special tokens and a word, as gpt-oss has them."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(
+        models.BPE(vocab={c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, merges=[])
+    )
+    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    special = ["<|start|>", "<|channel|>", "<|message|>", "<|end|>"]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="<|return|>", pad_token="<|pad|>", additional_special_tokens=special
+    )
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'assistant' %}<|start|>assistant<|channel|>final<|message|>"
+        "{{ m.content }}<|return|>{% else %}<|start|>{{ m.role }}<|message|>{{ m.content }}<|end|>{% endif %}"
+        "{% endfor %}{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+    )
+    return tokenizer
+
+
+def test_what_the_template_puts_before_an_answer_is_no_part_of_it(monkeypatch):
+    loaded = made("llama")
+    tokenizer = harmony()
+    loaded.model.resize_token_embeddings(len(tokenizer))
+    loaded = Loaded(loaded.model, tokenizer, loaded.device, loaded.dtype)
+    task, _ = Generation(GenerationSettings(max_new_tokens=30)).prepare(loaded)
+    lead = "<|channel|>final<|message|>"
+    assert task.learnt.preamble == lead
+    said = tokenizer(f"{lead}It is 42.<|return|>", add_special_tokens=False)["input_ids"]
+
+    def write(input_ids, **_):
+        return torch.cat([input_ids, torch.tensor([said]).expand(len(input_ids), -1)], 1)
+
+    monkeypatch.setattr(loaded.model, "generate", write)
+    assert task.answer(loaded, ["what?"])[0].output == "It is 42."
+    base = task.for_base()
+    sent = tokenizer.decode(base.prompt(tokenizer, "what?"))
+    assert sent.endswith(f"<|start|>assistant{lead}") and not tokenizer.decode(
+        task.prompt(tokenizer, "what?")
+    ).endswith(lead)
+    row = Example("0", Conversation((Message("user", "what?"),)), Message("assistant", "It is 42."), Origin("f", 1))
+    measured, trained = (task.encode(row, 0, tokenizer, 100, final_only=only)[0] for only in (True, False))
+    assert measured.tokens.tolist() == trained.tokens.tolist()
+    assert tokenizer.decode(measured.tokens[measured.weights > 0]) == "It is 42.<|return|>"
+    assert tokenizer.decode(trained.tokens[trained.weights > 0]) == f"{lead}It is 42.<|return|>"
+
+
+def test_greedy_answers_are_the_models_own_whatever_its_settings_say_of_repetitions(models):
+    from finesmith.models import load
+    from finesmith.models.settings import ModelSettings
+
+    loaded = load.load(ModelSettings(name=models("llama"), dtype="float32", device="cpu"), "causal-lm")
+    task, _ = Generation(GenerationSettings(max_new_tokens=24)).prepare(loaded)
+    own = [row.output for row in task.answer(loaded, ["my card", "kettle parcel"])]
+    loaded.model.generation_config.repetition_penalty = 1.5
+    loaded.model.generation_config.no_repeat_ngram_size = 1
+    assert [row.output for row in task.answer(loaded, ["my card", "kettle parcel"])] == own

@@ -100,4 +100,4 @@ def prompts_for(recipe: Recipe, task: Task) -> Any:
         task, _ = task.prepare(loaded)
     else:
         task.prepare(loaded)
-    return AnswerPrompts(loaded, task, context)
+    return AnswerPrompts(loaded, task.for_base(), context)

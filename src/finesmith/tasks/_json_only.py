@@ -38,7 +38,7 @@ class _Steering:
     """Leaves one token a row: see the module."""
 
     def __init__(self, task: Generation, tokenizer: Any, width: int) -> None:
-        self.stop, self.preamble = set(task.learnt.stop), task.learnt.preamble
+        self.stop, self.lead = set(task.learnt.stop), task.lead(tokenizer)
         self.tokenizer, self.width = tokenizer, width
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -63,7 +63,7 @@ class _Steering:
         return next((token for token in others if begun(self._text([*said, token]))), None)
 
     def _text(self, tokens: list[int]) -> str:
-        return self.tokenizer.decode(tokens, skip_special_tokens=True).removeprefix(self.preamble)
+        return self.tokenizer.decode(tokens, skip_special_tokens=True).removeprefix(self.lead)
 
 
 def whole(text: str) -> bool:

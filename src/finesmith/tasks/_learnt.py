@@ -16,9 +16,9 @@ class Learnt:
     """What `fit` takes from the training rows and `prepare` from the model.
 
     `end` is the token that ends a turn, `stop` all tokens at which generation stops, `preamble` the text that the
-    template itself puts before an answer, `longest` the longest training answer and `calling` the longest one that
-    calls tools, as JSON (dropped once they are counted). `tools`: rows offer or call tools, so that special tokens may
-    stand in an answer; `calls`: half of the answers call.
+    template itself puts before an answer, `begun` what of it is sent with the prompt, `longest` the longest training
+    answer and `calling` the longest one that calls tools, as JSON (dropped once they are counted). `tools`: rows offer
+    or call tools, so that special tokens may stand in an answer; `calls`: half of the answers call.
     """
 
     short: bool = False
@@ -31,6 +31,7 @@ class Learnt:
     end: int = -1
     stop: tuple[int, ...] = ()
     preamble: str = ""
+    begun: str = ""
 
 
 def learn(train: Sequence[Example]) -> Learnt:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,13 @@ class Piece:
     def sequence(self) -> tuple[list[int], list[float]]:
         """Tokens and loss weights of this turn alone."""
         return self.prompt + self.answer, [0.0] * len(self.prompt) + [self.weight] * len(self.answer)
+
+    def given(self, lead: list[int]) -> Piece:
+        """With `lead` as the end of the prompt, where the answer begins with it."""
+        size = len(lead)
+        if self.answer[:size] != lead:
+            return self
+        return replace(self, prompt=self.prompt + lead, answer=self.answer[size:])
 
 
 def joint_sequence(pieces: Sequence[Piece]) -> tuple[list[int], list[float]] | None:

@@ -74,6 +74,13 @@ class Generation:
         """The fitted task."""
         return Generation(self.settings, Learnt(**{**state, "stop": tuple(state["stop"])}))
 
+    def for_base(self) -> Generation:
+        """The same task for a model that was not trained on the preamble: it is sent that behind the prompt.
+
+        A base that thinks by itself would spend the length of an answer on thoughts, and the gain would be just that.
+        """
+        return type(self)(self.settings, replace(self.learnt, begun=self.learnt.preamble))
+
     def default_epochs(self, steps_per_epoch: int) -> int:
         """About 300 steps."""
         return epochs_for(300, steps_per_epoch, least=3, most=10)
@@ -121,8 +128,9 @@ class Generation:
             pieces = [self._piece(turn, tokenizer) for turn in (turns[-1:] if final_only else turns)]
         except ProofError as error:
             raise _of_row(example, error) from error
-        if final_only:
-            pieces = [replace(piece, weight=1.0) for piece in pieces]
+        if final_only:  # to be measured: what the template itself puts before an answer is no part of it
+            lead = _template.ids(tokenizer, self.learnt.preamble)
+            pieces = [replace(piece.given(lead), weight=1.0) for piece in pieces]
         joint = joint_sequence(pieces)
         sequences = [joint] if joint is not None else [piece.sequence() for piece in pieces]
         return [
@@ -219,9 +227,8 @@ class Generation:
     def prompt(self, tokenizer: Any, item: Input) -> list[int]:
         """The tokens that inference sends: this is the inference path, and there is no other."""
         conversation = item if isinstance(item, Conversation) else Conversation((Message("user", item, 0.0),))
-        return _template.ids(
-            tokenizer, _template.render(tokenizer, conversation.messages, conversation.tools, ask=True)
-        )
+        asked = _template.render(tokenizer, conversation.messages, conversation.tools, ask=True)
+        return _template.ids(tokenizer, asked) + _template.ids(tokenizer, self.learnt.begun)
 
     def steering(self, loaded: Loaded, width: int) -> Any:
         """A transformers logits processor for prompts of so many tokens; None: the model alone decides."""
@@ -258,15 +265,12 @@ class Generation:
         return [min(self.learnt.new_tokens, room - len(prompt)) for prompt in prompts]
 
     def _read(self, tokenizer: Any, tokens: Sequence[int]) -> str:
-        """The text of an answer up to its end, without what the template puts before it.
-
-        A call may be marked by special tokens, which are part of it; in rows without tools they are none.
-        """
+        """The text of an answer up to its end, without the preamble; special tokens count where they may mark calls."""
         length = next((place for place, token in enumerate(tokens) if token in self.learnt.stop), len(tokens))
         text = tokenizer.decode(tokens[:length], skip_special_tokens=not self.learnt.tools)
-        return text.removeprefix(self._lead(tokenizer)).strip()
+        return text.removeprefix(self.lead(tokenizer)).strip()
 
-    def _lead(self, tokenizer: Any) -> str:
+    def lead(self, tokenizer: Any) -> str:
         """The preamble as a decoded answer shows it: of special tokens nothing may be left."""
         lead = _template.ids(tokenizer, self.learnt.preamble)
         return tokenizer.decode(lead, skip_special_tokens=not self.learnt.tools) if lead else ""
