@@ -43,6 +43,7 @@ def measure(
     `leaked` are ids of test rows that training has seen too; the details have all scores without them.
     """
     trainable, total = models.parameter_counts(ready.model)
+    devices.make_room(ready.model)
     test, missing = ready.splits.test, {}
     if ready.recipe.data.checks == "off":
         missing[claims.LEAKS] = "data.checks is off, so nobody looked for them"

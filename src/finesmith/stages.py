@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Any
 
 import torch
@@ -69,7 +68,8 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
         raise RecipeError("train.packing has no effect: a classifier reads one text in each row.")
     task = task.fit(splits.train)
     config = models.load_config(recipe.model)
-    loaded = models.load(recipe.model, task.kind, **task.load_arguments(), seed=recipe.seed)
+    arguments = {**task.load_arguments(), "seed": recipe.seed, "moving": not method.adapter}
+    loaded = models.load(recipe.model, task.kind, **arguments)
     task, notes = task.prepare(loaded)
     recipe = _resolve(recipe, task, method, loaded, config, len(splits.train))
     task = _with_length(task, int(recipe.train.max_length))
@@ -273,11 +273,8 @@ def _encode(
 
 def pieces(task: Task, loaded: Loaded, examples: Sequence[Example], max_length: int) -> list[Encoded]:
     """All training sequences of some examples, in order."""
-    return list(
-        chain.from_iterable(
-            task.encode(example, row, loaded.tokenizer, max_length) for row, example in enumerate(examples)
-        )
-    )
+    tokenizer = loaded.tokenizer
+    return [piece for row, each in enumerate(examples) for piece in task.encode(each, row, tokenizer, max_length)]
 
 
 def _precision(model: Any, loaded: Loaded, method: Method) -> Any:

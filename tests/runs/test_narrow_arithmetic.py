@@ -1,14 +1,17 @@
 """float16, whose small numbers end at 6e-8, and devices other than the first."""
 
+import shutil
+
 import pytest
 import torch
 from accelerate import Accelerator
 
+from finesmith.models import fast, load
 from finesmith.train import fit, loop
 from finesmith.train.batches import Plan
 from finesmith.train.cache import Cache
 from tests import small
-from tests.conftest import clause_rows, write_jsonl
+from tests.conftest import clause_rows, ticket_rows, write_csv, write_jsonl
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +59,42 @@ def test_accelerate_does_not_remember_the_device_of_another_run():
     optimizer = torch.optim.SGD(model.parameters())
     placed, _ = again.prepare(model, optimizer, device_placement=[False, False])
     assert next(placed.parameters()).device.type == "meta", "a model stays where it is"
+
+
+HALF, FULL = torch.bfloat16, torch.float32
+
+
+def test_what_does_not_move_is_held_as_stored_on_an_accelerator():
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    assert load.held_in(HALF, HALF, cuda) == HALF
+    assert {load.held_in(HALF, HALF, cpu), load.held_in(HALF, FULL, cuda), load.held_in(FULL, HALF, cuda)} == {FULL}
+
+
+@pytest.mark.parametrize("task", ["generation", "classification"])
+def test_weights_that_are_held_as_stored_train_alike(models, tmp_path, monkeypatch, task):
+    """On the CPU, as an accelerator would: the frozen weights are never wider than in the file."""
+    from transformers import AutoModelForCausalLM
+
+    folder = shutil.copytree(models("llama"), tmp_path / "half")
+    AutoModelForCausalLM.from_pretrained(folder, dtype=HALF).save_pretrained(folder)
+    generates = task == "generation"
+    rows = (
+        write_jsonl(tmp_path / "c.jsonl", clause_rows(60))
+        if generates
+        else write_csv(tmp_path / "t.csv", ticket_rows(60))
+    )
+    recipe = small.make_recipe(
+        rows, str(folder), method="lora", model={"dtype": "bfloat16"}, train={"max_steps": 4, "batch_size": 8}
+    )
+    losses = {}
+    for how in ("wide", "as stored"):
+        if how == "as stored":
+            monkeypatch.setattr(load, "held_in", lambda stored, dtype, device: stored)
+        ready, splits = small.build(recipe)
+        assert fast.of(ready.model).packed
+        open_ = {weight.dtype for weight in ready.model.parameters() if weight.requires_grad}
+        closed = {weight.dtype for weight in ready.model.parameters() if not weight.requires_grad}
+        assert (open_, HALF in closed) == ({FULL}, True)
+        losses[how] = [event.step.loss for event in small.fit(ready, splits)]
+    # PEFT rounds the random start of an adapter to the type of its layer; a new classifier head is drawn in it too
+    assert losses["as stored"] == pytest.approx(losses["wide"], rel=1e-4 if generates else 2e-2)

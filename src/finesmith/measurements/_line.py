@@ -73,7 +73,7 @@ def begun(study: Study) -> Loaded:
     from finesmith.tasks import _head_first
 
     task, recipe, folder = study.task, study.recipe, study.folder
-    loaded = models.load(recipe.model, task.kind, **task.load_arguments(), seed=recipe.seed)
+    loaded = models.load(recipe.model, task.kind, **task.load_arguments(), seed=recipe.seed, moving=True)
     if not isinstance(task, Classification):
         task.prepare(loaded)
         return loaded

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from finesmith.errors import ModelError
+from finesmith.models.quantize import is_quantised
 
 GROUP_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
 GROUP_2 = ("memory.max", "memory.current", "memory.stat")
@@ -90,6 +91,14 @@ def used_memory(device: torch.device) -> int:
         return torch.cuda.memory_allocated(device)
     status = Path("/proc/self/status")
     return _line(status, "VmRSS") * 1024 if status.exists() else 0
+
+
+def make_room(model: torch.nn.Module) -> None:
+    """Takes a model that is done off the accelerator, so that the next one fits."""
+    if next(model.parameters()).device.type != "cpu" and not is_quantised(model):  # few bytes, and bound to the device
+        model.to("cpu")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: Exception) -> bool:

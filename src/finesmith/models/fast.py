@@ -21,11 +21,9 @@ from torch import Tensor, nn
 
 from finesmith.errors import RecipeError
 from finesmith.models import attention, blocked, reading
+from finesmith.models.device import autocast
 from finesmith.models.documents import Documents, documents
-from finesmith.models.reading import Reading
-
-TOLERANCE = 1e-4
-"""Largest difference between two ways to the same logits in float32, relative to the largest of them."""
+from finesmith.models.reading import Reading, close
 
 
 @dataclass(frozen=True)
@@ -97,11 +95,11 @@ def cut(model: nn.Module) -> Output | None:
         return None
     tokens = _probe(plain)
     with _asking(plain):
-        whole = plain(input_ids=tokens).logits.cpu().double()
-        part = layer(trunk(input_ids=tokens).last_hidden_state).cpu().double()
+        said = plain(input_ids=tokens).logits
+        whole, part = said.cpu().double(), layer(trunk(input_ids=tokens).last_hidden_state).cpu().double()
     scale = float((whole * part).sum() / (part * part).sum())
     scale = 1.0 if abs(scale - 1) < 1e-3 else scale
-    return Output(trunk, layer, scale) if _close(whole, scale * part) else None
+    return Output(trunk, layer, scale) if close(said.cpu(), scale * part) else None
 
 
 def can_pack(model: nn.Module) -> bool:
@@ -123,7 +121,7 @@ def can_pack(model: nn.Module) -> bool:
             with attention.packed():
                 together = plain(**packed_inputs(tokens, sizes, layout)).logits
                 beside = plain(**packed_inputs(other, sizes, layout)).logits
-        right = _close(alone, together) and torch.equal(together[:, 7:], beside[:, 7:])
+        right = close(alone, together) and torch.equal(together[:, 7:], beside[:, 7:])
     except (NotImplementedError, TypeError, ValueError, RuntimeError, KeyError):
         right = False
     if not right:
@@ -147,7 +145,7 @@ def can_mask(model: nn.Module, length: int) -> bool:
             places = torch.tensor([[*range(sizes[0]), *range(sizes[1])]], device=tokens.device)
             mask = attention.own_segment(torch.tensor([[0] * sizes[0] + [1] * sizes[1]], device=tokens.device))
             together = plain(input_ids=tokens, attention_mask=mask, position_ids=places, use_cache=False).logits
-        return _close(alone, together)
+        return close(alone, together)
     except (NotImplementedError, TypeError, ValueError, RuntimeError, KeyError):
         return False
 
@@ -224,15 +222,12 @@ def _probe(model: Any, length: int = 8) -> Tensor:
 
 @contextmanager
 def _asking(model: nn.Module) -> Iterator[None]:
-    """A question to the model that leaves no trace: no gradients, no dropout."""
-    training = model.training
+    """A question to the model that leaves no trace: no gradients, no dropout; in the type of its narrow weights."""
+    training, first = model.training, next(model.parameters())
+    narrow = {weight.dtype for weight in model.parameters()} & {torch.bfloat16, torch.float16}
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), autocast(first.device, narrow.pop() if narrow else torch.float32):
             yield
     finally:
         model.train(training)
-
-
-def _close(one: Tensor, other: Tensor) -> bool:
-    return bool((one - other).abs().max() <= TOLERANCE * one.abs().max())

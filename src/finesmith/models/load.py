@@ -93,9 +93,15 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
 
 
 def load(
-    settings: ModelSettings, kind: Kind, *, labels: tuple[str, ...] = (), multi_label: bool = False, seed: int = 0
+    settings: ModelSettings,
+    kind: Kind,
+    *,
+    labels: tuple[str, ...] = (),
+    multi_label: bool = False,
+    seed: int = 0,
+    moving: bool = False,
 ) -> Loaded:
-    """Loads a model for a kind of task, in float32 weights on the chosen device.
+    """Loads a model for a kind of task on the chosen device: in float32 weights, or on an accelerator as stored.
 
     Args:
         settings: which model, dtype and device.
@@ -103,6 +109,7 @@ def load(
         labels: names of the classes, in the order of the head's outputs.
         multi_label: several labels may hold at once.
         seed: fixes weights that start at random (a new head; everything when `from_scratch`).
+        moving: its own weights will move, for which they have to be float32.
 
     Raises:
         ModelError: no such model; an encoder asked to write; weights that are missing from the file.
@@ -125,7 +132,8 @@ def load(
         )
         fresh = tuple[str, ...]()
     else:
-        model, fresh = _pretrained(settings, kind, config, device, dtype)
+        held = held_in(stored, dtype, device) if not moving and settings.quantize == "none" else torch.float32
+        model, fresh = _pretrained(settings, kind, config, device, dtype, held)
     known = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > known:
         raise ModelError(f"The tokenizer of '{settings.name}' has {len(tokenizer)} tokens, its model only {known}.")
@@ -133,6 +141,14 @@ def load(
         notes += (f"the frozen base is quantised to {settings.quantize} ({quantize.WORDS[settings.quantize]})",)
     _generation_defaults(model, tokenizer)
     return Loaded(model.to(device), tokenizer, device, dtype, stored, notes + _new(fresh))
+
+
+def held_in(stored: torch.dtype, dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """In what weights that do not move are held: on an accelerator as they are stored, if it computes in that.
+
+    In float32 they would take twice the memory for the same numbers; on a CPU memory is not what is short.
+    """
+    return stored if device.type != "cpu" and stored == dtype else torch.float32
 
 
 def plainly(folder: Path, kind: Kind, device: torch.device, *, dtype: torch.dtype | None, own_code: bool) -> Loaded:
@@ -219,7 +235,7 @@ def quiet() -> Iterator[None]:
 
 
 def _pretrained(
-    settings: ModelSettings, kind: Kind, config: Any, device: torch.device, dtype: torch.dtype
+    settings: ModelSettings, kind: Kind, config: Any, device: torch.device, dtype: torch.dtype, held: torch.dtype
 ) -> tuple[Any, tuple[str, ...]]:
     where = place.of(settings)
     more = quantize.arguments(settings, _AUTO[kind], config, device, dtype)
@@ -229,7 +245,7 @@ def _pretrained(
                 where,
                 config=config,
                 revision=settings.revision,
-                dtype=torch.float32,
+                dtype=held,
                 use_safetensors=True,
                 trust_remote_code=settings.trust_remote_code,
                 ignore_mismatched_sizes=True,
@@ -249,6 +265,8 @@ def _pretrained(
             f"The weights of '{settings.name}' do not fit its configuration; these would be random: {shown}."
         )
     quantize.settle(model, dtype)
+    for name in fresh if held != torch.float32 else ():  # a new head will move
+        model.get_parameter(name).data = model.get_parameter(name).data.float()
     return model, fresh
 
 
