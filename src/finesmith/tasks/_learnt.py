@@ -39,10 +39,10 @@ def learn(train: Sequence[Example]) -> Learnt:
     answers: list[Message] = []
     tools = False
     for example in train:
-        assert isinstance(example.input, Conversation) and isinstance(example.target, Message)
+        assert isinstance(example.target, Message)
         answers.append(example.target)
-        turns = (*example.input.messages, example.target)
-        tools = tools or bool(example.input.tools) or any(turn.calls for turn in turns)
+        given = example.input if isinstance(example.input, Conversation) else Conversation(())
+        tools = tools or bool(given.tools) or any(turn.calls for turn in (*given.messages, example.target))
     lengths = sorted(len(answer.text) for answer in answers)
     calls = [json.dumps(answer.as_dict()) for answer in answers if answer.calls]
     return Learnt(
