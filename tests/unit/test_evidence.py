@@ -295,3 +295,14 @@ def test_json_of_open_intervals_and_array_values():
     assert plain["gains"]["base"] == {"value": 0.0, "low": None, "high": None, "n": 1}
     assert plain["details"] == {"x": [0, 1], "y": [1.5, None]}
     assert from_json(json.loads(json.dumps(plain, allow_nan=False))).gains == evidence.gains
+
+
+def test_a_base_that_had_to_be_trained_to_answer_is_called_what_it_is():
+    answers = [Prediction(str(n), "a" if n % 4 else "b") for n in range(40)]
+    worse = [Prediction(str(n), "a" if n % 2 else "b") for n in range(40)]
+    evidence = compare(
+        task="classification", primary="accuracy", metrics={"accuracy": ACCURACY}, seed=0,
+        targets={str(n): "a" for n in range(40)}, predictions={"tuned": answers, "base": worse}, opponents=["base"],
+        not_measured={"zero-shot": "the base is an encoder, which cannot answer without training"},
+    )  # fmt: skip
+    assert "against 0.500 for a linear head on the base's frozen features (" in evidence.verdict

@@ -77,6 +77,7 @@ def compare(
             ways=ways,
             loss=loss,
             minimum_gain=minimum_gain,
+            base=verdict.HEAD if "zero-shot" in (not_measured or {}) else "the base",
         ),
         not_measured={
             **_missing(measured, opponents, len(targets)),

@@ -57,6 +57,7 @@ def sentence(
     ways: Mapping[str, str] | None = None,
     loss: Loss | None = None,
     minimum_gain: float = 0.0,
+    base: str = "the base",
 ) -> str:
     """The verdict: tuned against base, then against the strongest other opponent; without a base, against that one.
 
@@ -68,13 +69,14 @@ def sentence(
         ways: how to get a cheap opponent, in a few words; "no GPU needed" where it does not say; "" gives no advice.
         loss: of tuned and base, where it is known and not itself the primary metric.
         minimum_gain: the smallest gain that is of use.
+        base: what the system `base` is called.
     """
     ways = {name: "no GPU needed" for name in titles} | {**(ways or {})}
     if TUNED not in systems:
         return f"Not measured: there is no {metric.title} of the tuned model."
     rival = min(gains.keys() - {BASE}, key=lambda name: (gains[name].value, name), default=None)
     if BASE in gains:
-        start = f"{_against(metric, systems, gains, BASE, 'the base', minimum_gain)}.{_unseen(metric, gains, loss)}"
+        start = f"{_against(metric, systems, gains, BASE, base, minimum_gain)}.{_unseen(metric, gains, loss)}"
         return f"{start} {_rival(metric, systems, gains, rival, titles, ways)}" if rival else start
     if rival:
         start = _against(metric, systems, gains, rival, titles.get(rival) or NAMES.get(rival, rival), minimum_gain)
