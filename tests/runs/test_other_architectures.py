@@ -182,3 +182,8 @@ def test_greedy_answers_are_the_models_own_whatever_its_settings_say_of_repetiti
     loaded.model.generation_config.repetition_penalty = 1.5
     loaded.model.generation_config.no_repeat_ngram_size = 1
     assert [row.output for row in task.answer(loaded, ["my card", "kettle parcel"])] == own
+    _, notes = task.prepare(loaded)
+    assert "repetition_penalty 1.5, no_repeat_ngram_size 1" in notes[-1], (
+        "and whoever serves the model does as was measured"
+    )
+    assert loaded.model.generation_config.repetition_penalty == 1.0

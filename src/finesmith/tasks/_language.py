@@ -114,6 +114,20 @@ def generate(
     return out[:, tokens.shape[1] :].tolist()
 
 
+def neutralise(config: Any) -> tuple[str, ...]:
+    """Takes what bends probabilities out of a model's generation settings, so that every server answers as measured.
+
+    Returns:
+        A note where something was there.
+    """
+    bent = {name: getattr(config, name, None) for name in NEUTRAL}
+    bent = {name: found for name, found in bent.items() if found is not None and found != (NEUTRAL[name] or 0)}
+    for name in bent:
+        setattr(config, name, NEUTRAL[name])
+    said = ", ".join(f"{name} {found:g}" for name, found in bent.items())
+    return (f"the base's generation settings lose what bends its answers: {said}",) if bent else ()
+
+
 def measure(
     task: Task, loaded: Loaded, examples: Sequence[Example], sizes: Sequence[int], max_length: int, progress: Progress
 ) -> list[dict[str, float]]:

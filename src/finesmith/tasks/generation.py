@@ -100,6 +100,7 @@ class Generation:
         known = loaded.model.generation_config.eos_token_id
         stop = tuple(sorted({end, *(known if isinstance(known, list) else [] if known is None else [known])}))
         loaded.model.generation_config.eos_token_id = list(stop)
+        neutral = _language.neutralise(loaded.model.generation_config)
         limit, preamble = self.settings.max_new_tokens, _template.preamble(loaded.tokenizer)
         settled = Generation(self.settings, replace(self.learnt, end=end, stop=stop, preamble=preamble))
         call = settled._longest_call(loaded.tokenizer) if self.learnt.calling else ""
@@ -112,7 +113,7 @@ class Generation:
             new_tokens=limit if limit != "auto" else (longest * 3 // 2 + 8 if longest else self.learnt.new_tokens),
         )
         notes = (f"template: {note}", f"a turn ends with {loaded.tokenizer.convert_ids_to_tokens(end)!r}")
-        return Generation(self.settings, learnt), notes
+        return Generation(self.settings, learnt), (*notes, *neutral)
 
     def encode(
         self, example: Example, row: int, tokenizer: Any, max_length: int, *, final_only: bool = False
