@@ -22,6 +22,7 @@ def _llama(hidden: int, layers: int, heads: int, groups: int, inner: int, vocabu
 
 
 MODELS: dict[str, dict[str, Any]] = {
+    "8m-8k": _llama(256, 6, 4, 4, 768, 8192),
     "30m-32k": _llama(384, 10, 6, 2, 1152, 32768),
     "30m-152k": _llama(384, 10, 6, 2, 1152, 151936),
     "135m-49k": _llama(576, 30, 9, 3, 1536, 49152),
@@ -96,6 +97,8 @@ _FULL = {"trl-default": 2.0, "trl-autocast": 2.0}
 ALL: tuple[Case, ...] = (
     Case("tickets-minilm-full", "classification", "tickets", "minilm", "full", 32, 128, ("trainer", "trainer-autocast"),
          1e-4, scale=4, targets={"trainer": 3.0, "trainer-autocast": 3.0}),
+    _mixed("8m-8k", "full", 1e-3, {}),
+    _mixed("8m-8k", "lora", 1e-3, {}),
     _mixed("30m-32k", "lora", 1e-3, _LORA),
     _mixed("30m-32k", "full", 3e-4, _FULL),
     _mixed("30m-152k", "lora", 1e-3, _LORA_WIDE),
@@ -123,7 +126,7 @@ ALL: tuple[Case, ...] = (
 BY_NAME = {case.name: case for case in ALL}
 PROFILES: dict[str, tuple[str, ...]] = {
     "quick": ("tickets-minilm-full", "mixed-30m-32k-lora"),
-    "standard": tuple(case.name for case in ALL if not case.name.startswith(("gpu", "dry"))),
+    "standard": tuple(case.name for case in ALL if not case.name.startswith(("gpu", "dry", "mixed-8m"))),
     "gpu": ("gpu-1b-lora", "gpu-1b-full"),
     "dry": ("dry-lora", "dry-long", "dry-last", "dry-tickets"),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,13 +87,14 @@ def build(case: Case, folder: Path, *, data: Path | None, seed: int, steps: int,
     return _export(ready_from(folder), folder, case, seed, steps, source, order)
 
 
-def ready_from(folder: Path) -> Any:
-    """Finesmith's own model and training sequences for a job (`finesmith.stages.Ready`)."""
+def ready_from(folder: Path, speed: Mapping[str, Any] | None = None) -> Any:
+    """Finesmith's own model and training sequences for a job (`finesmith.stages.Ready`), with other speed settings."""
     from finesmith import recipe as recipes
     from finesmith import run, stages
     from finesmith.watch import Watcher
 
-    prepared = run.prepare(recipes.make(json.loads((folder / "recipe.json").read_text(encoding="utf-8"))))
+    recipe = recipes.make(json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
+    prepared = run.prepare(recipe.replace(speed=dict(speed or {})))
     return stages.build(prepared.recipe, prepared.splits, Watcher())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from bench.workers import facts
 from bench.workers.gate import Gate
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, system: dict[str, Any]) -> None:
     import torch
 
     from finesmith import stages
@@ -23,7 +24,7 @@ def main(folder: Path) -> None:
     job = facts.job(folder)
     gate = Gate(job["device"])
     jobs.use_order(job["order"])
-    ready = jobs.ready_from(folder)
+    ready = jobs.ready_from(folder, system["options"])
     if jobs.digest([ready.data[place] for place in range(len(ready.data))]) != job["hash"]:
         raise ValueError("the rows were encoded to other tokens than those of the job")
     facts.start(folder, ready.model)
@@ -53,4 +54,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from finesmith.tasks.classification import Classification
 from finesmith.train import budget, loop, optim
 from finesmith.train import fit as fitting
 from finesmith.train.budget import Forecast
+from finesmith.train.parallel import Processes
 from finesmith.train.validate import validate
 from finesmith.types import Step
 from finesmith.watch import Watcher
@@ -78,6 +80,7 @@ class Estimate:
             "steps": self.steps,
             "micro_batch_tokens": self.recipe.train.micro_batch_tokens,
             "checkpointing": self.recipe.speed.checkpointing,
+            "processes": self.recipe.speed.processes,
         }
 
 
@@ -105,6 +108,7 @@ def estimate(recipe: Recipe, *, watcher: Watcher | None = None, probe: bool = Tr
         int(settings.micro_batch_tokens),
         seed=recipe.seed,
         keep_memory=ready.recipe.speed.keep_memory,
+        processes=int(ready.recipe.speed.processes),
         evaluation=stages.pieces(ready.task, ready.loaded, ready.splits.validation, int(settings.max_length)),
     )
     free = devices.free_memory(ready.loaded.device)
@@ -135,8 +139,9 @@ def _seconds(ready: Ready, total: int, watcher: Watcher) -> Duration:
 def _probe(ready: Ready, watcher: Watcher) -> Iterator[Step]:
     """The first steps of the run, at a learning rate at which nothing moves."""
     settings = ready.recipe.train.model_copy(update={"learning_rate": 1e-12})
+    processes = Processes(int(ready.recipe.speed.processes))
     began = time.perf_counter()
-    with watcher.progress("timing real steps", MOST_STEPS) as progress:
+    with closing(processes), watcher.progress("timing real steps", MOST_STEPS) as progress:
         for step in loop.train(
             ready.model,
             ready.task,
@@ -147,6 +152,7 @@ def _probe(ready: Ready, watcher: Watcher) -> Iterator[Step]:
             dtype=ready.loaded.dtype,
             pad_id=ready.loaded.tokenizer.pad_token_id,
             total=MOST_STEPS,
+            processes=processes,
             seed=ready.recipe.seed,
         ):
             progress(1)

@@ -11,20 +11,18 @@ from typing import Any
 import torch
 from accelerate.tracking import get_available_trackers
 
-from finesmith import predictor, registry
+from finesmith import predictor, registry, resolve
 from finesmith.errors import DataError, MissingExtraError, RecipeError
 from finesmith.methods.base import Method, unreached
 from finesmith.models import device as devices
 from finesmith.models import load as models
-from finesmith.models import place
 from finesmith.models.load import Loaded
 from finesmith.recipe import Recipe
-from finesmith.report.words import size
 from finesmith.runfolder import RunFolder
 from finesmith.tasks import _calls, _head_first
 from finesmith.tasks.base import Encoded, Task
 from finesmith.tasks.classification import Classification
-from finesmith.train import budget, encode, ways
+from finesmith.train import encode, parallel, ways
 from finesmith.train import fill as filling
 from finesmith.train import fit as fitting
 from finesmith.train.batches import EncodedSet
@@ -71,7 +69,7 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     arguments = {**task.load_arguments(), "seed": recipe.seed, "moving": not method.adapter}
     loaded = models.load(recipe.model, task.kind, **arguments)
     task, notes = task.prepare(loaded)
-    recipe = _resolve(recipe, task, method, loaded, config, len(splits.train))
+    recipe = resolve.training(recipe, task, method, loaded, config, len(splits.train))
     task = _with_length(task, int(recipe.train.max_length))
     max_length = int(recipe.train.max_length)
     encoded, splits, long = _encode(task, loaded, splits, recipe, watcher)
@@ -94,7 +92,7 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     fresh = tuple(name for name in ("pooler",) if any("pooler" in note for note in loaded.notes))
     model = _precision(method.apply(loaded.model, head=(*head, *fresh), seed=recipe.seed), loaded, method)
     ways.take(recipe.speed, model, loaded)
-    recipe, fitted_to = _fit_memory(recipe, model, task, loaded, encoded)
+    recipe, fitted_to = resolve.passes(recipe, model, task, loaded, encoded)
     notes += _say(watcher, *fitted_to)
     ways.compile_blocks(recipe.speed, model)
     trainable, total = models.parameter_counts(model)
@@ -133,6 +131,7 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
         total=total if steps < total else 0,
         watcher=watcher,
     )
+    processes = parallel.Processes(int(recipe.speed.processes))
     events = fitting.fit(
         ready.model,
         ready.task,
@@ -144,18 +143,20 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
         checkpoints=checkpoints,
         accelerator=accelerator,
         cache=cache,
+        processes=processes,
         resume=resume,
         track=lambda values, step: accelerator.log(values, step=step) if recipe.track else None,
         name_of=lambda row: str(splits.train[row].origin),
         should_stop=watcher.should_stop,
     )
-    with closing(cache), watcher.training(total):
+    with closing(cache), closing(processes), watcher.training(total):
         for event in events:
             steps = _record(event, total, folder, watcher)
     if recipe.track:
         accelerator.end_training()
     ways.leave(ready.model)
-    return Trained(steps, devices.peak_memory(ready.loaded.device), {"training": time.time() - began}, notes)
+    memory = devices.peak_memory(ready.loaded.device) + processes.memory
+    return Trained(steps, memory, {"training": time.time() - began}, notes + _say(watcher, *processes.notes))
 
 
 def _record(event: fitting.Event, total: int, folder: RunFolder, watcher: Watcher) -> int:
@@ -200,44 +201,6 @@ def _check_trackers(recipe: Recipe) -> None:
 def _plugins(recipe: Recipe) -> tuple[Task, Method]:
     task = registry.resolve("tasks", recipe.task)(recipe.section(recipe.task))
     return task, registry.resolve("methods", recipe.method)(recipe.section(recipe.method))
-
-
-def _resolve(recipe: Recipe, task: Task, method: Method, loaded: Loaded, config: Any, rows: int) -> Recipe:
-    """Fills in every `auto` of the training settings."""
-    settings, values = recipe.train, {}
-    if settings.learning_rate == "auto":
-        values["learning_rate"] = method.learning_rate(models.parameter_counts(loaded.model)[1])
-    if settings.epochs == "auto" and settings.max_steps is None:
-        values["epochs"] = float(task.default_epochs(-(-rows // settings.batch_size)))
-    context = models.context_length(config, loaded.tokenizer)
-    if settings.max_length == "auto":
-        values["max_length"] = min(context, 1 << 20)
-    elif settings.max_length > context:
-        raise RecipeError(f"train.max_length is {settings.max_length}, but the model's context is {context} tokens.")
-    narrow = str(loaded.dtype).removeprefix("torch.")  # measured here: written down, so that a resumed run keeps it
-    return recipe.replace(train=values, model={"dtype": narrow, "name": place.settled(recipe.model.name)})
-
-
-def _fit_memory(
-    recipe: Recipe, model: Any, task: Task, loaded: Loaded, data: EncodedSet
-) -> tuple[Recipe, tuple[str, ...]]:
-    """The recipe with the passes that memory has room for, and a note where there was something to choose."""
-    choice = budget.choose(model, task, loaded, data, recipe.train, recipe.speed, seed=recipe.seed)
-    settled = recipe.replace(
-        train={"micro_batch_tokens": choice.tokens}, speed={"checkpointing": "on" if choice.checkpointing else "off"}
-    )
-    if choice.problem:
-        return settled, (f"memory cannot be predicted for this model: {choice.problem}",)
-    if choice.free is None:
-        return settled, ()
-    if choice.needed is None:
-        return settled, (f"{choice.tokens:,} tokens in a forward pass, a small part of the {size(choice.free)} free",)
-    said = (
-        f"{choice.tokens:,} tokens in a forward pass take {size(choice.needed)} of memory; {size(choice.free)} is free"
-    )
-    if choice.checkpointing and recipe.speed.checkpointing == "auto":
-        said += "; blocks are computed again in the backward pass, because without that it would not fit"
-    return settled, (said if choice.fits else f"memory may be too small: {said}",)
 
 
 def _with_length(task: Task, max_length: int) -> Task:
@@ -292,6 +255,6 @@ def encode_one(recipe: Recipe, train_rows: Sequence[Example], example: Example) 
     task = task.fit(train_rows)
     loaded = models.load(recipe.model, task.kind, **task.load_arguments(), seed=recipe.seed)
     task, _ = task.prepare(loaded)
-    recipe = _resolve(recipe, task, method, loaded, loaded.model.config, len(train_rows))
+    recipe = resolve.training(recipe, task, method, loaded, loaded.model.config, len(train_rows))
     max_length = int(recipe.train.max_length)
     return loaded.tokenizer, _with_length(task, max_length).encode(example, 0, loaded.tokenizer, max_length)

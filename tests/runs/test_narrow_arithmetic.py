@@ -10,6 +10,8 @@ from finesmith.models import fast, load
 from finesmith.train import fit, loop
 from finesmith.train.batches import Plan
 from finesmith.train.cache import Cache
+from finesmith.train.gradients import Work
+from finesmith.train.parallel import Processes
 from tests import small
 from tests.conftest import clause_rows, ticket_rows, write_csv, write_jsonl
 
@@ -24,10 +26,9 @@ def ready(models, tmp_path_factory):
 def gradients(ready, dtype):
     ready.model.zero_grad()
     plan = Plan(ready.data.lengths, 64, 0)
-    loss, _ = loop._gradients(
-        ready.model, ready.task, ready.data, Cache(ready.data.lengths), plan, plan.epoch(0)[0], 2048,
-        Accelerator(cpu=True), dtype, ready.loaded.tokenizer.pad_token_id, str,
-    )  # fmt: skip
+    cache, pad_id = Cache(ready.data.lengths), ready.loaded.tokenizer.pad_token_id
+    work = Work(ready.model, ready.task, ready.data, cache, Accelerator(cpu=True), dtype, pad_id)
+    loss, _ = loop._gradients(work, plan, plan.epoch(0)[0], 2048, Processes(), 0)
     return loss, {name: weight.grad.clone() for name, weight in ready.model.named_parameters()}
 
 

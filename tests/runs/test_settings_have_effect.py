@@ -149,6 +149,7 @@ CASES: dict[str, Case] = {
         under={"method": "last_layers", "last_layers.count": 1, "train.max_steps": 15},
     ),
     "speed.checkpointing": case("off", "on", differs="blocks", same="losses tokens"),
+    "speed.processes": case(1, 2, differs="notes weights", same="rates tokens", under={"lora.dropout": 0.3}),
     "speed.compile": case(False, True, differs="compiled", same="losses"),
     "speed.kernels": case("torch", "liger", errors={"liger": "needs a CUDA device; this run is on 'cpu'"}),
     "speed.keep_memory": case(True, False, same="losses weights"),  # its effect is on the process: see below

@@ -37,6 +37,12 @@ def keep_blocks() -> bool:
     return all(mallopt(option, value) == 1 for option, value in ((MMAP_MAX, 0), (TRIM, KEPT), (TOP_PAD, PAD)))
 
 
+def give_back() -> None:
+    """Gives freed memory back to the system: before a fork, after which each side would keep a copy of it."""
+    if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def growth(events: Events) -> int | None:
     """By how many bytes the process would grow if it took and gave back these blocks.
 

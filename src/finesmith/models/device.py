@@ -93,6 +93,12 @@ def used_memory(device: torch.device) -> int:
     return _line(status, "VmRSS") * 1024 if status.exists() else 0
 
 
+def private_memory() -> int:
+    """Bytes that this process holds and shares with no other (Linux; 0 elsewhere)."""
+    pages = Path("/proc/self/smaps_rollup")
+    return 1024 * (_line(pages, "Private_Clean:") + _line(pages, "Private_Dirty:")) if pages.exists() else 0
+
+
 def make_room(model: torch.nn.Module) -> None:
     """Takes a model that is done off the accelerator, so that the next one fits."""
     if next(model.parameters()).device.type != "cpu" and not is_quantised(model):  # few bytes, and bound to the device

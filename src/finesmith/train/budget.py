@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import product
 
 from torch import nn
 
@@ -13,7 +14,7 @@ from finesmith.models.device import free_memory, used_memory
 from finesmith.models.load import Loaded
 from finesmith.tasks._language import EVALUATION_TOKENS
 from finesmith.tasks.base import Encoded, Task, length_order, token_batches
-from finesmith.train import memory, optim
+from finesmith.train import memory, optim, parallel
 from finesmith.train.batches import EncodedSet, Plan
 from finesmith.train.fit import total_steps
 from finesmith.train.settings import TrainSettings
@@ -36,7 +37,8 @@ class Forecast:
 
     `base` is everything else in the process before the first step (libraries, data, what loading left). `kernels` is
     what oneDNN keeps for each shape that it met in bfloat16, `holes` memory between blocks that the allocator keeps
-    and no block fits into, `read_back` the file of the best weights, which is read at the end.
+    and no block fits into, `read_back` the file of the best weights, which is read at the end, `processes` what the
+    others of `speed.processes` hold for themselves.
     """
 
     base: int
@@ -48,6 +50,7 @@ class Forecast:
     temporary: int
     holes: int
     read_back: int
+    processes: int = 0
 
     @property
     def peak(self) -> int:
@@ -62,7 +65,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Choice:
-    """Tokens in a forward pass, and whether blocks are computed again in the backward pass.
+    """Tokens in a forward pass, whether blocks are computed again in the backward pass, and in how many processes.
 
     `needed` is what that takes beyond what is in use now and `free` what there is, in bytes, where both are known;
     `problem` says why not.
@@ -73,6 +76,7 @@ class Choice:
     needed: int | None = None
     free: int | None = None
     problem: str = ""
+    processes: int = 1
 
     @property
     def fits(self) -> bool:
@@ -101,12 +105,14 @@ def forecast(
     keep_memory: bool,
     evaluation: Sequence[Encoded] = (),
     kinds: int = 3,
+    processes: int = 1,
 ) -> Forecast:
     """Peak memory of a training with passes of at most so many tokens, on the process as it stands.
 
     Args:
         model: with the weights open that will move, on the ways that it will go.
         evaluation: the sequences of the validation rows; their largest batch counts too.
+        processes: in how many the passes are computed, side by side.
         kinds: how many different steps are looked at: that with the largest pass, with the longest row, the middle one.
     """
     packed = fast.of(model).packed
@@ -128,6 +134,7 @@ def forecast(
         weights=weights,
         holes=holes,
         read_back=trained if on_cpu and settings.keep == "best" else 0,
+        processes=(processes - 1) * parallel.memory(model, loaded.dtype),
         **parts,
     )
 
@@ -149,24 +156,43 @@ def choose(
     fixed = settings.micro_batch_tokens
     sizes = [fixed] if fixed != "auto" else _sizes(FASTEST.get(loaded.device.type, 16384), max(data.lengths))
     ways = [speed.checkpointing == "on"] if speed.checkpointing != "auto" else [False, True]
-    choice, free = Choice(sizes[0], ways[0]), free_memory(loaded.device)
+    processes = _processes(model, loaded, data, settings, speed)
+    choice, free = Choice(sizes[0], ways[0], processes=processes), free_memory(loaded.device)
     if len(sizes) * len(ways) == 1 or free is None:
         return _taken(model, choice)
     if _ample(model, sizes[0], free):
         return _taken(model, replace(choice, free=free))
-    for again in ways:
-        for tokens in sizes:
-            _taken(model, Choice(tokens, again))
-            try:
-                found = forecast(
-                    model, task, loaded, data, settings, tokens, seed=seed, keep_memory=speed.keep_memory, kinds=1
-                )
-            except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
-                return _taken(model, replace(choice, problem=(str(error) or type(error).__name__).splitlines()[0]))
-            choice = Choice(tokens, again, found.growth, free)
-            if choice.fits:
-                return choice
+    numbers = range(processes, 0 if speed.processes == "auto" else processes - 1, -1)
+    for again, number, tokens in product(ways, numbers, sizes):
+        _taken(model, Choice(tokens, again))
+        try:
+            found = forecast(
+                model,
+                task,
+                loaded,
+                data,
+                settings,
+                tokens,
+                seed=seed,
+                keep_memory=speed.keep_memory,
+                kinds=1,
+                processes=number,
+            )
+        except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+            return _taken(model, replace(choice, problem=(str(error) or type(error).__name__).splitlines()[0]))
+        choice = Choice(tokens, again, found.growth, free, processes=number)
+        if choice.fits:
+            return choice
     return choice
+
+
+def _processes(
+    model: nn.Module, loaded: Loaded, data: EncodedSet, settings: TrainSettings, speed: SpeedSettings
+) -> int:
+    """In how many processes each step is computed, as far as memory does not decide it."""
+    asked = 1 if speed.processes == "auto" and speed.compile else speed.processes
+    rows = min(settings.batch_size, len(data))
+    return parallel.chosen(asked, model, loaded.device, sum(data.lengths) / len(data) * rows, rows)
 
 
 def _ample(model: nn.Module, tokens: int, free: int) -> bool:

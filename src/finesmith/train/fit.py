@@ -19,6 +19,7 @@ from finesmith.tasks.base import Task
 from finesmith.train import loop, optim, state
 from finesmith.train.batches import EncodedSet
 from finesmith.train.cache import Cache
+from finesmith.train.parallel import Processes
 from finesmith.train.settings import TrainSettings
 from finesmith.train.stop import History
 from finesmith.train.validate import validate
@@ -105,6 +106,7 @@ def fit(
     track: Callable[[dict[str, float], int], None],
     accelerator: Accelerator,
     cache: Cache | None = None,
+    processes: Processes | None = None,
     name_of: Callable[[int], str] = str,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
@@ -145,6 +147,7 @@ def fit(
         seed=seed,
         start=start,
         cache=cache,
+        processes=processes,
         name_of=name_of,
     )
     for step in () if history.should_stop else steps:

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -18,11 +17,12 @@ from torch import nn
 
 from finesmith.errors import TrainingError
 from finesmith.methods._frozen import frozen_part
-from finesmith.models import fast
-from finesmith.models.device import autocast, is_out_of_memory
-from finesmith.tasks.base import Task, batch_of
+from finesmith.models.device import is_out_of_memory
+from finesmith.tasks.base import Task
 from finesmith.train.batches import EncodedSet, Plan
 from finesmith.train.cache import Cache
+from finesmith.train.gradients import Work
+from finesmith.train.parallel import Processes, shares
 from finesmith.train.schedule import multiplier
 from finesmith.train.settings import TrainSettings
 from finesmith.types import Step
@@ -42,6 +42,7 @@ def train(
     seed: int,
     start: int = 0,
     cache: Cache | None = None,
+    processes: Processes | None = None,
     name_of: Callable[[int], str] = str,
 ) -> Iterator[Step]:
     """Trains step by step, from step `start` to step `total`.
@@ -52,6 +53,7 @@ def train(
         settings: resolved; `learning_rate` is a number.
         total: optimizer steps in the whole run.
         cache: what the frozen layers give, where it is kept.
+        processes: how many compute each step's gradients; the caller closes them.
         name_of: the id of an example by its position, for messages.
 
     Yields:
@@ -62,6 +64,10 @@ def train(
     """
     plan = Plan(data.lengths, settings.batch_size, seed)
     budget, cache, frozen = int(settings.micro_batch_tokens), cache or Cache(data.lengths), frozen_part(model)
+    work = Work(model, task, data, cache, accelerator, dtype, pad_id, name_of)
+    processes = processes or Processes()
+    if start < total:
+        processes.start(work, seed)
     shape = replace(
         plan, lengths=cache.lengths
     )  # of the forward passes; which rows are in a step does not depend on it
@@ -79,12 +85,12 @@ def train(
             group["lr"] = rate
         model.train()
         frozen.quiet()
-        loss, budget = _gradients(model, task, data, cache, shape, batch, budget, accelerator, dtype, pad_id, name_of)
+        loss, budget = _gradients(work, shape, batch, budget, processes, index)
         norm = float(accelerator.clip_grad_norm_(model.parameters(), settings.clip or math.inf))
         if not math.isfinite(norm):
             raise TrainingError(
                 f"The gradient became {norm} in step {index + 1}.",
-                problems=_names(data, batch, name_of),
+                problems=work.names(batch),
                 hint="A lower train.learning_rate usually helps; so does model.dtype=float32.",
             )
         optimizer.step()
@@ -106,45 +112,45 @@ SCALE = 2.0**16
 
 
 def _gradients(
-    model: nn.Module,
-    task: Task,
-    data: EncodedSet,
-    cache: Cache,
-    plan: Plan,
-    batch: Sequence[int],
-    budget: int,
-    accelerator: Accelerator,
-    dtype: torch.dtype,
-    pad_id: int,
-    name_of: Callable[[int], str],
+    work: Work, plan: Plan, batch: Sequence[int], budget: int, processes: Processes, step: int
 ) -> tuple[float, int]:
     """Accumulates one step's gradients; returns its mean loss in nats and the token budget that fitted into memory.
 
     In float16 they are those of a multiple of the loss, divided again; where that overflows, of a smaller multiple.
     """
-    packed, scale = fast.of(model).packed, SCALE if dtype == torch.float16 else 1.0
+    packed, scale, count = work.packed, SCALE if work.dtype == torch.float16 else 1.0, work.supervised(batch)
     while True:
-        parts = cache.parts(sorted(batch, key=lambda position: -data.lengths[position]))
-        passes = [rows for part in parts for rows in plan.micro_batches(part, budget, packed=packed)]
+        sides = len(processes.helpers) + 1
+        passes = [_passes(work, plan, part, budget // sides) for part in shares(batch, work.data.lengths, sides)]
         try:
-            loss = _accumulate(model, task, data, cache, passes, accelerator, dtype, pad_id, name_of, scale)
-            if scale == 1.0 or _divided(model, scale):
+            loss = processes.gradients(work, passes, count, scale, step)
+            if scale == 1.0 or _divided(work.model, scale):
                 return loss, budget
             scale /= 16
             continue
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            if all(len(positions) == 1 for positions in passes):
+            alone = all(len(positions) == 1 for side in passes for positions in side)
+            if alone and sides == 1:
                 raise TrainingError(
                     "Memory is too small even for one row at a time.",
                     hint="Use a smaller train.max_length, method lora, or a smaller model.",
-                    problems=_names(data, passes[0], name_of),
+                    problems=work.names(passes[0][0]),
                 ) from error
-        model.zero_grad(set_to_none=True)  # what a failed pass has left is thrown away: the step begins anew
+            if alone:
+                processes.close()
+        work.model.zero_grad(set_to_none=True)  # what a failed pass has left is thrown away: the step begins anew
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        budget = max(1, min(budget, max(_size([plan.lengths[i] for i in p], packed) for p in passes)) // 2)
+        largest = max(_size([plan.lengths[i] for i in p], packed) for side in passes for p in side)
+        budget = max(1, min(budget, sides * largest) // 2)
+
+
+def _passes(work: Work, plan: Plan, batch: Sequence[int], budget: int) -> list[list[int]]:
+    """Sequences in forward passes: those whose frozen states are kept apart from those that are computed."""
+    parts = work.cache.parts(sorted(batch, key=lambda position: -work.data.lengths[position]))
+    return [rows for part in parts for rows in plan.micro_batches(part, budget, packed=work.packed)]
 
 
 def _divided(model: nn.Module, scale: float) -> bool:
@@ -156,40 +162,5 @@ def _divided(model: nn.Module, scale: float) -> bool:
     return False
 
 
-def _accumulate(
-    model: nn.Module,
-    task: Task,
-    data: EncodedSet,
-    cache: Cache,
-    passes: Sequence[Sequence[int]],
-    accelerator: Accelerator,
-    dtype: torch.dtype,
-    pad_id: int,
-    name_of: Callable[[int], str],
-    scale: float = 1.0,
-) -> float:
-    count = sum(data.supervised[position] for positions in passes for position in positions)
-    total: Any = 0.0
-    device = next(model.parameters()).device
-    for positions in passes:
-        items = cache.items(data, positions)
-        inputs = batch_of(model, items, pad_id, device)
-        with autocast(device, dtype), cache.feeding(positions, items, packed=fast.of(model).packed):
-            loss, _ = task.loss(model, inputs)
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"The loss became {loss.item()}.",
-                problems=_names(data, positions, name_of),
-                hint="A lower train.learning_rate usually helps; so does model.dtype=float32.",
-            )
-        accelerator.backward(loss * (scale / count) if scale != 1.0 else loss / count)
-        total = total + loss.detach()
-    return float(total) / count
-
-
 def _size(lengths: Sequence[int], packed: bool) -> int:
     return sum(lengths) if packed else len(lengths) * max(lengths)
-
-
-def _names(data: EncodedSet, positions: Sequence[int], name_of: Callable[[int], str]) -> list[str]:
-    return sorted({name_of(data.rows[position]) for position in positions})

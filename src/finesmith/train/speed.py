@@ -30,6 +30,9 @@ class SpeedSettings(Settings):
     checkpointing: Literal["auto", "on", "off"] = "auto"
     """Blocks keep their input only and are computed again in the backward pass: less memory for about a third more
     time. auto: where by the estimate even the smallest forward pass does not fit without."""
+    processes: Annotated[int, Field(ge=1)] | Auto = "auto"
+    """On Linux and a CPU: how many processes of one core each compute the gradients of every step. auto: 2 where
+    PyTorch has two threads and a step has enough to compute, as measured; else 1."""
     compile: bool = False
     """Compile the model's blocks one by one (torch.compile). Takes about a minute; on the CPUs measured it did not
     pay, on CUDA it may for long runs of small models."""
