@@ -257,6 +257,23 @@ def test_two_where_a_step_has_enough_to_compute(two_threads, monkeypatch):
     assert parallel.chosen(3, model, CPU, 1, 8) == 3
 
 
+class Speaker(nn.Module):
+    """A body and an output layer."""
+
+    def __init__(self, words):
+        super().__init__()
+        self.body, self.output = nn.Linear(500, 500), nn.Linear(500, words)
+
+    def get_output_embeddings(self):
+        return self.output
+
+
+def test_one_where_the_output_layer_is_most_of_it(two_threads):
+    assert parallel.chosen("auto", Speaker(words=400), CPU, 1e6, 8) == 2
+    assert parallel.chosen("auto", Speaker(words=600), CPU, 1e6, 8) == 1
+    assert parallel.operations(Speaker(words=600), without=None) == 6 * (250_000 + 300_000)
+
+
 def test_an_embedding_is_read_and_not_multiplied_unless_it_is_tied():
     tied = nn.ModuleDict({"in": nn.Embedding(50, 8), "out": nn.Linear(8, 50, bias=False)})
     assert parallel.operations(tied) == 6 * 400

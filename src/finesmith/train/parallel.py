@@ -31,10 +31,11 @@ from finesmith.models.device import is_out_of_memory, private_memory
 from finesmith.train.gradients import Work
 
 LEAST_WORK = 4e10
-"""Operations in a step below which a second process brings nothing."""
-LEAST_SHARE = 4000
-"""Operations for each weight that moves below which adding gradients up costs what the second process gains."""
-
+"""Operations in a step below which a second process brings nothing (measured: docs/explanation/speed.md)."""
+LEAST_SHARE = 10_000
+"""Operations for each weight that moves below which adding gradients up costs most of what the second process gains."""
+LEAST_BODY = 0.5
+"""Share of the weights below the output layer, whose product is so large that two cores share it well."""
 OWN = 100_000_000
 """Bytes of a forked process that are not those of the first one: pages that either of them wrote to since."""
 
@@ -65,7 +66,8 @@ def chosen(asked: int | str, model: nn.Module, device: torch.device, tokens: flo
     if not usable(device) or torch.get_num_threads() != 2 or len(os.sched_getaffinity(0)) < 2 or rows < 2:
         return 1
     moving = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    return 2 if operations(model) * tokens >= max(LEAST_WORK, LEAST_SHARE * moving) else 1
+    work, body = operations(model), operations(model, without=_output(model))
+    return 2 if work * tokens >= max(LEAST_WORK, LEAST_SHARE * moving) and body >= LEAST_BODY * work else 1
 
 
 def memory(model: nn.Module, dtype: torch.dtype) -> int:
@@ -77,15 +79,26 @@ def memory(model: nn.Module, dtype: torch.dtype) -> int:
     return OWN + moving * (4 + (dtype.itemsize if dtype != torch.float32 else 0))
 
 
-def operations(model: nn.Module) -> float:
-    """Operations of a step for each token: 2 for a weight in each direction, and 2 for its gradient where it moves."""
+def operations(model: nn.Module, without: nn.Module | None = None) -> float:
+    """Operations of a step for each token: 2 for a weight in each direction, and 2 for its gradient where it moves.
+
+    Args:
+        without: a layer that is not counted.
+    """
+    left_out = set(map(id, without.parameters())) if without else set()
     read = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     multiplied = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
     return sum(
         (6.0 if weight.requires_grad else 4.0) * weight.numel()
         for weight in model.parameters()
-        if weight.dim() > 1 and (id(weight) not in read or id(weight) in multiplied)
+        if weight.dim() > 1 and (id(weight) not in read or id(weight) in multiplied) and id(weight) not in left_out
     )
+
+
+def _output(model: nn.Module) -> nn.Module | None:
+    """The layer that gives a score to every word of the vocabulary, in models that have one."""
+    found = getattr(model, "get_output_embeddings", lambda: None)()
+    return found if isinstance(found, nn.Module) else None
 
 
 @dataclass
