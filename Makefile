@@ -9,7 +9,7 @@ demo: $(VENV)/run
 	$(BIN)/finesmith demo
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/dev
 	$(BIN)/ruff format --check src tests bench examples

@@ -12,7 +12,9 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ["HF_MODULES_CACHE"] = str(Path(tempfile.gettempdir()) / "finesmith-test-modules")
+os.environ["HF_MODULES_CACHE"] = str(
+    Path(tempfile.gettempdir()) / f"finesmith-test-modules-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: on a busy machine a second thread costs 50 times
 
 CHATML = (
