@@ -50,9 +50,15 @@ GRID: dict[str, tuple[str, str]] = {
     "llama-full-float32-plain": (
         "llama", "train.micro_batch_tokens=2048 model.dtype=float32 method=full speed.keep_memory=false "
         "speed.packing=false speed.chunked_loss=false"),
+    "llama-lora-bfloat16-two": (
+        "llama", "train.micro_batch_tokens=4096 model.dtype=bfloat16 method=lora speed.processes=2"),
+    "llama-full-bfloat16-two": (
+        "llama", "train.micro_batch_tokens=2048 model.dtype=bfloat16 method=full speed.processes=2"),
+    "qwen3-lora-float32-two": (
+        "qwen3", "train.micro_batch_tokens=4096 model.dtype=float32 method=lora speed.processes=2"),
 }  # fmt: skip
 COMMON = "model.device=cpu train.max_steps=3 train.evaluations=1 train.max_length=512 train.learning_rate=1e-4"
-COMMON += " speed.checkpointing=off"
+COMMON += " speed.checkpointing=off speed.processes=1"
 
 
 def make_model(folder: Path, family: str) -> None:
