@@ -7,6 +7,7 @@ the largest probability of a row [N], `right` ones and zeros [N].
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -65,18 +66,31 @@ class Ece:
     bins: tuple[tuple[float, float, int], ...]
 
 
-def ece(confidence: np.ndarray, right: np.ndarray, *, bins: int = BINS, seed: int = 0) -> Ece:
+def ece(
+    confidence: np.ndarray,
+    right: np.ndarray,
+    *,
+    bins: int = BINS,
+    seed: int = 0,
+    clusters: Sequence[int] | None = None,
+) -> Ece:
     """ECE over bins of equal mass, and what is left of it without the noise of each bin.
 
     The raw value is biased upwards. Drawing each bin's gap again around what was seen adds that bias once more, so it
     can be taken off (Kumar, Liang and Ma 2019, arXiv 1909.10155); where perfect probabilities would show as much, it is
     what they show that is taken off.
+
+    Args:
+        clusters: of rows that belong together. They err together, so that chance shows more than as many rows alone
+            would: all spreads grow by the root of what clusters add within bins (Kish's design effect).
     """
     order = np.argsort(confidence, kind="stable")
     confidence, right = confidence[order], right[order].astype(float)
     edges, n = _edges(len(right), bins), len(right)
     gaps = np.add.reduceat(right - confidence, edges[:-1]) / n
     raw, noise = float(np.abs(gaps).sum()), np.random.default_rng(seed).normal(size=(DRAWS, len(gaps)))
+    if clusters is not None:
+        noise *= math.sqrt(_design_effect(right - confidence, np.asarray(clusters)[order], edges))
     expected = np.sqrt(np.add.reduceat(confidence * (1 - confidence), edges[:-1])) / n
     perfect = np.abs(expected * noise).sum(axis=1)
     again = np.abs(gaps + _spread(right - confidence, edges) * noise).sum(axis=1)
@@ -107,6 +121,17 @@ def _spread(differences: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Standard error of each bin's share of the sum of differences."""
     parts = [differences[a:b] for a, b in pairwise(edges)]
     return np.array([math.sqrt(len(part) * float(part.var())) for part in parts]) / len(differences)
+
+
+def _design_effect(differences: np.ndarray, codes: np.ndarray, edges: np.ndarray) -> float:
+    """How many times the variance of the bins' sums is what it would be if no rows belonged together; 1 at least."""
+    together = alone = 0.0
+    for a, b in pairwise(edges):
+        part = differences[a:b] - differences[a:b].mean()
+        _, places = np.unique(codes[a:b], return_inverse=True)
+        together += float((np.bincount(places, part) ** 2).sum())
+        alone += float((part**2).sum())
+    return max(1.0, together / alone) if alone else 1.0
 
 
 def _table(confidence: np.ndarray, right: np.ndarray, edges: np.ndarray) -> tuple[tuple[float, float, int], ...]:

@@ -71,12 +71,14 @@ class Calibration:
         predictor.keep_abstention(study.tuned_folder, abstention)
         test = _told(study.splits.test, study.predictions["tuned"], labels)
         after = test.tempered(heat)
+        known = _known(study.splits.test, study.predictions["tuned"], labels)
+        together = clusters.codes([row.id for row in known], study.clusters)
         numbers = {
             "temperature": heat,
             "several_labels": seen.several,
             "rows": {"temperature": half, "threshold": len(held.truth), "test": len(test.truth)},
-            "before": _scores(test, study.recipe.seed),
-            "after": _scores(after, study.recipe.seed),
+            "before": _scores(test, study.recipe.seed, together),
+            "after": _scores(after, study.recipe.seed, together),
             "abstain": _kept(abstention, after, risk),
             "coverage": _coverage(after),
             "sets": [_sets(held, after, alpha) for alpha in ALPHAS],
@@ -93,10 +95,16 @@ def _alone(rows: Sequence[Example], seed: int) -> list[Example]:
     return list(first.values())
 
 
+def _known(rows: Sequence[Example], answers: Sequence[Prediction], labels: Sequence[str]) -> list[Example]:
+    """The rows that were answered and whose labels the model knows."""
+    answered = {answer.id for answer in answers}
+    return [row for row in rows if row.id in answered and label_set(row.target) <= set(labels)]
+
+
 def _told(rows: Sequence[Example], answers: Sequence[Prediction], labels: Sequence[str]) -> Told:
-    """Probabilities and truth of the rows whose labels the model knows."""
+    """Probabilities and truth of the known rows."""
     column, by_id = {label: place for place, label in enumerate(labels)}, {answer.id: answer for answer in answers}
-    known = [row for row in rows if row.id in by_id and label_set(row.target) <= column.keys()]
+    known = _known(rows, answers, labels)
     chances = np.array([[by_id[row.id].scores[label] for label in labels] for row in known])
     if not any(isinstance(row.target, tuple) for row in known):
         return Told(chances, np.array([column[str(row.target)] for row in known]))
@@ -110,8 +118,8 @@ def _abstention(held: Told, heat: float, risk: float) -> Abstention | None:
     return Abstention(heat, found.least, risk, found.shown, len(right), held.several) if found else None
 
 
-def _scores(test: Told, seed: int) -> dict[str, Any]:
-    found = calibration.ece(test.confidence, test.right, seed=seed)
+def _scores(test: Told, seed: int, together: Sequence[int] | None) -> dict[str, Any]:
+    found = calibration.ece(test.confidence, test.right, seed=seed, clusters=together)
     return {
         "ece": found.raw,
         "ece_by_chance": found.chance,
