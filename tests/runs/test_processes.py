@@ -15,7 +15,7 @@ from torch import nn
 from finesmith import recipe as recipes
 from finesmith import run
 from finesmith.errors import RecipeError, TrainingError
-from finesmith.train import parallel
+from finesmith.train import divide, parallel
 from finesmith.train.parallel import Processes
 from finesmith.watch import Interrupted, Watcher
 from tests import small
@@ -88,11 +88,11 @@ def test_a_step_with_fewer_rows_than_processes_goes_on(rows, models):
 
 def test_shares_are_of_like_size():
     lengths = [100, 7, 90, 12, 40, 41, 3, 88]
-    found = parallel.shares(range(8), lengths, 3)
+    found = divide.shares(range(8), lengths, 3)
     assert sorted(place for share in found for place in share) == list(range(8))
     loads = [sum(lengths[place] for place in share) for share in found]
     assert max(loads) - min(loads) <= 12
-    assert parallel.shares([4, 0], lengths, 1) == [[0, 4]]
+    assert divide.shares([4, 0], lengths, 1) == [[0, 4]]
 
 
 @dataclasses.dataclass
@@ -133,6 +133,17 @@ def test_a_process_without_memory_or_without_life_costs_no_step(rows, models, ac
     found, processes = steps(ready, 2, task=Odd(ready.task, act, here))
     same(wanted, found)
     assert bool(processes.notes) == (act is killed)
+
+
+def test_a_system_without_another_process_trains_in_one(rows, models, monkeypatch):
+    def refuse():
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    wanted, _ = steps(build(rows["clauses"], models("llama"), method="full"), 1)
+    monkeypatch.setattr(parallel, "_fork", refuse)
+    found, processes = steps(build(rows["clauses"], models("llama"), method="full"), 2)
+    same(wanted, found)
+    assert processes.notes == ("the system makes no further process (Resource temporarily unavailable): 1 of 2",)
 
 
 @pytest.mark.parametrize("here", [True, False])
@@ -244,17 +255,17 @@ CPU = torch.device("cpu")
 
 def test_two_where_a_step_has_enough_to_compute(two_threads, monkeypatch):
     model, frozen = layers(1000), layers(1000, moving=False)
-    assert parallel.operations(model) == 12e6 and parallel.operations(frozen) == 8e6  # 2 million weights
-    enough = parallel.LEAST_WORK / 12e6
-    assert parallel.chosen("auto", model, CPU, enough + 1, 8) == 2
-    assert parallel.chosen("auto", model, CPU, enough - 1, 8) == 1
-    assert parallel.chosen("auto", model, CPU, enough + 1, 1) == 1, "one row cannot be shared"
-    monkeypatch.setattr(parallel, "LEAST_SHARE", enough * 6 + 10)
-    assert parallel.chosen("auto", model, CPU, enough + 1, 8) == 1, "too many weights for so few tokens"
-    assert parallel.chosen("auto", frozen, CPU, 1.5 * enough + 1, 8) == 2
+    assert divide.operations(model) == 12e6 and divide.operations(frozen) == 8e6  # 2 million weights
+    enough = divide.LEAST_WORK / 12e6
+    assert divide.chosen("auto", model, CPU, enough + 1, 8) == 2
+    assert divide.chosen("auto", model, CPU, enough - 1, 8) == 1
+    assert divide.chosen("auto", model, CPU, enough + 1, 1) == 1, "one row cannot be shared"
+    monkeypatch.setattr(divide, "LEAST_SHARE", enough * 6 + 10)
+    assert divide.chosen("auto", model, CPU, enough + 1, 8) == 1, "too many weights for so few tokens"
+    assert divide.chosen("auto", frozen, CPU, 1.5 * enough + 1, 8) == 2
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    assert parallel.chosen("auto", frozen, CPU, 10 * enough, 8) == 1, "not measured"
-    assert parallel.chosen(3, model, CPU, 1, 8) == 3
+    assert divide.chosen("auto", frozen, CPU, 10 * enough, 8) == 1, "not measured"
+    assert divide.chosen(3, model, CPU, 1, 8) == 3
 
 
 class Speaker(nn.Module):
@@ -269,23 +280,23 @@ class Speaker(nn.Module):
 
 
 def test_one_where_the_output_layer_is_most_of_it(two_threads):
-    assert parallel.chosen("auto", Speaker(words=400), CPU, 1e6, 8) == 2
-    assert parallel.chosen("auto", Speaker(words=600), CPU, 1e6, 8) == 1
-    assert parallel.operations(Speaker(words=600), without=None) == 6 * (250_000 + 300_000)
+    assert divide.chosen("auto", Speaker(words=400), CPU, 1e6, 8) == 2
+    assert divide.chosen("auto", Speaker(words=600), CPU, 1e6, 8) == 1
+    assert divide.operations(Speaker(words=600), without=None) == 6 * (250_000 + 300_000)
 
 
 def test_an_embedding_is_read_and_not_multiplied_unless_it_is_tied():
     tied = nn.ModuleDict({"in": nn.Embedding(50, 8), "out": nn.Linear(8, 50, bias=False)})
-    assert parallel.operations(tied) == 6 * 400
+    assert divide.operations(tied) == 6 * 400
     tied["out"].weight = tied["in"].weight
-    assert parallel.operations(tied) == 6 * 400
-    assert parallel.operations(nn.Embedding(50, 8)) == 0
+    assert divide.operations(tied) == 6 * 400
+    assert divide.operations(nn.Embedding(50, 8)) == 0
 
 
 def test_numbers_that_cannot_be(monkeypatch):
     with pytest.raises(RecipeError, match=r"speed.processes: 2 needs Linux and a CPU; this run is on 'cuda'"):
-        parallel.chosen(2, layers(4), torch.device("cuda"), 100, 8)
+        divide.chosen(2, layers(4), torch.device("cuda"), 100, 8)
     with pytest.raises(RecipeError, match=r"speed.processes is 9, but a step has only 8 rows"):
-        parallel.chosen(9, layers(4), CPU, 100, 8)
+        divide.chosen(9, layers(4), CPU, 100, 8)
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert parallel.chosen("auto", layers(4), CPU, 1e12, 8) == 1
+    assert divide.chosen("auto", layers(4), CPU, 1e12, 8) == 1

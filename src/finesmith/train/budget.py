@@ -14,7 +14,7 @@ from finesmith.models.device import free_memory, used_memory
 from finesmith.models.load import Loaded
 from finesmith.tasks._language import EVALUATION_TOKENS
 from finesmith.tasks.base import Encoded, Task, length_order, token_batches
-from finesmith.train import memory, optim, parallel
+from finesmith.train import divide, memory, optim
 from finesmith.train.batches import EncodedSet, Plan
 from finesmith.train.fit import total_steps
 from finesmith.train.settings import TrainSettings
@@ -134,7 +134,7 @@ def forecast(
         weights=weights,
         holes=holes,
         read_back=trained if on_cpu and settings.keep == "best" else 0,
-        processes=(processes - 1) * parallel.memory(model, loaded.dtype),
+        processes=(processes - 1) * divide.memory(model, loaded.dtype),
         **parts,
     )
 
@@ -192,7 +192,7 @@ def _processes(
     """In how many processes each step is computed, as far as memory does not decide it."""
     asked = 1 if speed.processes == "auto" and speed.compile else speed.processes
     rows = min(settings.batch_size, len(data))
-    return parallel.chosen(asked, model, loaded.device, sum(data.lengths) / len(data) * rows, rows)
+    return divide.chosen(asked, model, loaded.device, sum(data.lengths) / len(data) * rows, rows)
 
 
 def _ample(model: nn.Module, tokens: int, free: int) -> bool:

@@ -21,8 +21,9 @@ from finesmith.models.device import is_out_of_memory
 from finesmith.tasks.base import Task
 from finesmith.train.batches import EncodedSet, Plan
 from finesmith.train.cache import Cache
+from finesmith.train.divide import shares
 from finesmith.train.gradients import Work
-from finesmith.train.parallel import Processes, shares
+from finesmith.train.parallel import Processes
 from finesmith.train.schedule import multiplier
 from finesmith.train.settings import TrainSettings
 from finesmith.types import Step
