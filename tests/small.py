@@ -91,6 +91,19 @@ def loop_steps(
     )
 
 
+class Stop(Watcher):
+    """Asks to stop after a step, as Ctrl-C does."""
+
+    def __init__(self, at):
+        self.at, self.now = at, 0
+
+    def step(self, step, total, scores, best):
+        self.now = step.index
+
+    def should_stop(self):
+        return self.now == self.at
+
+
 def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """A copy of every tensor of a model."""
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

@@ -13,7 +13,7 @@ from finesmith import run
 from finesmith.__main__ import main
 from finesmith.models import allocator, device, recompute
 from finesmith.runfolder import RunFolder
-from finesmith.train import budget
+from finesmith.train import budget, divide
 from tests import small
 from tests.conftest import clause_rows, write_jsonl
 
@@ -66,6 +66,17 @@ def test_memory_decides_on_the_forward_passes_and_then_on_checkpointing(ready, m
     off = choose(ready, 1, monkeypatch, checkpointing="off")
     assert (off.checkpointing, off.fits) == (False, False)
     assert not any(type(vars(module).get("forward")) is recompute._Again for module in ready.model.modules())
+
+
+def test_memory_decides_on_two_processes_also_where_the_passes_are_fixed(ready, monkeypatch):
+    monkeypatch.setattr(divide, "chosen", lambda asked, *_: 2 if asked == "auto" else asked)
+    fixed = {"tokens": 512, "checkpointing": "off", "processes": "auto"}
+    plenty = choose(ready, 1 << 40, monkeypatch, **fixed)
+    assert plenty.processes == 2 and plenty.fits
+    tight = choose(ready, int((plenty.needed - divide.OWN / 2) / budget.ROOM), monkeypatch, **fixed)
+    assert tight.processes == 1 and tight.fits and tight.needed < plenty.needed - divide.OWN
+    asked = choose(ready, int((plenty.needed - divide.OWN / 2) / budget.ROOM), monkeypatch, **{**fixed, "processes": 2})
+    assert asked.processes == 2, "what is asked for by number stays"
 
 
 def test_checkpointing_takes_less(ready):

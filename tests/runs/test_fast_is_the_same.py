@@ -10,7 +10,7 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from finesmith.errors import RecipeError
+from finesmith.errors import ModelError, RecipeError
 from finesmith.methods import _fused
 from finesmith.methods.base import layer_list, linear_names
 from finesmith.models import attention, fast, recompute
@@ -294,3 +294,34 @@ def test_a_shared_cast_is_made_anew_when_what_was_read_has_changed():
     assert torch.equal(_fused._read(x, True), x.float())
     assert torch.equal(_fused._read(x[:3], True), x[:3].float())
     _fused.forget()
+
+
+class Full(torch.nn.Module):
+    """A layer for which memory does not suffice."""
+
+    def forward(self, *args, **kwargs):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+
+@pytest.mark.parametrize("trial", [fast.can_pack, lambda model: fast.can_mask(model, 64)], ids=["pack", "mask"])
+def test_memory_that_is_too_small_is_not_taken_for_what_a_model_cannot_do(trial):
+    model = MODELS["llama"]()
+    model.model.layers[0].mlp = Full()
+    with pytest.raises(ModelError, match="Memory is too small to run this model"):
+        trial(model)
+
+
+def test_neither_is_it_in_a_classifier():
+    config = transformers.BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+                                     vocab_size=50, num_labels=3)  # fmt: skip
+    model = transformers.BertForSequenceClassification(config).eval()
+    calls = []
+
+    def from_the_third_on(*_):
+        calls.append(1)
+        if len(calls) > 2:  # the two texts are read alone first, then as one row
+            Full()()
+
+    model.bert.encoder.register_forward_pre_hook(from_the_third_on)
+    with pytest.raises(ModelError, match="Memory is too small to run this model"):
+        fast.can_read(model)

@@ -461,20 +461,7 @@ class Died(BaseException):
     """Stands for `kill -9`: nothing in the library catches it."""
 
 
-class Stop(Watcher):
-    """Asks to stop after a step, as Ctrl-C does."""
-
-    def __init__(self, at):
-        self.at, self.now = at, 0
-
-    def step(self, step, total, scores, best):
-        self.now = step.index
-
-    def should_stop(self):
-        return self.now == self.at
-
-
-class Kill(Stop):
+class Kill(small.Stop):
     """The process dies in a step: nothing more is saved than is on the disk."""
 
     def step(self, step, total, scores, best):
@@ -570,7 +557,9 @@ def assert_same(left: Path, right: Path):
 
 @pytest.mark.parametrize("name", sorted(RUNS))
 @pytest.mark.parametrize(
-    "watcher", [Stop(1), Stop(6), Stop(9), Kill(2), Kill(6)], ids=lambda w: f"{type(w).__name__}{w.at}"
+    "watcher",
+    [small.Stop(1), small.Stop(6), small.Stop(9), Kill(2), Kill(6)],
+    ids=lambda w: f"{type(w).__name__}{w.at}",
 )
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(name, watcher, rows, models, uninterrupted, tmp_path):
     out = tmp_path / "run"
@@ -596,7 +585,7 @@ def test_a_run_that_was_killed_twice_goes_on(rows, models, uninterrupted, tmp_pa
     with pytest.raises(Died):
         run.tune(whole_recipe("generation-lora", rows, models, out), watcher=Kill(3))
     with pytest.raises(Interrupted):
-        run.resume(out, watcher=Stop(5))
+        run.resume(out, watcher=small.Stop(5))
     run.resume(out)
     assert_same(uninterrupted("generation-lora").path, out)
 
@@ -604,7 +593,7 @@ def test_a_run_that_was_killed_twice_goes_on(rows, models, uninterrupted, tmp_pa
 def test_a_killed_run_whose_lock_is_left_goes_on(rows, models, tmp_path, uninterrupted):
     out = tmp_path / "run"
     with pytest.raises(Interrupted):
-        run.tune(whole_recipe("generation-lora", rows, models, out), watcher=Stop(4))
+        run.tune(whole_recipe("generation-lora", rows, models, out), watcher=small.Stop(4))
     (out / "lock").write_text("999999999")  # kill -9 leaves it; no such process exists
     run.resume(out)
     assert_same(uninterrupted("generation-lora").path, out)
@@ -626,7 +615,7 @@ def test_a_changed_file_is_not_gone_on_with(rows, models, tmp_path):
     out = tmp_path / "run"
     recipe = whole_recipe("generation-lora", rows, models, out).replace(data={"path": str(data)})
     with pytest.raises(Interrupted):
-        run.tune(recipe, watcher=Stop(2))
+        run.tune(recipe, watcher=small.Stop(2))
     with data.open("a") as file:
         file.write(json.dumps({"prompt": "a new one", "completion": "the new one"}) + "\n")
     with pytest.raises(DataError, match="has changed since the run began"):
@@ -640,7 +629,7 @@ def test_a_file_whose_answers_were_edited_is_not_gone_on_with(rows, models, tmp_
     out = tmp_path / "run"
     recipe = whole_recipe("generation-lora", rows, models, out).replace(data={"path": str(data)})
     with pytest.raises(Interrupted):
-        run.tune(recipe, watcher=Stop(2))
+        run.tune(recipe, watcher=small.Stop(2))
     data.write_text(data.read_text().replace("is late", "is lost"))  # the same rows by number, other words
     with pytest.raises(DataError, match="has changed since the run began"):
         run.resume(out)

@@ -17,7 +17,7 @@ from finesmith import run
 from finesmith.errors import RecipeError, TrainingError
 from finesmith.train import divide, parallel
 from finesmith.train.parallel import Processes
-from finesmith.watch import Interrupted, Watcher
+from finesmith.watch import Interrupted
 from tests import small
 from tests.conftest import clause_rows, ticket_rows, write_csv, write_jsonl
 
@@ -200,25 +200,12 @@ def recipe_of(rows, models, out, **speed):
     )
 
 
-class Stop(Watcher):
-    """Asks the run to stop after a step."""
-
-    def __init__(self, after):
-        self.after, self.index = after, 0
-
-    def step(self, step, total, scores, best):
-        self.index = step.index
-
-    def should_stop(self):
-        return self.index == self.after
-
-
 def test_a_stopped_run_goes_on_bit_for_bit(rows, models, tmp_path):
     results = []
     for name, after in (("whole", 0), ("stopped", 3)):
         recipe = recipe_of(rows, models, tmp_path / name, processes=2)
         try:
-            run.tune(recipe, watcher=Stop(after))
+            run.tune(recipe, watcher=small.Stop(after))
         except Interrupted:
             run.resume(tmp_path / name)
         lines = (tmp_path / name / "steps.jsonl").read_text().splitlines()

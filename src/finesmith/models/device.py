@@ -112,6 +112,19 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
+def refuse_for_memory(error: Exception) -> None:
+    """Told apart from what a model cannot do: a trial on a few tokens for which memory did not suffice.
+
+    Raises:
+        ModelError: that was it.
+    """
+    if is_out_of_memory(error):
+        raise ModelError(
+            "Memory is too small to run this model on a few tokens.",
+            hint="Use a smaller model, model.quantize, or a machine or device with more free memory.",
+        ) from error
+
+
 def free_memory(device: torch.device) -> int | None:
     """Bytes that this process can still take: on the CUDA device, or of the machine and of its control group.
 

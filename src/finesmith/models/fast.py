@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from finesmith.errors import RecipeError
 from finesmith.models import attention, blocked, reading
-from finesmith.models.device import autocast
+from finesmith.models.device import autocast, refuse_for_memory
 from finesmith.models.documents import Documents, documents
 from finesmith.models.reading import Reading, close
 
@@ -122,7 +122,8 @@ def can_pack(model: nn.Module) -> bool:
                 together = plain(**packed_inputs(tokens, sizes, layout)).logits
                 beside = plain(**packed_inputs(other, sizes, layout)).logits
         right = close(alone, together) and torch.equal(together[:, 7:], beside[:, 7:])
-    except (NotImplementedError, TypeError, ValueError, RuntimeError, KeyError):
+    except (NotImplementedError, TypeError, ValueError, RuntimeError, KeyError) as error:
+        refuse_for_memory(error)
         right = False
     if not right:
         plain.set_attn_implementation(before)
@@ -146,7 +147,8 @@ def can_mask(model: nn.Module, length: int) -> bool:
             mask = attention.own_segment(torch.tensor([[0] * sizes[0] + [1] * sizes[1]], device=tokens.device))
             together = plain(input_ids=tokens, attention_mask=mask, position_ids=places, use_cache=False).logits
         return close(alone, together)
-    except (NotImplementedError, TypeError, ValueError, RuntimeError, KeyError):
+    except (NotImplementedError, TypeError, ValueError, RuntimeError, KeyError) as error:
+        refuse_for_memory(error)
         return False
 
 

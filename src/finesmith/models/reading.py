@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from finesmith.models import attention
+from finesmith.models.device import refuse_for_memory
 
 Token = Literal["first", "last"]
 """Encoders read the first token of a text; decoders the last one that is not padding."""
@@ -70,8 +71,8 @@ def proved(model: nn.Module, rows: list[Tensor], inputs: Any) -> Reading | None:
                     together = logits(model, inputs(rows, start), places.to(alone.device))
                 if together.shape == alone.shape and close(alone, together):
                     return Reading("last" if decoder else "first", start)
-            except (NotImplementedError, TypeError, ValueError, RuntimeError, KeyError, IndexError):
-                pass
+            except (NotImplementedError, TypeError, ValueError, RuntimeError, KeyError, IndexError) as error:
+                refuse_for_memory(error)
             if handle is not None:
                 handle.remove()
     return None

@@ -157,12 +157,12 @@ def choose(
     sizes = [fixed] if fixed != "auto" else _sizes(FASTEST.get(loaded.device.type, 16384), max(data.lengths))
     ways = [speed.checkpointing == "on"] if speed.checkpointing != "auto" else [False, True]
     processes = _processes(model, loaded, data, settings, speed)
+    numbers = range(processes, 0 if speed.processes == "auto" else processes - 1, -1)
     choice, free = Choice(sizes[0], ways[0], processes=processes), free_memory(loaded.device)
-    if len(sizes) * len(ways) == 1 or free is None:
+    if len(sizes) * len(ways) * len(numbers) == 1 or free is None:
         return _taken(model, choice)
     if _ample(model, sizes[0], free):
         return _taken(model, replace(choice, free=free))
-    numbers = range(processes, 0 if speed.processes == "auto" else processes - 1, -1)
     for again, number, tokens in product(ways, numbers, sizes):
         _taken(model, Choice(tokens, again))
         try:
