@@ -1,6 +1,6 @@
 """Do the intervals that say 95 % hold the truth in 95 %? A large simulation, run by hand.
 
-    python bench/coverage.py [--runs 4000]
+    python bench/coverage.py [--runs 4000] [--only calibration]
 
 Rows, seeds and clusters are drawn from known distributions, the interval is made, and hits are counted. The standard
 error of a coverage near 95 % over 4,000 runs is 0.34 points.
@@ -12,19 +12,31 @@ from collections.abc import Callable
 import numpy as np
 
 from finesmith import registry
-from finesmith.evidence import calibration, equivalence, levels, stats
+from finesmith.evidence import calibration, ece, equivalence, levels, stats
 
 LOSS = registry.resolve("metrics", "held_out_loss")
 ACCURACY = registry.resolve("metrics", "accuracy")
+BELIEVED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "as sure as right": lambda level: level,
+    "slightly too sure": lambda level: 1.15 * level,
+    "too sure": lambda level: 1.5 * level,
+    "not sure enough": lambda level: 0.7 * level,
+    "wrong only where it is surest": lambda level: np.where(level > 3, level + 2.5, level),
+}
+"""Log-odds that a model believes it is right with, by the true ones, which are normal with mean 2 and deviation 1.2."""
 Hit = Callable[[np.random.Generator, int], bool]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=4000)
-    runs = parser.parse_args().runs
+    parser.add_argument("--only", default="", help="cases whose name has this in it")
+    options = parser.parse_args()
+    runs = options.runs
     print("| interval | truth drawn from | coverage |\n|---|---|---|")
     for name, what, hit in cases():
+        if options.only not in name:
+            continue
         random = np.random.default_rng(0)
         found = np.mean([hit(random, run) for run in range(runs)])
         print(f"| {name} | {what} | {found:.2%} |", flush=True)
@@ -54,6 +66,8 @@ def cases() -> list[tuple[str, str, Hit]]:
         ("Clopper-Pearson, upper 95 %", f"{share:g} of {n}", exact(share, n)) for share, n in ((0.05, 60), (0.1, 300))
     ]
     found.append(("threshold's risk of 10 %", "400 rows, confidence as true as it says", risk(400, 0.1)))
+    for what, believed in BELIEVED.items():
+        found += [("calibration error", f"{what}, {n} rows", calibration_error(n, believed)) for n in (100, 500, 2000)]
     found.append(("conformal sets, 90 %", "200 rows to calibrate, 200 others: mean share held", conformal(200, 0.1)))
     return found
 
@@ -146,6 +160,23 @@ def risk(n: int, wanted: float) -> Hit:
             return True
         others = random.beta(4, 1, 20000)
         return float((1 - others[others >= found.least]).mean()) <= wanted
+
+    return hit
+
+
+def calibration_error(n: int, believed: Callable[[np.ndarray], np.ndarray]) -> Hit:
+    def drawn(random: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+        level = random.normal(2, 1.2, n)
+        chances, sure = (1 / (1 + np.exp(-each)) for each in (level, believed(level)))
+        return sure, chances
+
+    sure, chances = drawn(np.random.default_rng(1), 400_000)
+    truth = float(np.abs(sure - chances).mean())
+
+    def hit(random: np.random.Generator, run: int) -> bool:
+        sure, chances = drawn(random, n)
+        found = ece.ece(sure, (random.random(n) < chances).astype(float), seed=run).estimate
+        return found.low <= truth <= found.high
 
     return hit
 

@@ -7,16 +7,10 @@ the largest probability of a row [N], `right` ones and zeros [N].
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
-from finesmith.types import Estimate
-
-BINS = 15
-DRAWS = 500
 TINY = 1e-300
 
 
@@ -49,93 +43,6 @@ def brier(chances: np.ndarray, truth: np.ndarray) -> float:
     and with several labels (`truth` [N, K]) up to their number."""
     wanted = truth if truth.ndim == 2 else truth[:, None] == np.arange(chances.shape[1])
     return float(((chances - wanted) ** 2).sum(axis=1).mean())
-
-
-@dataclass(frozen=True)
-class Ece:
-    """Expected calibration error. `raw` is what was seen, `chance` what perfectly calibrated probabilities would show.
-
-    `estimate` is free of the bias that few rows bring, with a 95 % interval; `calibrated` says that `raw` is not above
-    what 95 % of perfectly calibrated draws show. `bins` are (confidence, accuracy, rows).
-    """
-
-    raw: float
-    chance: float
-    estimate: Estimate
-    calibrated: bool
-    bins: tuple[tuple[float, float, int], ...]
-
-
-def ece(
-    confidence: np.ndarray,
-    right: np.ndarray,
-    *,
-    bins: int = BINS,
-    seed: int = 0,
-    clusters: Sequence[int] | None = None,
-) -> Ece:
-    """ECE over bins of equal mass, and what is left of it without the noise of each bin.
-
-    The raw value is biased upwards. Drawing each bin's gap again around what was seen adds that bias once more, so it
-    can be taken off (Kumar, Liang and Ma 2019, arXiv 1909.10155); where perfect probabilities would show as much, it is
-    what they show that is taken off.
-
-    Args:
-        clusters: of rows that belong together. They err together, so that chance shows more than as many rows alone
-            would: all spreads grow by the root of what clusters add within bins (Kish's design effect).
-    """
-    order = np.argsort(confidence, kind="stable")
-    confidence, right = confidence[order], right[order].astype(float)
-    edges, n = _edges(len(right), bins), len(right)
-    gaps = np.add.reduceat(right - confidence, edges[:-1]) / n
-    raw, noise = float(np.abs(gaps).sum()), np.random.default_rng(seed).normal(size=(DRAWS, len(gaps)))
-    if clusters is not None:
-        noise *= math.sqrt(_design_effect(right - confidence, np.asarray(clusters)[order], edges))
-    expected = np.sqrt(np.add.reduceat(confidence * (1 - confidence), edges[:-1])) / n
-    perfect = np.abs(expected * noise).sum(axis=1)
-    again = np.abs(gaps + _spread(right - confidence, edges) * noise).sum(axis=1)
-    calibrated = bool(raw <= np.quantile(perfect, 0.95))
-    value = max(0.0, raw - float(perfect.mean() if calibrated else again.mean() - raw))
-    low, high = value + np.quantile(again - again.mean(), [0.025, 0.975])
-    estimate = Estimate(value, 0.0 if calibrated else max(0.0, float(low)), min(1.0, float(high)), n)
-    return Ece(raw, float(perfect.mean()), estimate, calibrated, _table(confidence, right, edges))
-
-
-def classwise_ece(chances: np.ndarray, truth: np.ndarray, *, bins: int = BINS) -> float:
-    """The mean over labels of the ECE of each label's probability (Kull et al. 2019, arXiv 1910.12656); `truth` may be
-    [N, K] where several labels hold."""
-    edges, found = _edges(len(truth), bins), []
-    for label in range(chances.shape[1]):
-        order = np.argsort(chances[:, label], kind="stable")
-        holds = truth[order] == label if truth.ndim == 1 else truth[order, label]
-        gaps = np.add.reduceat(holds - chances[order, label], edges[:-1])
-        found.append(np.abs(gaps).sum() / len(truth))
-    return float(np.mean(found))
-
-
-def _edges(n: int, bins: int) -> np.ndarray:
-    return np.unique(np.linspace(0, n, min(bins, n) + 1).round().astype(int))
-
-
-def _spread(differences: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Standard error of each bin's share of the sum of differences."""
-    parts = [differences[a:b] for a, b in pairwise(edges)]
-    return np.array([math.sqrt(len(part) * float(part.var())) for part in parts]) / len(differences)
-
-
-def _design_effect(differences: np.ndarray, codes: np.ndarray, edges: np.ndarray) -> float:
-    """How many times the variance of the bins' sums is what it would be if no rows belonged together; 1 at least."""
-    together = alone = 0.0
-    for a, b in pairwise(edges):
-        part = differences[a:b] - differences[a:b].mean()
-        _, places = np.unique(codes[a:b], return_inverse=True)
-        together += float((np.bincount(places, part) ** 2).sum())
-        alone += float((part**2).sum())
-    return max(1.0, together / alone) if alone else 1.0
-
-
-def _table(confidence: np.ndarray, right: np.ndarray, edges: np.ndarray) -> tuple[tuple[float, float, int], ...]:
-    return tuple((float(confidence[a:b].mean()), float(right[a:b].mean()), int(b - a)) for a, b in pairwise(edges))
 
 
 def risk_coverage(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -199,7 +106,7 @@ def likely_threshold(confidence: np.ndarray, right: np.ndarray, risk: float) -> 
     return None
 
 
-def clopper_pearson(events: int, n: int, alpha: float) -> float:
+def clopper_pearson(events: float, n: float, alpha: float) -> float:
     """The exact one-sided upper bound of a share, wrong with probability `alpha` at most (Clopper and Pearson 1934)."""
     from scipy.stats import beta
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from finesmith import predictor
 from finesmith.errors import RecipeError
-from finesmith.evidence import calibration, clusters
+from finesmith.evidence import calibration, clusters, ece
 from finesmith.evidence.told import Told
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.base import label_set
@@ -119,13 +119,13 @@ def _abstention(held: Told, heat: float, risk: float) -> Abstention | None:
 
 
 def _scores(test: Told, seed: int, together: Sequence[int] | None) -> dict[str, Any]:
-    found = calibration.ece(test.confidence, test.right, seed=seed, clusters=together)
+    found = ece.ece(test.confidence, test.right, seed=seed, clusters=together)
     return {
         "ece": found.raw,
         "ece_by_chance": found.chance,
         "ece_corrected": found.estimate,
         "calibrated": found.calibrated,
-        "classwise_ece": calibration.classwise_ece(test.chances, test.truth),
+        "classwise_ece": ece.classwise_ece(test.chances, test.truth),
         "brier": test.brier(),
         "nll": test.nll(),
         "aurc": calibration.aurc(test.confidence, test.right),
