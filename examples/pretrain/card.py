@@ -1,10 +1,9 @@
 """Writes the model card of the embedded base from what was measured: no number in it is typed by hand.
 
-    python card.py READY RUN MEASURED CARD
+    python card.py READY RUN [RUN ...] MEASURED CARD
 
-Reads READY/manifest.json, the run's folder, MEASURED/quality.json and MEASURED/transfer.json.
-
-A measurement that is missing is named as missing.
+Reads READY/manifest.json, the runs' folders (each went on from the one before), MEASURED/quality.json and
+MEASURED/transfer.json. A measurement that is missing is named as missing.
 """
 
 import argparse
@@ -23,7 +22,7 @@ TEMPLATE = Path(__file__).with_name("card.md.j2")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ready", type=Path)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("measured", type=Path)
     parser.add_argument("card", type=Path)
     options = parser.parse_args()
@@ -32,17 +31,24 @@ def main() -> None:
 
 def facts(options: argparse.Namespace) -> dict[str, Any]:
     """Everything that the template names."""
-    folder = RunFolder(options.run)
-    steps = list(folder.read_lines("steps.jsonl"))
     return {
         "prepared": read(options.ready / "manifest.json"),
-        "recipe": recipes.load(folder.require("recipe.yaml")).train,
-        "run": folder.read_json("manifest.json"),
-        "tokens_seen": sum(step["tokens"] for step in steps),
-        "hours": sum(step["seconds"] for step in steps) / 3600,
-        "steps": len(steps),
+        "parts": [part(path) for path in options.runs],
         "quality": read(options.measured / "quality.json"),
         "transfer": read(options.measured / "transfer.json"),
+    }
+
+
+def part(path: Path) -> dict[str, Any]:
+    """What one run says of itself."""
+    folder = RunFolder(path)
+    steps = list(folder.read_lines("steps.jsonl"))
+    return {
+        "recipe": recipes.load(folder.require("recipe.yaml")).train,
+        "run": folder.read_json("manifest.json"),
+        "tokens": sum(step["tokens"] for step in steps),
+        "hours": sum(step["seconds"] for step in steps) / 3600,
+        "steps": len(steps),
     }
 
 

@@ -2,7 +2,7 @@
 # Trains and measures the embedded base on a machine with a GPU, in commands of a few minutes each:
 #
 #   bash examples/pretrain/gpu.sh probe   OUT ARCHIVE   40 steps: how long is one? (then set STEPS if need be)
-#   bash examples/pretrain/gpu.sh train   OUT ARCHIVE   trains; stopped after SECONDS, the same command goes on
+#   bash examples/pretrain/gpu.sh train   OUT ARCHIVE   trains both parts; stopped after SECONDS, the same command goes on
 #   bash examples/pretrain/gpu.sh measure OUT ARCHIVE   bits per byte, samples; copies weights, tokenizer and numbers
 #   bash examples/pretrain/gpu.sh transfer OUT ARCHIVE  fine-tuning from it and from scratch (needs BANKING77=folder)
 #
@@ -14,7 +14,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 work=${WORK:-/tmp/finesmith-pretrain} seconds=${SECONDS_A_COMMAND:-510} steps=${STEPS:-}
 export PYTHONPATH="$here/../../src:${SITE:-/tmp/site}${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 export TOKENIZERS_PARALLELISM=true
-ready=$work/ready run=$work/run
+ready=$work/ready run=$work/run decay=$work/decay
 mkdir -p "$work" "$out"
 
 if [ ! -e "$ready/manifest.json" ]; then
@@ -24,7 +24,9 @@ if [ ! -e "$ready/manifest.json" ]; then
 fi
 
 # shellcheck disable=SC2206
-tune=(python3 -m finesmith tune "$here/recipe.yaml" "data.path=$ready/data" "model.name=$ready/start" ${MORE:-})
+wide=("data.path=$ready/data" train.micro_batch_tokens=65536 ${MORE:-})
+tune=(python3 -m finesmith tune "$here/recipe.yaml" "model.name=$ready/start" "${wide[@]}")
+then=(python3 -m finesmith tune "$here/decay.yaml" "model.name=$run/model" "${wide[@]}")
 
 progress() { # RUN
     python3 - "$1/steps.jsonl" <<'PY'
@@ -45,6 +47,19 @@ bounded() { # stops with Ctrl-C, after which everything is saved
     if [ "$code" != 0 ] && [ "$code" != 124 ] && [ "$code" != 130 ]; then return "$code"; fi
 }
 
+part_of() { # RUN COMMAND...: begins it, goes on with it, or leaves it if it is finished
+    local folder=$1
+    shift
+    if [ -e "$folder/evidence.json" ]; then
+        return 0
+    elif [ -e "$folder/checkpoint" ]; then
+        bounded python3 -m finesmith resume "$folder"
+    else
+        rm -rf "$folder"
+        bounded "$@" "out=$folder"
+    fi
+}
+
 case $part in
 probe)
     rm -rf "$work/probe"
@@ -52,35 +67,33 @@ probe)
     progress "$work/probe"
     ;;
 train)
+    began=$SECONDS
+    part_of "$run" "${tune[@]}" ${steps:+train.max_steps=$steps}
     if [ -e "$run/evidence.json" ]; then
-        echo "finished already"
-    elif [ -e "$run/checkpoint" ]; then
-        bounded python3 -m finesmith resume "$run"
-    else
-        rm -rf "$run"
-        bounded "${tune[@]}" "out=$run" ${steps:+train.max_steps=$steps}
+        seconds=$((seconds - SECONDS + began))
+        if [ "$seconds" -gt 30 ]; then part_of "$decay" "${then[@]}"; fi
     fi
-    progress "$run"
-    if [ -e "$run/evidence.json" ]; then echo "training is finished"; else echo "not finished: the same command goes on"; fi
-    cp "$run/steps.jsonl" "$run/recipe.yaml" "$out/"
+    for each in "$run" "$decay"; do
+        if [ -e "$each/steps.jsonl" ]; then progress "$each"; fi
+    done
+    if [ -e "$decay/evidence.json" ]; then echo "training is finished"; else echo "not finished: the same command goes on"; fi
     ;;
 measure)
     mkdir -p "$work/measured"
     if [ ! -e "$work/measured/quality.json" ] && [ -e "$ready/measured/quality.json" ]; then
         cp "$ready/measured/quality.json" "$work/measured/" # the 5-gram model, made beforehand
     fi
-    python3 "$here/measure.py" "$run/model" "$ready" "$work/measured"
-    python3 "$here/card.py" "$ready" "$run" "$work/measured" "$out/README.md"
-    cp "$run"/model/{model.safetensors,config.json,generation_config.json,tokenizer.json,tokenizer_config.json} "$out/"
+    python3 "$here/measure.py" "$decay/model" "$ready" "$work/measured"
+    python3 "$here/card.py" "$ready" "$run" "$decay" "$work/measured" "$out/README.md"
+    cp "$decay"/model/{model.safetensors,config.json,generation_config.json,tokenizer.json,tokenizer_config.json} "$out/"
     chmod 644 "$out"/*
-    tar czf "$out/numbers.tar.gz" -C "$work" measured -C "$run" steps.jsonl recipe.yaml manifest.json evidence.json
-    rm -f "$out/steps.jsonl" "$out/recipe.yaml" # in the archive; at most 8 files come back
+    tar czf "$out/numbers.tar.gz" -C "$work" measured {run,decay}/{steps.jsonl,recipe.yaml,manifest.json,evidence.json}
     ls -l "$out"
     ;;
 transfer)
-    python3 "$here/transfer.py" "$run/model" "$work/measured" --banking77 "$BANKING77"
+    python3 "$here/transfer.py" "$decay/model" "$work/measured" --banking77 "$BANKING77"
     cp "$work/measured/transfer.json" "$out/"
-    python3 "$here/card.py" "$ready" "$run" "$work/measured" "$out/README.md"
+    python3 "$here/card.py" "$ready" "$run" "$decay" "$work/measured" "$out/README.md"
     ;;
 *)
     echo "unknown part '$part': probe, train, measure or transfer" >&2
