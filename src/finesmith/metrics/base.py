@@ -123,10 +123,6 @@ def text_of(value: Target) -> str:
 
 def edits(one: Sequence[str], other: Sequence[str]) -> float:
     """Levenshtein distance of word sequences as a share of the longer one: 0 for equal ones."""
-    before = list(range(len(other) + 1))
-    for row, word in enumerate(one, start=1):
-        now = [row]
-        for place, against in enumerate(other, start=1):
-            now.append(min(before[place] + 1, now[-1] + 1, before[place - 1] + (word != against)))
-        before = now
-    return before[-1] / max(1, len(one), len(other))
+    from rapidfuzz.distance import Levenshtein
+
+    return float(Levenshtein.normalized_distance(one, other))
