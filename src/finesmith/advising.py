@@ -112,7 +112,7 @@ def decide(
 ) -> tuple[Decision, str]:
     """The rule as a word and a sentence. Pure.
 
-    Blocking findings come first. A target is reached where the best opponent's whole interval is. There is no room
+    Blocking findings come first. A target is reached where some opponent's whole interval is. There is no room
     where a model without an error would gain no more than `minimum_gain`. With neither, fine-tuning may be worth it,
     and only `tune` and `compare` can say whether it is.
     """
@@ -121,9 +121,10 @@ def decide(
         return "mend the data first", f"Mend the data first: {blocking[0].what} {blocking[0].advice}"
     if not best:
         return "open", "Nothing could be measured without training: run finesmith tune, then finesmith compare."
-    reached = f"{titles[best]} reaches {_interval(metric, systems[best])} without fine-tuning"
-    better = _signed(metric)
-    if target is not None and better * _worst(metric, systems[best]) >= better * target:
+    reached, better = _reached(metric, titles[best], systems[best]), _signed(metric)
+    safest = max(systems, key=lambda name: (better * _worst(metric, systems[name]), name == best))
+    if target is not None and better * _worst(metric, systems[safest]) >= better * target:
+        reached = _reached(metric, titles[safest], systems[safest])
         said = f"that is the target of {verdict.number(metric, target)}; ship that"
         return "do not fine-tune", f"Do not fine-tune: {reached}, and {said}."
     room = _room(metric, systems[best].value)
@@ -134,6 +135,10 @@ def decide(
     rule = f"{needed}with a 95 % interval of the paired difference above 0, or matches it at a third of its cost a call"
     goal = f" (target {verdict.number(metric, target)})" if target is not None else ""
     return "fine-tuning may be worth it", f"Fine-tuning may be worth it: {reached}{goal}; {rule}.{_sign(gains)}"
+
+
+def _reached(metric: Metric, title: str, value: Estimate) -> str:
+    return f"{title} reaches {_interval(metric, value)} without fine-tuning"
 
 
 def as_json(advice: Advice) -> dict[str, Any]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from finesmith import registry, run
 from finesmith.data import given
@@ -70,7 +72,7 @@ def compare(
             quick, a minute at least, and no end for the others and where `only` names the measurements.
         minimum_gain: the smallest gain on the primary metric that is of use, in its units.
         only: names of measurements, instead of an effort's.
-        again: also makes those whose result is in the run already.
+        again: also makes those whose result is in the run already: those that `only` names, else all.
         options: what measurements may use besides: `glossary` and `prompts` (a path, or what such a file holds),
             `unlabelled` (a path), `target`, `risk`, `retention_margin`.
 
@@ -85,15 +87,15 @@ def compare(
     asked = {name: value for name, value in asked.items() if value is not None and value != []}
     study = open_study(path, effort=effort, options=values, watcher=watcher)
     study.minimum_gain, study.asked = minimum_gain, asked
-    known = {} if again else _kept.read(study, only=only)
+    known = _known(study, only=only, again=again)
     budget = _plan.budget(study, minutes=minutes, named=bool(only))
     items = _plan.plan(study, budget, spent=time.monotonic() - began, only=only, done=tuple(known))
     if late := _plan.overtaken(items):  # made before something that they would use
-        known = {name: values for name, values in known.items() if name not in late}
+        known = _without(study, known, late)
         items = _plan.plan(study, budget, spent=time.monotonic() - began, only=only, done=tuple(known))
     for line in _plan.lines(items):
         watcher.note(line)
-    made, missing, pace = _measure(study, items, budget, began, watcher)
+    made, missing, pace = _measure(study, items, budget, began, watcher, only=only)
     took = time.monotonic() - began
     watcher.note(_plan.took(took, pace, study.train_seconds))
     costs = {
@@ -102,7 +104,24 @@ def compare(
         "training_seconds": study.train_seconds,
         "budget": budget.seconds if math.isfinite(budget.seconds) else None,
     }
-    return _write(study, {**known, **made}, missing, costs, asked)
+    return _write(study, {**_without(study, known, missing), **made}, missing, costs, asked)
+
+
+def _known(study: Study, *, only: Sequence[str], again: bool) -> _kept.Results:
+    """What the run has been asked before and need not be asked again; the study knows its numbers and answers."""
+    known = _kept.read(study, only=only)
+    if again:
+        known = _without(study, known, only or list(known))
+    systems = {system for values in known.values() for system in values["systems"]} - study.predictions.keys()
+    study.predictions = {**study.predictions, **{name: list(answers(study.folder, name)) for name in sorted(systems)}}
+    return known
+
+
+def _without(study: Study, known: _kept.Results, gone: Iterable[str]) -> _kept.Results:
+    """What was known but for some, which the study forgets too."""
+    for name in gone:
+        study.found.pop(name, None)
+    return {name: values for name, values in known.items() if name in study.found}
 
 
 def attempt(path: str | Path, **arguments: Any) -> str:
@@ -117,16 +136,24 @@ def attempt(path: str | Path, **arguments: Any) -> str:
 
 
 def _measure(
-    study: Study, items: Sequence[_plan.Item], budget: _plan.Budget, began: float, watcher: Watcher
+    study: Study,
+    items: Sequence[_plan.Item],
+    budget: _plan.Budget,
+    began: float,
+    watcher: Watcher,
+    *,
+    only: Sequence[str] = (),
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str], _plan.Pace]:
     """Makes what is planned, and after that what the budget left out if it fits now; what is missing and why.
 
+    What is there already but was made without something that is made now is made again, of `only` what that names.
     `began` is when the budget began to run, on the monotonic clock.
     """
     found: dict[str, dict[str, Any]] = {}
     missing, pace = {item.name: item.why_not for item in items if item.why_not}, _plan.Pace()
-    first = [item for item in items if not (item.why_not or item.done)]
-    for item in (*first, *(item for item in items if item.waits)):
+    left = [item for item in items if not (item.why_not or item.done)]
+    left += [item for item in items if item.waits]
+    for item in left:
         expected = pace.expects(item.seconds)
         if expected > budget.seconds - (time.monotonic() - began):
             missing[item.name] = budget.left_out(expected)
@@ -144,6 +171,12 @@ def _measure(
         study.found[item.name] = found[item.name]["numbers"]
         study.predictions = {**study.predictions, **result.systems}
         watcher.note(f"{item.title}: {result.says}")
+        for late in _plan.resting_on(item.name, study):
+            del study.found[late.name]
+            found.pop(late.name, None)
+            study.folder.file(f"measured/{late.name}.json").unlink(missing_ok=True)
+            missing[late.name] = f"it was made before {item.title}, which it needs, and not again"
+            left += [late] if not only or late.name in only else []
     return found, missing, pace
 
 
@@ -153,7 +186,12 @@ def _made(name: str, study: Study, watcher: Watcher) -> Measured | str:
         return registry.resolve("measurements", name)(study, watcher)
     except FinesmithError as error:
         return str(error)
-    except (RuntimeError, MemoryError, ArithmeticError) as error:  # a device out of memory, a matrix that is singular
+    except (
+        RuntimeError,
+        MemoryError,
+        ArithmeticError,
+        np.linalg.LinAlgError,
+    ) as error:  # a full device, a singular matrix
         return f"it failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     finally:
         study.forget()

@@ -25,7 +25,6 @@ from finesmith.stages import Ready, Trained, pieces
 from finesmith.tasks import _head_first, _prompting
 from finesmith.tasks.base import Task, predict
 from finesmith.tasks.classification import Classification
-from finesmith.tasks.generation import Generation
 from finesmith.types import Evidence, Example, Message, Prediction, Splits
 from finesmith.version import VERSION
 from finesmith.watch import Watcher
@@ -148,7 +147,7 @@ def base_of(run: str, tuned: predictor.Predictor, device: str) -> predictor.Pred
     settings = recipes.load(RunFolder(run).require("recipe.yaml")).model.model_copy(update={"device": device})
     loaded = models.load(settings, tuned.task.kind, **tuned.task.load_arguments())
     task, _ = tuned.task.prepare(loaded)
-    return predictor.Predictor(task.for_base() if isinstance(task, Generation) else task, loaded)
+    return predictor.Predictor(task.for_base(), loaded)
 
 
 def opponents(task: str) -> list[str]:
@@ -181,8 +180,7 @@ def _base(ready: Ready, progress: Any) -> dict[str, list[Prediction] | str]:
     loaded = models.load(recipe.model, task.kind, **task.load_arguments(), seed=recipe.seed)
     if not isinstance(task, Classification):
         task.prepare(loaded)
-        task = task.for_base() if isinstance(task, Generation) else task
-        return {"base": predict(task, loaded, ready.splits.test, progress=progress)}
+        return {"base": predict(task.for_base(), loaded, ready.splits.test, progress=progress)}
     answers = frozen(task, loaded, ready.splits, int(recipe.train.max_length))
     if task.multi_label or not models.is_decoder(loaded.model.config):
         why = (
@@ -193,7 +191,7 @@ def _base(ready: Ready, progress: Any) -> dict[str, list[Prediction] | str]:
         return {"base": answers, "zero-shot": f"{why}; 'base' is a linear head on its frozen features"}
     asked = models.load(recipe.model, "causal-lm", seed=recipe.seed)
     rows = spread(ready.splits.test, max(1, ZERO_SHOT_SEQUENCES // len(task.labels)))
-    prompts = _prompting.LabelPrompts(asked, task.labels, int(recipe.train.max_length))
+    prompts = _prompting.LabelPrompts(asked, task.labels, models.context_length(asked.model.config, asked.tokenizer))
     said, _ = prompts.ask(rows, prompts.forms[0], [()] * len(rows), progress, reading=_prompting.USUAL)
     return {"base": said[_prompting.USUAL], "frozen": answers}
 

@@ -37,6 +37,15 @@ def test_the_rule():
     assert advising.decide(ACCURACY, {}, {}, "", {}, target=None, minimum_gain=0.0)[0] == "open"
 
 
+def test_the_target_is_reached_where_some_system_is_surely_above_it():
+    systems = {"retrieved": Estimate(0.93, 0.89, 0.955, 300), "tfidf": Estimate(0.925, 0.915, 0.934, 3000)}
+    titles = {**TITLES, "retrieved": "A prompt"}
+    told = {"target": 0.91, "minimum_gain": 0.01}
+    decision, sentence = advising.decide(ACCURACY, systems, {}, "retrieved", titles, **told)
+    assert decision == "do not fine-tune" and "TF-IDF + linear SVM reaches accuracy 0.925" in sentence
+    assert advising.decide(ACCURACY, systems, {}, "retrieved", titles, **{**told, "target": 0.92})[0] != decision
+
+
 def test_the_rule_names_a_base_that_is_behind_and_data_to_mend():
     behind = {"frozen": Estimate(0.3, 0.2, 0.4, 100)}
     assert "bad sign for this base" in said(0.5, 0.4, 0.6, gains=behind)[1]

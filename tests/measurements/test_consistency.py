@@ -1,9 +1,12 @@
 """Like answers to like questions: what is compared, and the whole measurement on tiny runs."""
 
+from dataclasses import replace
+
 import pytest
 
 from finesmith import comparing
 from finesmith.measurements import _line, _prompted, consistency, prompting
+from finesmith.tasks.generation import Generation
 from finesmith.types import Conversation, Message
 from finesmith.watch import Watcher
 from tests.conftest import clause_rows, ticket_rows, write_csv, write_jsonl
@@ -100,3 +103,11 @@ def test_samples_differ_with_the_seed_and_repeat_with_it(models, tmp_path):
     assert torch.equal(state, torch.random.get_rng_state()), "the caller's random numbers stay as they are"
     greedy = [each.output for each in model.predict(rows)]
     assert draw(1, temperature=1e-4) == greedy
+
+
+def test_a_base_is_asked_as_the_run_has_asked_it(models, tmp_path):
+    path = kept.tuned(write_jsonl(tmp_path / "rows.jsonl", clause_rows(40)), models("llama"), tmp_path / "run")
+    study = kept.study(path)
+    assert isinstance(study.task, Generation)
+    study.task = Generation(study.task.settings, replace(study.task.learnt, preamble="<think></think>"))
+    assert study.base().task.learnt.begun == "<think></think>" != study.task.learnt.begun

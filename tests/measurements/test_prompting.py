@@ -9,10 +9,11 @@ from finesmith import comparing, recipe, registry, run
 from finesmith.measurements import _ladder, prompting
 from finesmith.models import load as loading
 from finesmith.models.settings import ModelSettings
+from finesmith.runfolder import RunFolder
 from finesmith.tasks import _continuations, _json_only, _prompted_answers, _prompting, _template
 from finesmith.types import Conversation, Example, Message, Origin, Prediction
 from finesmith.watch import Watcher
-from tests.conftest import make_tokenizer
+from tests.conftest import make_tokenizer, ticket_rows, write_csv
 
 
 def loaded(folder):
@@ -363,3 +364,18 @@ def test_a_prompted_model_without_a_template_of_its_own_is_cut_at_the_plain_ones
     asked = [Example("1", Conversation((Message("user", "and of France?"),)), None, Origin("f", 1))]
     for form in prompts.forms:
         assert prompts.ask(asked, form, [()], reading="greedy")[0]["greedy"][0].output == "Paris", form
+
+
+def test_the_base_is_asked_with_its_whole_context_however_short_the_trained_texts_are(models, tmp_path):
+    """The label list alone is longer than what the tuned model needs of a text."""
+    data = write_csv(tmp_path / "tickets.csv", ticket_rows(60))
+    said = []
+    for length in (24, 96):
+        asked = {
+            "data": {"path": str(data), "over_length": "truncate"},
+            "train": {"max_steps": 2, "max_length": length},
+        }
+        asked |= {"model": {"name": models("llama"), "dtype": "float32", "device": "cpu"}}
+        path = run.tune(recipe.make({**asked, "out": str(tmp_path / str(length))})).path
+        said.append([row["scores"] for row in RunFolder(path).read_lines("predictions/base.jsonl")])
+    assert said[0] == said[1]

@@ -194,6 +194,24 @@ def test_rates_are_judged_against_the_stronger_of_base_and_prompt():
     assert one(claims.ADHERENCE, {"adherence": lower}).outcome == "not supported"
 
 
+def test_one_rate_of_many_that_fell_by_chance_is_not_clearly_worse():
+    fell = {"tone": {"tuned": 0.4, "base": 0.5, "difference": as_json(-0.1, 0.092)}}  # p about 0.033 alone
+    assert one(claims.CONSISTENCY, {"consistency": fell}).outcome == "not supported"
+    many = rates(**{f"rate {number}": 0.0 for number in range(15)})
+    assert one(claims.CONSISTENCY, {"consistency": {**many, **fell}}).outcome == "inconclusive"
+    found = one(claims.CONSISTENCY, {"consistency": {**many, **fell, **rates(terms=0.2)}})
+    assert found.outcome == "supported" and "Clearly worse: none" in found.sentence
+
+
+def test_what_the_users_own_answers_do_as_much_is_not_worse():
+    copied = {"tuned": 0.1, "base": 0.0, "difference": as_json(0.1), "better": "lower"}
+    for own, outcome in ((0.15, "supported"), (0.05, "inconclusive"), (None, "inconclusive")):
+        each = {"copied runs": {**copied, "own": own}, **rates(terms=0.2)}
+        assert one(claims.ADHERENCE, {"adherence": each}).outcome == outcome
+    lost = {"format": {"tuned": 0.5, "base": 0.9, "difference": as_json(-0.4), "own": 0.95}}
+    assert one(claims.ADHERENCE, {"adherence": lost}).outcome == "not supported", "what is better high stays so"
+
+
 def test_holm_counts_all_claims_of_the_family():
     border = as_json(0.1, 0.092)  # p about 0.033 alone
     alone = one(claims.PROMPT, {"prompting": {"best": "x", "gain": border}})
@@ -269,6 +287,12 @@ def test_as_good_as_a_prompt_at_a_third_of_its_tokens():
     long = {**CALLS, "prompt-kNN": call(80.0, 9.0, 1.0)}
     assert decided({"prompting": {**same, "calls": long}}).startswith("Use the prompt"), "what is written counts too"
     assert decided({"prompting": {**same, "calls": {}}}).startswith("Use the prompt"), "nothing was measured"
+
+
+def test_a_clearly_better_prompt_is_used_however_small_a_gain_is_of_no_use():
+    better = {**PROMPTED, "gain": as_json(-0.03, 0.01)}
+    for minimum_gain in (0.0, 0.05):
+        assert decided({"prompting": better}, minimum_gain=minimum_gain).startswith("Use the prompt")
 
 
 def test_labelling_first():

@@ -1,5 +1,7 @@
 """Rows that belong together: what they are, and intervals that draw them as wholes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from bench import coverage
@@ -8,6 +10,7 @@ from finesmith import registry
 from finesmith.evidence import clusters, levels, plain, stats
 from finesmith.evidence.compare import NO_TEST, between, compare, estimate, without
 from finesmith.measurements import _paired, _style
+from finesmith.report import words
 from finesmith.types import Estimate, Example, Origin, Prediction
 
 METRICS = {name: registry.resolve("metrics", name) for name in ("accuracy", "macro_f1")}
@@ -81,6 +84,14 @@ def test_every_way_to_an_interval_takes_clusters():
     assert estimate(ACCURACY, TARGETS, ours, clusters=EIGHTS, seed=0).groups == 15
     rest = without(["row 0"], ACCURACY, TARGETS, {"tuned": ours}, clusters=EIGHTS, seed=0)
     assert rest["without_leaks"]["systems"]["tuned"].groups == 15
+
+
+def test_where_every_test_row_was_trained_on_the_evidence_says_so():
+    found = without(list(TARGETS), ACCURACY, TARGETS, {"tuned": answers(range(8))}, seed=0)["without_leaks"]
+    assert found == {"leaked": 120, "rows": 0, "systems": {}}
+    assert without(["elsewhere"], ACCURACY, TARGETS, {"tuned": answers(range(8))}, seed=0) == {}
+    said = words.without_leaks(replace(compared(), details={"without_leaks": found}))
+    assert said.startswith("120 of 120 test rows are equal or nearly equal") and "None is left" in said
 
 
 def test_a_number_says_its_groups_in_files_too():

@@ -32,6 +32,16 @@ def test_knowledge_kept_lost_or_kept_at_some_strength():
     assert one(claims.KNOWLEDGE, {"retention": encoder}).outcome == "supported"
 
 
+def test_a_strength_that_loses_the_gain_lends_the_claim_no_p_value():
+    alone = one(claims.KNOWLEDGE, {"retention": retention(0.0079)})
+    lost = one(claims.KNOWLEDGE, {"retention": retention(0.0079), "frontier": frontier(0.5, 0.27, change=0.0)})
+    assert lost.p == alone.p > 0.01
+    kept = one(claims.KNOWLEDGE, {"retention": retention(0.0079), "frontier": frontier(0.5, 0.001, change=0.0)})
+    assert kept.p == pytest.approx(2 * alone.p), "as tuned is what supports it; two ways were open"
+    far = one(claims.KNOWLEDGE, {"retention": retention(0.05), "frontier": frontier(0.5, 0.27, change=0.0)})
+    assert far.outcome == "not supported" and far.p > 0.5
+
+
 def test_a_strength_must_keep_the_knowledge_on_passages_that_did_not_choose_it():
     beyond = one(claims.KNOWLEDGE, {"retention": retention(0.05), "frontier": frontier(0.5, 0.001, change=0.025)})
     assert beyond.outcome == "not supported" and beyond.p > 0.05 and "scale" not in beyond.numbers

@@ -203,6 +203,48 @@ def test_what_was_measured_before_something_that_it_needs_is_measured_again(fake
         assert _plan.overtaken(_plan.plan(study(), done=("adherence", "prompting"))) == set()
 
 
+def test_what_was_made_before_something_it_needs_came_late_is_made_again(fakes, monkeypatch):
+    plugins = {"prompting": (1, 200.0, 80.0), "adherence": (1, 5.0, 5.0, "quick", ("prompting",)), "c": (2, 90.0, 10.0)}
+    budget = _plan.Budget(180.0, "the budget")
+    kept, missing, _, notes = made(fakes, monkeypatch, budget, **plugins)
+    assert not missing and kept["adherence"]["knew"] == ["c", "prompting"]
+    assert [note for note in notes if "adherence is measured" in note] == ["adherence: adherence is measured"] * 2
+    plugins = {
+        "prompting": (1, 1100.0, 650.0),
+        "adherence": (1, 300.0, 300.0, "quick", ("prompting",)),
+        "c": (2, 300.0),
+    }
+    kept, missing, _, _ = made(fakes, monkeypatch, _plan.Budget(1000.0, "the budget"), **plugins)
+    assert sorted(kept) == ["c", "prompting"] and "more than is left" in missing["adherence"], (
+        "never beside a late prompt"
+    )
+
+
+def test_again_asks_anew_what_is_named_and_leaves_the_rest(fakes):
+    fakes(
+        prompting=Fake("prompting", 1, 1.0, clock=Clock()), controls=Fake("controls", 1, 1.0),
+        adherence=Fake("adherence", 1, 1.0, needs=("prompting",)),
+    )  # fmt: skip
+    with RunFolder.temporary() as folder:
+        answered = [{"id": "1", "output": "yes", "scores": {}}]
+        folder.write_lines("predictions/prompt.jsonl", answered)
+        for name, systems in (("prompting", ["prompt"]), ("controls", []), ("adherence", [])):
+            folder.write_json(f"measured/{name}.json", {"numbers": {}, "knew": ["prompting"], "systems": systems})
+        for only, left in (((), []), (("controls",), ["adherence", "prompting"])):
+            opened = study(folder=folder)
+            assert sorted(comparing._known(opened, only=only, again=True)) == left == sorted(opened.found)
+        opened = study(folder=folder)
+        assert len(comparing._known(opened, only=(), again=False)) == 3
+        assert [answer.output for answer in opened.predictions["prompt"]] == ["yes"], "its answers are known too"
+        known = comparing._known(study(folder=folder), only=("prompting",), again=True)
+        assert sorted(known) == ["adherence", "controls"]
+        found, missing, _ = comparing._measure(
+            opened, [_plan.Item("prompting", "prompting", 1.0)], _plan.Budget(), 0.0, Watcher(), only=("prompting",)
+        )
+        assert list(found) == ["prompting"] and "made before prompting, which it needs" in missing["adherence"]
+        assert not folder.file("measured/adherence.json").exists()
+
+
 def kept(folder, *, only=(), **asked):
     options = {name: value for name, value in asked.items() if name != "minimum_gain"}
     told = {name: {"entries": len(value)} if isinstance(value, list) else value for name, value in asked.items()}

@@ -109,7 +109,7 @@ def without(
     """`without_leaks`: how many test rows training has seen too, and every system's score on the others; or nothing."""
     gone = set(leaked) & targets.keys()
     kept = {name: target for name, target in targets.items() if name not in gone}
-    if not gone or not kept:
+    if not gone:
         return {}
     rows = {
         system: _measure(metric, kept, [answer for answer in answers if answer.id in kept], clusters)

@@ -46,7 +46,7 @@ def decide(
         return evidence.verdict
     left = [rival for rival in found if not _beaten(rival, minimum_gain)]
     prompt = numbers.get("prompting", {})
-    if left and all(rival.name == "prompt" for rival in left) and _pays(left[0], prompt, metric, minimum_gain):
+    if left and all(rival.name == "prompt" for rival in left) and _pays(left[0], prompt, metric):
         said = (
             f"as good as the best prompt, which takes {_tokens(prompt):.0f} times the tokens of a call{_time(prompt)}"
         )
@@ -85,10 +85,10 @@ def _beaten(rival: Rival, minimum_gain: float) -> bool:
     return rival.gain.low > 0 and rival.gain.value >= minimum_gain
 
 
-def _pays(rival: Rival, prompt: Mapping[str, Any], metric: Metric, minimum_gain: float) -> bool:
-    """As good as the prompt within the smallest useful gain (a hundredth of the range), at a third of the tokens."""
+def _pays(rival: Rival, prompt: Mapping[str, Any], metric: Metric) -> bool:
+    """As good as the prompt within a hundredth of the range, at a third of the tokens."""
     span = metric.limits[1] - metric.limits[0]
-    margin = max(minimum_gain, 0.01 * span if math.isfinite(span) else 0.0)
+    margin = 0.01 * span if math.isfinite(span) else 0.0
     return rival.gain.low > -margin and _tokens(prompt) >= CHEAPER
 
 

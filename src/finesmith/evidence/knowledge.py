@@ -29,9 +29,12 @@ def judge(name: str, found: Mapping[str, Any], frontier: Mapping[str, Any]) -> C
     numbers: dict[str, Any] = {"change": change, "margin": margin, **({"prompts": prompts} if prompts else {})}
     p = max(_p(each, margin) for each in (change, prompts) if each is not None)
     keep = _keep(frontier, key) if prompts is None or found["prompts"]["retained"] else None
-    if keep is not None:
-        p = min(1.0, 2 * min(p, _p(keep["loss"], margin)))  # one of two ways is enough, so both are counted
-    if found.get("retained", change.high <= margin):
+    retained, p_keep = found.get("retained", change.high <= margin), 1.0
+    if keep is not None and keep["kept"] >= KEPT:  # one of two ways is enough, so both are counted
+        p, p_keep = min(1.0, 2 * p), min(1.0, 2 * _p(keep["loss"], margin))
+    if not retained:
+        p = min(p, p_keep)
+    if retained:
         return Claim(name, "supported", said, p=p, numbers=numbers)
     if keep is not None and keep["loss"].high < margin and keep["kept"] >= KEPT:
         said += (

@@ -15,9 +15,10 @@ SHOWN = 3
 
 
 def judge(name: str, found: Mapping[str, Any]) -> Claim:
-    """Several rates of one claim: one must be clearly better after Holm's correction, and none clearly worse.
+    """Several rates of one claim: one must be clearly better, and none clearly worse, each after Holm's correction.
 
-    Each rate is judged against the stronger of base and best prompt: would a prompt have done?
+    Each rate is judged against the stronger of base and best prompt: would a prompt have done? What is better low
+    is not worse where the user's own answers have as much of it.
     """
     told = found.get("metrics", found)
     parts = dict(differences(told))
@@ -25,9 +26,10 @@ def judge(name: str, found: Mapping[str, Any]) -> Claim:
         return Claim(name, "not measured", "Nothing could be counted.")
     prompted = any(isinstance(each, Mapping) and "difference_prompt" in each for each in told.values())
     rival = "the stronger of base and best prompt" if prompted else "the base (no prompt was measured)"
-    adjusted = equivalence.holm({key: 2 * min(0.5, equivalence.above(gap)) for key, gap in parts.items()})
+    adjusted = _adjusted(parts)
     better = [key for key, p in adjusted.items() if p < 0.05]
-    worse = [key for key, gap in parts.items() if gap.high < 0]
+    fallen = _adjusted({key: -gap for key, gap in parts.items()})
+    worse = [key for key, p in fallen.items() if p < 0.05 and not _as_in_your_own(told[key])]
     said = f"Tuned against {rival}, {counted(len(parts), 'rate')}; positive is better."
     for word, keys in (("Clearly better", better), ("Clearly worse", worse)):
         shown = [f"{key} {_signed(parts[key])}" for key in sorted(keys, key=lambda key: -abs(parts[key].value))]
@@ -39,6 +41,16 @@ def judge(name: str, found: Mapping[str, Any]) -> Claim:
     elif worse and not better:
         outcome = "not supported"
     return Claim(name, outcome, said, p=min(adjusted.values()), numbers={"better": better, "worse": worse})
+
+
+def _adjusted(parts: Mapping[str, Estimate]) -> dict[str, float]:
+    """Two-sided p values that a rate is better, for all rates together."""
+    return equivalence.holm({key: 2 * min(0.5, equivalence.above(gap)) for key, gap in parts.items()})
+
+
+def _as_in_your_own(each: Mapping[str, Any]) -> bool:
+    own = each.get("own")
+    return each.get("better") == "lower" and own is not None and each["tuned"] <= own
 
 
 def _signed(gap: Estimate) -> str:

@@ -112,6 +112,12 @@ def overtaken(items: Sequence[Item]) -> set[str]:
     return {item.name for item in items if item.done and now & set(registry.resolve("measurements", item.name).needs)}
 
 
+def resting_on(name: str, study: Study) -> list[Item]:
+    """Those that were made before this one although they need it, as they would be made now."""
+    plugins = {late: registry.resolve("measurements", late) for late in study.found}
+    return [Item(late, plugin.title, plugin.cost(study)) for late, plugin in plugins.items() if name in plugin.needs]
+
+
 def _rank(name: str) -> int:
     """Of equal priority, what a claim rests on comes first, in the order of the claims; then the cheapest."""
     resting = list(claims.NEEDS.values())

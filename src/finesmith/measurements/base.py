@@ -140,7 +140,7 @@ class Study:
         return next(place for name in ("tuned", "model") if (place := self.folder.file(name)).is_dir())
 
     def base(self) -> Predictor:
-        """The base model in the form of the task (a classifier's head is new), loaded once."""
+        """The base model in the form of the task (a classifier's head is new), loaded once; as the run has asked it."""
         from finesmith.models import load as models
         from finesmith.predictor import Predictor
 
@@ -148,7 +148,7 @@ class Study:
             kind = self.task.kind
             loaded = models.load(self.recipe.model, kind, **self.task.load_arguments(), seed=self.recipe.seed)
             self.task.prepare(loaded)
-            self._models["base"] = Predictor(self.task, loaded)
+            self._models["base"] = Predictor(self.task.for_base(), loaded)
         return self._models["base"]
 
     def forget(self) -> None:

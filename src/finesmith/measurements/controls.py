@@ -60,18 +60,19 @@ class Controls:
 
 
 def _shuffled(study: Study) -> dict[str, Any]:
-    """TF-IDF on labels dealt out anew, against the most frequent label: it must not be clearly better."""
+    """TF-IDF on labels dealt out anew, against the same answers given to other rows: it must not be clearly better."""
     train, test = list(study.splits.train), study.splits.test
-    order = np.random.default_rng(study.recipe.seed).permutation(len(train))
+    random = np.random.default_rng(study.recipe.seed)
+    order = random.permutation(len(train))
     dealt = [replace(row, target=train[place].target) for row, place in zip(train, order, strict=True)]
     inputs = [(row.id, as_text(row.input)) for row in test]
-    answers = [
-        registry.resolve("baselines", name)(dealt, inputs, seed=study.recipe.seed) for name in ("tfidf", "majority")
-    ]
-    gain = study.gain(answers[0], over=answers[1])
+    answers = list(registry.resolve("baselines", "tfidf")(dealt, inputs, seed=study.recipe.seed))
+    others = random.permutation(len(answers))
+    chance = [replace(answers[other], id=answer.id) for answer, other in zip(answers, others, strict=True)]
+    gain = study.gain(answers, over=chance)
     return {
-        "score": study.score(test, answers[0]),
-        "chance": study.score(test, answers[1]),
+        "score": study.score(test, answers),
+        "chance": study.score(test, chance),
         "above_chance": gain,
         "passed": gain.low <= 0,
     }
@@ -144,7 +145,7 @@ def _says(study: Study, numbers: dict[str, Any]) -> str:
     if shuffled:
         score, chance = (verdict.number(study.primary, shuffled[name]) for name in ("score", "chance"))
         outcome = "as it must" if shuffled["passed"] else "SOMETHING IS WRONG, test rows leak into the features"
-        parts.append(f"shuffled labels give {score}, the most frequent one {chance}: {outcome}")
+        parts.append(f"shuffled labels give {score}, the same answers on other rows {chance}: {outcome}")
     return "; ".join(parts)
 
 

@@ -91,7 +91,7 @@ def _further(study: Study, line: _line.Line, yard: Yardstick) -> dict[str, Langu
     prompts = study.options.get("prompts") or ()
     if prompts and hasattr(study.task, "prompt"):
         line.between.at(0.0)
-        rows = _answered(line.predictor, prompts)
+        rows = _answered(replace(line.predictor, task=line.predictor.task.for_base()), prompts)
         texts = _general.answers(study, loaded, rows, YOURS, line.predictor.task)
         found[YOURS] = Language(loaded, texts, logits)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -170,7 +171,8 @@ def _columns(metric: Any, targets: Sequence[Any], systems: Sequence[Sequence[Pre
 
 def _needed(study: Study, sd: float) -> int:
     """Seeds that would show a difference of the smallest useful gain between two ways of training (80 % power)."""
-    gain = study.minimum_gain or 0.01
+    span = study.primary.limits[1] - study.primary.limits[0]
+    gain = study.minimum_gain or 0.01 * (span if math.isfinite(span) else 1.0)
     return max(2, int(np.ceil(2 * (1.96 + 0.84) ** 2 * sd**2 / gain**2)))
 
 

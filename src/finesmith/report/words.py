@@ -74,10 +74,13 @@ def without_leaks(evidence: Evidence) -> str:
         f"{system_title(name)} {number(metric, score['value'] if isinstance(score, Mapping) else score.value)}"
         for name, score in found["systems"].items()
     )
-    return (
-        f"{found['leaked']:,} of {found['leaked'] + found['rows']:,} test rows are equal or nearly equal to rows "
-        f"that were trained on. Without them {metric.title} is: {', '.join(scores)} (n = {found['rows']:,})."
-    )
+    total = found["leaked"] + found["rows"]
+    said = f"{found['leaked']:,} of {total:,} test rows are equal or nearly equal to rows that were trained on."
+    if not found["rows"]:
+        return (
+            f"{said} None is left: these scores say how well the training rows are known, not what new rows would get."
+        )
+    return f"{said} Without them {metric.title} is: {', '.join(scores)} (n = {found['rows']:,})."
 
 
 def costs(values: Mapping[str, float]) -> list[str]:

@@ -70,6 +70,10 @@ class Task(Protocol):
         """The metric that decides."""
         ...
 
+    def for_base(self) -> Task:
+        """The same task for the model before training, which lacks what training brings besides the weights."""
+        ...
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """All metrics, the primary one first."""

@@ -65,6 +65,10 @@ class Classification:
             self.settings, labels=tuple(sorted(labels)), multi_label=multi_label, max_length=self.max_length
         )
 
+    def for_base(self) -> Classification:
+        """Itself: labels are scored as they are."""
+        return self
+
     def state(self) -> dict[str, Any]:
         """The label set."""
         return {"labels": list(self.labels), "multi_label": self.multi_label, "max_length": self.max_length}

@@ -41,6 +41,10 @@ class Text:
         """Nothing is learnt from the rows before training."""
         return self
 
+    def for_base(self) -> Text:
+        """Itself: documents need no preamble."""
+        return self
+
     def state(self) -> dict[str, Any]:
         """The window that held-out text is measured with."""
         return {"max_length": self.max_length}
