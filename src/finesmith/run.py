@@ -202,7 +202,7 @@ def _held(folder: RunFolder, work: Callable[[], Run]) -> Run:
 def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watcher, *, resume: bool) -> Run:
     from finesmith import measure, stages  # torch from here on
 
-    for note in (*prepared.notes, *checked.notes()):
+    for note in (*folder.notes, *prepared.notes, *checked.notes()):
         watcher.note(note)
     began = time.time()
     try:
