@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -160,16 +160,15 @@ class RunFolder:
         try:
             with _writing(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
+                _remove(part)  # of a process that was killed while it wrote
                 write(part)
                 _as_others_are(part)
                 if target.is_dir():
                     shutil.rmtree(target)
                 os.replace(part, target)
         finally:
-            if part.is_dir():
-                shutil.rmtree(part, ignore_errors=True)
-            elif part.exists():
-                part.unlink()
+            with suppress(OSError):
+                _remove(part)
 
     def copy(self, name: str, to: str) -> None:
         """Copies a folder of the run."""
@@ -208,11 +207,7 @@ class RunFolder:
 
     def remove(self, name: str) -> None:
         """Removes a file or folder of the run, if it is there."""
-        target = self.file(name)
-        if target.is_dir():
-            shutil.rmtree(target)
-        else:
-            target.unlink(missing_ok=True)
+        _remove(self.file(name))
 
     def release(self) -> None:
         """Gives the lock back; folders that were made for the run and hold nothing are removed again."""
@@ -262,6 +257,13 @@ def write_file(path: str | Path, text: str) -> None:
         RunError: the place cannot be written.
     """
     RunFolder(Path(path).parent).write_text(Path(path).name, text)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -77,6 +77,22 @@ def test_a_folder_replaces_the_one_before(folder):
     assert names(folder.file("model")) == ["second"]
 
 
+def test_what_a_killed_process_left_half_written_is_in_nobodys_way(folder):
+    def write(path):
+        path.mkdir()
+        (path / "weights").write_text("whole")
+
+    for name in (".model.part", "predictions/.b.jsonl.part", ".tuned.part"):
+        folder.file(name).mkdir(parents=True)
+        (folder.file(name) / "weights.old").write_text("half")
+    folder.write_with("model", write)
+    folder.copy("model", "tuned")
+    folder.write_lines("predictions/b.jsonl", [{"n": 1}])
+    assert names(folder.path) == ["lock", "model", "predictions", "tuned"]
+    assert names(folder.file("model")) == names(folder.file("tuned")) == ["weights"]
+    assert names(folder.file("predictions")) == ["b.jsonl"]
+
+
 def test_remove_takes_files_and_folders_and_what_is_not_there(folder):
     folder.write_text("a.txt", "")
     folder.write_text("b/c.txt", "")
