@@ -200,6 +200,11 @@ class RunFolder:
             self.write_lines("steps.jsonl", rows)
         return rows
 
+    @property
+    def last_step(self) -> int:
+        """The last step in the log; 0 before the first."""
+        return int(json.loads(lines[-1])["step"]) if (lines := self._logged()) else 0
+
     def _logged(self) -> list[str]:
         """The whole lines of the log of steps: a full disk, or a step just being written, tears the last."""
         log = self.file("steps.jsonl")
