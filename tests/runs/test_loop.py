@@ -367,6 +367,32 @@ class Broken:
         return (loss - loss.detach()) * self.factor, count  # the loss is finite, its gradient is not
 
 
+class Unmeasurable:
+    """The task, whose validation rows get a probability that is no number from the second evaluation on."""
+
+    def __init__(self, task, value):
+        self.task, self.value, self.calls = task, value, 0
+
+    def __getattr__(self, name):
+        return getattr(self.task, name)
+
+    def measure(self, *arguments):
+        self.calls += 1
+        measured = self.task.measure(*arguments)
+        return measured if self.calls == 1 else [{**row, "nats": self.value} for row in measured]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_validation_score_that_is_no_number_is_said_with_its_step(rows, models, value):
+    ready, splits = build(rows["clauses"], models("llama"), method="full", train={"evaluations": 3})
+    seen = []
+    message = r"The validation score log_probability became (nan|-inf) in step 4\."
+    with pytest.raises(TrainingError, match=message) as caught:
+        seen.extend(small.fit(ready, splits, task=Unmeasurable(ready.task, value)))
+    assert [event.step.index for event in seen] == [1, 2, 3] and seen[1].best
+    assert "lower train.learning_rate" in caught.value.hint
+
+
 @pytest.mark.parametrize("factor, message", [(math.nan, "The loss became nan"), (math.inf, "nan")])
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_rows(rows, models, factor, message):
     ready, splits = build(rows["clauses"], models("llama"), method="full")
