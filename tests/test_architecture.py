@@ -34,6 +34,7 @@ OPENERS |= {
 }
 MAY_OPEN = {
     "runfolder.py": "the run folder's only reader and writer",
+    "locking.py": "holds the lock file of a folder",
     "recipe.py": "reads the recipe",
     "predictor.py": "reads and writes the card of a model folder",
     "registry.py": "reads the first line of a plug-in's source, so that nothing is imported",

@@ -53,7 +53,7 @@ class ProofError(FinesmithError, ValueError):
 
 
 class TrainingError(FinesmithError, RuntimeError):
-    """Training cannot go on: the loss is not a number, or one row alone does not fit into memory."""
+    """Training cannot go on: loss or validation score are no number, or one row alone does not fit into memory."""
 
 
 class ExportError(FinesmithError, RuntimeError):

@@ -96,9 +96,8 @@ class Checkup:
 
     def notes(self) -> list[str]:
         """Which rows were looked at if not all, and the findings that are more than a note, in a sentence each."""
-        return [self.looked] * bool(self.looked) + [
-            finding.what for finding in self.findings if finding.severity != "note"
-        ]
+        found = [finding.what for finding in self.findings if finding.severity != "note"]
+        return [self.looked] * bool(self.looked) + found
 
 
 def prepare(recipe: Recipe) -> Prepared:
@@ -181,19 +180,20 @@ def resume(path: str | Path, *, watcher: Watcher | None = None) -> Run:
         recipe = recipes.load(folder.require("recipe.yaml")).replace(out=str(path))
         prepared = prepare(recipe)
         require_unchanged(prepared, folder)
-        checked = _check(prepared, watcher or Watcher())
-        return _tune(prepared, checked, folder, watcher or Watcher(), resume=True)
+        return _tune(prepared, _check(prepared, watcher or Watcher()), folder, watcher or Watcher(), resume=True)
 
     return _held(folder, go_on)
 
 
 def _held(folder: RunFolder, work: Callable[[], Run]) -> Run:
-    """Does the work and gives the folder's lock back; Ctrl-C says whether there is something to go on with."""
+    """Does the work and gives the folder's lock back; Ctrl-C says what there is to go on with, and what is lost."""
     try:
         return work()
     except KeyboardInterrupt:
         if folder.file("recipe.yaml").exists() and not folder.finished:
-            raise Interrupted(str(folder.path)) from None
+            from finesmith.stages import lost
+
+            raise Interrupted(str(folder.path), lost(folder)) from None
         raise
     finally:
         folder.release()
@@ -202,7 +202,7 @@ def _held(folder: RunFolder, work: Callable[[], Run]) -> Run:
 def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watcher, *, resume: bool) -> Run:
     from finesmith import measure, stages  # torch from here on
 
-    for note in (*prepared.notes, *checked.notes()):
+    for note in (*folder.notes, *prepared.notes, *checked.notes()):
         watcher.note(note)
     began = time.time()
     try:

@@ -7,7 +7,7 @@ model/           the result in the standard layout       checkpoint/   state to 
 evidence.json    written last: its presence means the run is finished
 README.md        the model card
 
-Every file is written under a temporary name and then renamed; one process at a time holds `lock`.
+Every file is written under a temporary name and then renamed; one process at a time holds `lock` (locking.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -24,6 +24,7 @@ from typing import Any, Self
 from safetensors import SafetensorError
 
 from finesmith.errors import RunError, nearest
+from finesmith.locking import Lock
 
 CARD = "finesmith.json"
 """In a model folder: what Finesmith needs to load it again."""
@@ -36,7 +37,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._locked = False
+        self._lock_file = Lock(self.path / "lock")
         self._made: list[Path] = []
 
     @classmethod
@@ -76,7 +77,11 @@ class RunFolder:
     def temporary(cls) -> Iterator[Self]:
         """A run folder that goes away, for a training that is only measured."""
         with TemporaryDirectory(prefix="finesmith-") as place:
-            yield cls.create(f"{place}/run")
+            folder = cls.create(f"{place}/run")
+            try:
+                yield folder
+            finally:
+                folder.release()
 
     @classmethod
     def change(cls, path: str | Path) -> Self:
@@ -94,6 +99,11 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the evidence has been written."""
         return (self.path / "evidence.json").exists()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the lock: that the file system has none."""
+        return (self._lock_file.note,) if self._lock_file.note else ()
 
     def file(self, name: str) -> Path:
         """The path of a file in the run."""
@@ -119,8 +129,8 @@ class RunFolder:
             RunError: it is not.
         """
         if not self.exist().file(name).exists():
-            if holder := self._holder():
-                raise RunError(f"'{self.path}' is running: {self._progress()}process {holder}.")
+            if holder := self._lock_file.holder():
+                raise RunError(f"'{self.path}' is running: {self._progress()}{holder}.")
             begun = self.file("recipe.yaml").exists()
             state = "has not finished" if begun else "is not a run"
             hint = f"Go on with it: finesmith resume {self.path}" if begun else self._whose()
@@ -150,16 +160,15 @@ class RunFolder:
         try:
             with _writing(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
+                _remove(part)  # of a process that was killed while it wrote
                 write(part)
                 _as_others_are(part)
                 if target.is_dir():
                     shutil.rmtree(target)
                 os.replace(part, target)
         finally:
-            if part.is_dir():
-                shutil.rmtree(part, ignore_errors=True)
-            elif part.exists():
-                part.unlink()
+            with suppress(OSError):
+                _remove(part)
 
     def copy(self, name: str, to: str) -> None:
         """Copies a folder of the run."""
@@ -191,6 +200,11 @@ class RunFolder:
             self.write_lines("steps.jsonl", rows)
         return rows
 
+    @property
+    def last_step(self) -> int:
+        """The last step in the log; 0 before the first."""
+        return int(json.loads(lines[-1])["step"]) if (lines := self._logged()) else 0
+
     def _logged(self) -> list[str]:
         """The whole lines of the log of steps: a full disk, or a step just being written, tears the last."""
         log = self.file("steps.jsonl")
@@ -198,42 +212,23 @@ class RunFolder:
 
     def remove(self, name: str) -> None:
         """Removes a file or folder of the run, if it is there."""
-        target = self.file(name)
-        if target.is_dir():
-            shutil.rmtree(target)
-        else:
-            target.unlink(missing_ok=True)
+        _remove(self.file(name))
 
     def release(self) -> None:
         """Gives the lock back; folders that were made for the run and hold nothing are removed again."""
-        if self._locked:
-            self.file("lock").unlink(missing_ok=True)
-            self._locked = False
+        if self._lock_file.taken:
+            self._lock_file.give_back()
             for place in self._made:
                 if place.is_dir() and not any(place.iterdir()):
                     place.rmdir()
 
     def _lock(self) -> None:
-        try:
-            handle = os.open(self.file("lock"), os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        except FileExistsError:
-            if holder := self._holder():
-                raise RunError(
-                    f"The run '{self.path}' is being written by process {holder}.",
-                    hint="Wait for it, or choose another folder with --out.",
-                ) from None
-            self.file("lock").unlink()  # its holder was killed
-            return self._lock()
-        with os.fdopen(handle, "w") as file:
-            file.write(str(os.getpid()))
-        self._locked = True
-        return None
-
-    def _holder(self) -> str:
-        """The living process that writes the run; empty where there is none."""
-        lock = self.file("lock")
-        holder = lock.read_text(encoding="utf-8").strip() if lock.exists() else ""
-        return holder if holder.isdigit() and _alive(int(holder)) else ""
+        with _writing(self._lock_file.path):
+            taken = self._lock_file.take()
+        if not taken:
+            holder = self._lock_file.holder() or "another process"
+            hint = "Wait for it, or choose another folder with --out."
+            raise RunError(f"The run '{self.path}' is being written by {holder}.", hint=hint)
 
     def _progress(self) -> str:
         """How far its training is."""
@@ -269,6 +264,13 @@ def write_file(path: str | Path, text: str) -> None:
     RunFolder(Path(path).parent).write_text(Path(path).name, text)
 
 
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
     try:
@@ -287,13 +289,3 @@ def _as_others_are(part: Path) -> None:
     for file in [part] if part.is_file() else part.rglob("*"):
         if file.is_file():
             file.chmod(0o666 & ~mask)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

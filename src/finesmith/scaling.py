@@ -58,15 +58,17 @@ def set_scale(path: str | Path, wanted: str | float, *, watcher: Watcher | None 
     if why and scale != 1:
         raise RecipeError(f"The model of '{path}' has no other scale than 1: {why}.")
     before = float(folder.read_json("manifest.json").get("scale", {}).get("scale", 1.0))
-    folder = RunFolder.change(path)
+    folder, watcher = RunFolder.change(path), watcher or Watcher()
     try:
+        for note in folder.notes:
+            watcher.note(note)
         if not folder.file(TUNED).is_dir():
             folder.copy("model", TUNED)
         if scale == 1:
             folder.copy(TUNED, "model")
             folder.remove(TUNED)
         else:
-            _write(folder, recipe, scale, watcher or Watcher())
+            _write(folder, recipe, scale, watcher)
         measured = _measured(folder, scale)
         _say(folder, scale, point, measured)
     finally:

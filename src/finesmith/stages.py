@@ -112,9 +112,7 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
     )
     if recipe.track:
         accelerator.init_trackers("finesmith", config={"recipe": recipe.to_yaml()})
-    checkpoints = fitting.Checkpoints(
-        folder.file("checkpoint"), lambda name, writer: folder.write_with(f"checkpoint/{name}", writer)
-    )
+    checkpoints = _checkpoints(folder)
     checkpoints.folder.mkdir(exist_ok=True)
     before = folder.cut_steps(saved_step(checkpoints.state)) if resume else []
     devices.reset_peak_memory(ready.loaded.device)
@@ -164,6 +162,20 @@ def _record(event: fitting.Event, total: int, folder: RunFolder, watcher: Watche
     folder.append("steps.jsonl", {**event.row(), "of": total})
     watcher.step(event.step, total, event.scores, event.best)
     return event.step.index
+
+
+def _checkpoints(folder: RunFolder) -> fitting.Checkpoints:
+    return fitting.Checkpoints(
+        folder.file("checkpoint"), lambda name, writer: folder.write_with(f"checkpoint/{name}", writer)
+    )
+
+
+def lost(folder: RunFolder) -> str:
+    """What a run loses that is ended between two saved states, in words; empty where that is nothing."""
+    saved = saved_step(_checkpoints(folder).state)
+    if folder.last_step <= saved:
+        return ""
+    return f"steps after {saved} are lost" if saved else "no step was saved, so the training begins again"
 
 
 def deliver(ready: Ready, folder: RunFolder, *, columns: Mapping[str, str]) -> None:

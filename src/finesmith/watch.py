@@ -9,7 +9,14 @@ from finesmith.types import Step
 
 
 class Interrupted(Exception):
-    """The user asked to stop; nothing is lost. Its argument is the run folder to go on with."""
+    """The user asked to stop. Its argument is the run folder to go on with; `lost` says what was not saved."""
+
+    def __init__(self, path: str, lost: str = "") -> None:
+        super().__init__(path)
+        self.lost = lost
+
+    def __str__(self) -> str:
+        return f"stopped; {self.lost or 'nothing is lost'}. Go on with: finesmith resume {self.args[0]}"
 
 
 class Watcher:

@@ -659,6 +659,31 @@ def test_ctrl_c_before_step_1_leaves_nothing_and_later_all(models, clauses, tmp_
         assert runs.resume(tmp_path / "run").evidence.verdict
 
 
+@pytest.mark.parametrize(
+    ("save_minutes", "lost"),
+    [(1e-6, "steps after 2 are lost"), (60, "no step was saved, so the training begins again")],
+)
+def test_ctrl_c_in_the_middle_of_a_step_says_what_is_lost(models, clauses, tmp_path, capsys, save_minutes, lost):
+    class Pressed(Watcher):
+        def step(self, step, total, scores, best):
+            if step.index == 3:
+                raise KeyboardInterrupt
+
+    train = {"max_steps": 4, "evaluations": 1, "save_minutes": save_minutes}
+    out = tmp_path / "run"
+    recipe = small.make_recipe(clauses, models("llama"), train=train).replace(out=str(out))
+    assert run_and_show(lambda run, _: run.tune(recipe, watcher=Pressed()), as_json=True) == 130
+    shown, err = capsys.readouterr()
+    assert err == f"stopped; {lost}. Go on with: finesmith resume {out}\n"
+    hint = f"Go on with: finesmith resume {out}"
+    assert json.loads(shown) == {"error": "stopped", "problems": [lost], "hint": hint}
+    with pytest.raises(Interrupted, match=rf"^stopped; {lost}\. Go on with: finesmith"):  # as a notebook shows it
+        runs.resume(out, watcher=Pressed())
+    with pytest.raises(Interrupted, match=r"^stopped; nothing is lost"):
+        runs.resume(out, watcher=small.Stop(3))
+    assert runs.resume(out).evidence.verdict
+
+
 @pytest.mark.parametrize("stage", ["testing the tuned model", "testing the base model", "testing the baseline nearest"])
 def test_ctrl_c_while_measuring_stops_at_once_and_says_how_to_go_on(models, clauses, tmp_path, capsys, stage):
     class Pressed(Watcher):

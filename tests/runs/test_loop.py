@@ -12,10 +12,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
+from accelerate.utils.memory import should_reduce_batch_size
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from finesmith import recipe as recipes
 from finesmith import run
 from finesmith.errors import DataError, RunError, TrainingError
+from finesmith.models.device import is_out_of_memory
 from finesmith.tasks.base import collate
 from finesmith.train import optim, state
 from finesmith.train.batches import EncodedSet, Plan
@@ -335,6 +339,30 @@ def test_a_row_that_alone_does_not_fit_is_named(rows, models):
     assert "train.max_length" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB.",
+        "HIP out of memory. Tried to allocate 2.00 GiB.",
+        "XPU out of memory. Tried to allocate 2.00 GiB.",
+        "MPS backend out of memory (MPS allocated: 18.02 GB, max allowed: 18.13 GB). Tried to allocate 4.50 MB.",
+        "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in a non-contiguous input.",
+        "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to",
+        "FATAL ERROR :: MODULE:PT_DEVMEM Allocation failed for size::268435456 (256)MB",
+    ],
+)
+def test_what_every_device_says_when_memory_runs_out_is_understood(text):
+    error = RuntimeError(text)
+    assert should_reduce_batch_size(error) and is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "text", ["CUDA error: device-side assert triggered", "mat1 and mat2 shapes cannot be multiplied"]
+)
+def test_other_errors_are_not_taken_for_it(text):
+    assert not should_reduce_batch_size(RuntimeError(text)) and not is_out_of_memory(RuntimeError(text))
+
+
 def test_another_error_of_the_model_is_not_taken_for_memory(rows, models):
     ready, _ = build(rows["clauses"], models("llama"), method="full")
     task = Tight(ready.task, 0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
@@ -365,6 +393,32 @@ class Broken:
         if math.isnan(self.factor):
             return loss * self.factor, count
         return (loss - loss.detach()) * self.factor, count  # the loss is finite, its gradient is not
+
+
+class Unmeasurable:
+    """The task, whose validation rows get a probability that is no number from the second evaluation on."""
+
+    def __init__(self, task, value):
+        self.task, self.value, self.calls = task, value, 0
+
+    def __getattr__(self, name):
+        return getattr(self.task, name)
+
+    def measure(self, *arguments):
+        self.calls += 1
+        measured = self.task.measure(*arguments)
+        return measured if self.calls == 1 else [{**row, "nats": self.value} for row in measured]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_validation_score_that_is_no_number_is_said_with_its_step(rows, models, value):
+    ready, splits = build(rows["clauses"], models("llama"), method="full", train={"evaluations": 3})
+    seen = []
+    message = r"The validation score log_probability became (nan|-inf) in step 4\."
+    with pytest.raises(TrainingError, match=message) as caught:
+        seen.extend(small.fit(ready, splits, task=Unmeasurable(ready.task, value)))
+    assert [event.step.index for event in seen] == [1, 2, 3] and seen[1].best
+    assert "lower train.learning_rate" in caught.value.hint
 
 
 @pytest.mark.parametrize("factor, message", [(math.nan, "The loss became nan"), (math.inf, "nan")])
@@ -647,6 +701,52 @@ def test_a_state_reads_back_bit_for_bit(rows, models, tmp_path):
     assert state.saved_step(tmp_path / "none") == 0
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"state.safetensors", "best.safetensors"}
+
+
+def _state_file(place, names):
+    """The tensors of a state file, and the file again with only the random numbers called `names`."""
+    with safe_open(place, framework="pt") as file:
+        tensors, facts = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("random.") or name in names}
+    save_file(kept, place, metadata=facts)
+    return tensors
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "mps"])
+def test_the_random_numbers_of_the_models_own_device_are_saved(rows, models, tmp_path, monkeypatch, device):
+    """The machine has no such device: its generator is played, the weights stay on the CPU."""
+    ready, _ = build(rows["clauses"], models("llama"), method="lora")
+    optimizer, kind = optim.optimizer(ready.model, learning_rate=1e-3, weight_decay=0.0), torch.device(device).type
+    states = {"cuda": torch.tensor([7, 8], dtype=torch.uint8), "cuda:1": torch.tensor([1, 2], dtype=torch.uint8)}
+    states["mps"] = torch.tensor([3, 4], dtype=torch.uint8)
+    monkeypatch.setattr(state, "device_of", lambda model: torch.device(device))
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda place="cuda": states[str(place)])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda new, place="cuda": states.update({str(place): new}))
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: states["mps"])
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda new: states.update(mps=new))
+    before = {name: value.clone() for name, value in states.items()}
+    place = tmp_path / "state"
+    state.save_state(place, ready.model, optimizer, {"step": 1})
+    states[device] = torch.tensor([9, 9], dtype=torch.uint8)
+    state.load_state(place, ready.model, optimizer)
+    assert small.equal(states, before)
+    assert torch.equal(_state_file(place, {"random.cpu"})[f"random.{kind}"], before[device])
+    state.load_state(place, ready.model, optimizer)  # one that was saved on the CPU
+    assert small.equal(states, before)
+
+
+def test_on_the_cpu_only_its_random_numbers_are_saved_and_those_of_a_gpu_are_passed_over(rows, models, tmp_path):
+    ready, _ = build(rows["clauses"], models("llama"), method="lora")
+    optimizer, place = optim.optimizer(ready.model, learning_rate=1e-3, weight_decay=0.0), tmp_path / "state"
+    state.save_state(place, ready.model, optimizer, {"step": 1})
+    tensors = _state_file(place, {"random.cpu"})
+    assert [name for name in tensors if name.startswith("random.")] == ["random.cpu"]
+    with safe_open(place, framework="pt") as file:
+        facts = file.metadata()
+    save_file({**tensors, "random.cuda": torch.zeros(16, dtype=torch.uint8)}, place, metadata=facts)
+    torch.rand(3)
+    assert state.load_state(place, ready.model, optimizer) == {"step": 1}
+    assert torch.equal(torch.get_rng_state(), tensors["random.cpu"])
 
 
 def test_a_memory_mapped_set_gives_what_one_in_memory_gives(rows, models):

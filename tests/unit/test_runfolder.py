@@ -1,9 +1,16 @@
 """The run on disk: whole files or none, one writer at a time, and messages that say the way out."""
 
+import errno
+import fcntl
 import json
 import multiprocessing
 import os
+import signal
 import stat
+import subprocess
+import sys
+import time
+from contextlib import suppress
 
 import pytest
 
@@ -70,6 +77,22 @@ def test_a_folder_replaces_the_one_before(folder):
     assert names(folder.file("model")) == ["second"]
 
 
+def test_what_a_killed_process_left_half_written_is_in_nobodys_way(folder):
+    def write(path):
+        path.mkdir()
+        (path / "weights").write_text("whole")
+
+    for name in (".model.part", "predictions/.b.jsonl.part", ".tuned.part"):
+        folder.file(name).mkdir(parents=True)
+        (folder.file(name) / "weights.old").write_text("half")
+    folder.write_with("model", write)
+    folder.copy("model", "tuned")
+    folder.write_lines("predictions/b.jsonl", [{"n": 1}])
+    assert names(folder.path) == ["lock", "model", "predictions", "tuned"]
+    assert names(folder.file("model")) == names(folder.file("tuned")) == ["weights"]
+    assert names(folder.file("predictions")) == ["b.jsonl"]
+
+
 def test_remove_takes_files_and_folders_and_what_is_not_there(folder):
     folder.write_text("a.txt", "")
     folder.write_text("b/c.txt", "")
@@ -127,6 +150,125 @@ def test_a_torn_lock_is_taken_over(tmp_path):
     (tmp_path / "recipe.yaml").write_text("")
     (tmp_path / "lock").write_text("")
     RunFolder.reopen(tmp_path).release()
+
+
+def test_a_killed_process_of_the_same_number_is_no_holder(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("")
+    (tmp_path / "lock").write_text(str(os.getpid()))  # in a container every run is process 1
+    folder = RunFolder.reopen(tmp_path)
+    assert (tmp_path / "lock").read_text() == str(os.getpid())
+    folder.release()
+    assert names(tmp_path) == ["recipe.yaml"]
+
+
+HOLD = """
+import os, sys, time
+from finesmith.runfolder import RunFolder
+folder = RunFolder.create(sys.argv[1])
+folder.write_text("recipe.yaml", "")
+if "fork" in sys.argv and not os.fork():
+    time.sleep(60)
+    os._exit(0)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """`holder(*arguments)`: another process that holds the lock of `tmp_path / "run"`; it and its forks are ended."""
+    begun = []
+
+    def get(*arguments):
+        command = [sys.executable, "-c", HOLD, str(tmp_path / "run"), *arguments]
+        begun.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True))
+        assert begun[-1].stdout.readline() == "held\n"
+        return begun[-1]
+
+    yield get
+    for process in begun:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_living_holder_whose_number_says_nothing_here_is_not_pushed_aside(holder, tmp_path):
+    holder()
+    (tmp_path / "run" / "lock").write_text("999999999")  # the number of a process on another machine
+    with pytest.raises(RunError, match="is being written by process 999999999"):
+        RunFolder.reopen(tmp_path / "run")
+    with pytest.raises(RunError, match="is running: process 999999999"):
+        RunFolder(tmp_path / "run").require("evidence.json")
+
+
+@pytest.mark.parametrize("arguments", [(), ("fork",)], ids=["alone", "with a fork that lives on"])
+def test_a_run_that_was_killed_with_kill_9_is_taken_over(holder, tmp_path, arguments):
+    process = holder(*arguments)
+    with pytest.raises(RunError, match=f"is being written by process {process.pid}"):
+        RunFolder.reopen(tmp_path / "run")
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / "run" / "lock").read_text() == str(process.pid)
+    RunFolder.reopen(tmp_path / "run").release()
+    assert names(tmp_path / "run") == ["recipe.yaml"]
+
+
+def test_a_fork_does_not_give_the_lock_back(folder):
+    if not (child := os.fork()):
+        folder.release()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert names(folder.path) == ["lock"]
+    with pytest.raises(RunError):
+        RunFolder.create(folder.path)
+
+
+def test_who_only_looks_does_not_keep_a_run_from_beginning(folder):
+    folder.write_text("recipe.yaml", "")
+    folder.release()
+    (folder.path / "lock").write_text("1")
+    with (folder.path / "lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        if not (child := os.fork()):
+            time.sleep(0.03)
+            fcntl.flock(file, fcntl.LOCK_UN)
+            os._exit(0)
+        RunFolder.reopen(folder.path).release()
+        os.waitpid(child, 0)
+
+
+def test_where_the_file_system_has_no_locks_the_run_goes_on_and_says_so(tmp_path, monkeypatch):
+    def without(handle, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    folder = RunFolder.create(tmp_path / "run")
+    assert folder.notes == (f"the file system of '{folder.path}' has no locks: let no other process write there",)
+    folder.write_text("recipe.yaml", "")
+    folder.release()
+    assert names(folder.path) == ["recipe.yaml"]
+    with pytest.raises(RunError, match="has not finished"):
+        folder.require("evidence.json")
+
+
+def test_a_lock_that_cannot_be_written_is_said_and_not_left(tmp_path, monkeypatch):
+    def full(handle, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    (tmp_path / "recipe.yaml").write_text("")
+    with pytest.raises(RunError, match=r"Cannot write .*lock: No space left on device"):
+        RunFolder.reopen(tmp_path)
+    assert names(tmp_path) == ["recipe.yaml"]
+
+
+def test_no_open_file_is_left(tmp_path):
+    before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else pytest.skip("asks Linux")
+    for _ in range(3):
+        with RunFolder.temporary() as folder:
+            folder.write_text("recipe.yaml", "")
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize(

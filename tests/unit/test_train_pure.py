@@ -52,6 +52,14 @@ def test_the_best_is_the_earliest_of_equals():
     assert history(3, 1.0, 2.0).improved and not history(3, 2.0, 2.0).improved
 
 
+def test_what_is_no_number_is_never_the_best():
+    nan = math.nan
+    assert history(3, nan, 0.5, 0.9).best == 3 and history(3, 0.5, nan, 0.4).best == 1
+    assert history(3, nan, 0.5).improved and not history(3, nan).improved and history(3, nan, nan).best == 0
+    assert history(3, (0.9, nan), (0.1, -0.5)).best == 2
+    assert not history(2, nan, 0.5, 0.6).should_stop and history(2, nan, nan).should_stop
+
+
 def test_ties_fall_to_the_next_value():
     assert history(3, (0.9, -0.5), (0.9, -0.4), (0.8, -0.1)).best == 2
 

@@ -103,8 +103,10 @@ class Terminal(Watcher):
 def say_stopped(stopped: Interrupted, *, as_json: bool) -> int:
     """How to go on with a run that was stopped; the exit code."""
     if as_json:
-        print_json({"error": "stopped", "problems": [], "hint": f"Go on with: finesmith resume {stopped.args[0]}"})
-    ERRORS.print(Text(f"stopped; nothing is lost. Go on with: finesmith resume {stopped.args[0]}"), soft_wrap=True)
+        problems = [stopped.lost] if stopped.lost else []
+        hint = f"Go on with: finesmith resume {stopped.args[0]}"
+        print_json({"error": "stopped", "problems": problems, "hint": hint})
+    ERRORS.print(Text(str(stopped)), soft_wrap=True)
     return 130
 
 

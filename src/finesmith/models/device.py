@@ -17,6 +17,15 @@ from finesmith.models.quantize import is_quantised
 
 GROUP_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
 GROUP_2 = ("memory.max", "memory.current", "memory.stat")
+NO_MEMORY = (
+    " out of memory.",
+    "CUDA error: out of memory",
+    "MPS backend out of memory",
+    "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED.",
+    "can't allocate memory",
+    "FATAL ERROR :: MODULE:PT_DEVMEM Allocation failed",
+)
+"""What torch says on CUDA, HIP, XPU, MPS, the CPU and HPU (after accelerate.utils.memory.should_reduce_batch_size)."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -109,7 +118,7 @@ def make_room(model: torch.nn.Module) -> None:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory did not suffice, on any device."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in NO_MEMORY)
 
 
 def refuse_for_memory(error: Exception) -> None:

@@ -14,11 +14,13 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
+from finesmith.errors import TrainingError
 from finesmith.models.load import Loaded
 from finesmith.tasks.base import Task
 from finesmith.train import loop, optim, state
 from finesmith.train.batches import EncodedSet
 from finesmith.train.cache import Cache
+from finesmith.train.gradients import NOT_A_NUMBER
 from finesmith.train.parallel import Processes
 from finesmith.train.settings import TrainSettings
 from finesmith.train.stop import History
@@ -115,6 +117,7 @@ def fit(
 
     Raises:
         Interrupted: `should_stop` said so; the state is saved and `resume=True` goes on bit for bit.
+        TrainingError: as of `loop.train`; a validation score that is not a number.
     """
     optimizer = optim.optimizer(
         model,
@@ -153,7 +156,7 @@ def fit(
     for step in () if history.should_stop else steps:
         event = Event(step)
         if step.index in evaluate_at:
-            scores = validate(task, asked, validation)
+            scores = _finite(validate(task, asked, validation), step.index)
             history = history.add(step.index, tuple(scores.values()))
             event = Event(step, scores, best=history.improved)
             if history.improved and settings.keep == "best":
@@ -179,6 +182,18 @@ def fit(
     _save(checkpoints, model, optimizer, total, history)
     if settings.keep == "best":
         state.load_weights(checkpoints.best, model)
+
+
+def _finite(scores: dict[str, float], step: int) -> dict[str, float]:
+    """The same scores.
+
+    Raises:
+        TrainingError: one is not a number, so that no step could be called the best.
+    """
+    for name, value in scores.items():
+        if not math.isfinite(value):
+            raise TrainingError(f"The validation score {name} became {value} in step {step}.", hint=NOT_A_NUMBER)
+    return scores
 
 
 def _save(

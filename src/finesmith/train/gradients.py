@@ -17,6 +17,9 @@ from finesmith.tasks.base import Task, batch_of
 from finesmith.train.batches import EncodedSet
 from finesmith.train.cache import Cache
 
+NOT_A_NUMBER = "A lower train.learning_rate usually helps; so does model.dtype=float32."
+"""What helps where a loss, a gradient or a validation score is not a number."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -64,7 +67,7 @@ class Work:
                 raise TrainingError(
                     f"The loss became {loss.item()}.",
                     problems=self.names(positions),
-                    hint="A lower train.learning_rate usually helps; so does model.dtype=float32.",
+                    hint=NOT_A_NUMBER,
                 )
             self.accelerator.backward(loss * (scale / count) if scale != 1.0 else loss / count)
             total = total + loss.detach()

@@ -22,7 +22,7 @@ from finesmith.tasks.base import Task
 from finesmith.train.batches import EncodedSet, Plan
 from finesmith.train.cache import Cache
 from finesmith.train.divide import shares
-from finesmith.train.gradients import Work
+from finesmith.train.gradients import NOT_A_NUMBER, Work
 from finesmith.train.parallel import Processes
 from finesmith.train.schedule import multiplier
 from finesmith.train.settings import TrainSettings
@@ -92,7 +92,7 @@ def train(
             raise TrainingError(
                 f"The gradient became {norm} in step {index + 1}.",
                 problems=work.names(batch),
-                hint="A lower train.learning_rate usually helps; so does model.dtype=float32.",
+                hint=NOT_A_NUMBER,
             )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

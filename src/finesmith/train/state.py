@@ -28,8 +28,10 @@ def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, f
         for key, value in optimizer.state.get(weight, {}).items():
             (tensors if isinstance(value, torch.Tensor) else numbers)[f"optimizer.{key}.{name}"] = value
     tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    if (device := device_of(model)).type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        tensors["random.mps"] = torch.mps.get_rng_state()
     save_file(_apart(tensors), path, metadata={"facts": json.dumps(facts), "numbers": json.dumps(numbers)})
 
 
@@ -42,9 +44,17 @@ def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -
             weight.copy_(file.get_tensor(f"weight.{name}"))
         _load_optimizer(optimizer, trainable(model), saved | numbers)
         torch.set_rng_state(file.get_tensor("random.cpu"))
-        if torch.cuda.is_available() and "random.cuda" in file.keys():  # noqa: SIM118 (safe_open is no mapping)
-            torch.cuda.set_rng_state(file.get_tensor("random.cuda"))
+        device, names = device_of(model), set(file.keys())
+        if device.type == "cuda" and "random.cuda" in names:  # not where it was saved on another kind of device
+            torch.cuda.set_rng_state(file.get_tensor("random.cuda"), device)
+        elif device.type == "mps" and "random.mps" in names:
+            torch.mps.set_rng_state(file.get_tensor("random.mps"))
         return json.loads(file.metadata()["facts"])
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the weights of a model are, and with them the random numbers of its dropout."""
+    return next(model.parameters()).device
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, weights: dict[str, nn.Parameter], saved: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 
@@ -18,8 +19,9 @@ class History:
 
     @property
     def best(self) -> int:
-        """The step with the best score, the earliest of equals; 0 before the first evaluation."""
-        return max(self.scores, key=lambda item: (item[1], -item[0]))[0] if self.scores else 0
+        """The step with the best score, the earliest of equals; 0 before the first one that is a number."""
+        numbers = [item for item in self.scores if not any(map(math.isnan, item[1]))]
+        return max(numbers, key=lambda item: (item[1], -item[0]))[0] if numbers else 0
 
     @property
     def improved(self) -> bool:
