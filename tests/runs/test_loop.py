@@ -1,8 +1,10 @@
 """The training loop and what holds it: invariances, references by hand, exact resuming, running out of memory."""
 
 import dataclasses
+import gc
 import json
 import math
+import weakref
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -323,6 +325,45 @@ def test_what_a_failed_pass_has_accumulated_is_thrown_away(rows, models):
     got = [(s.loss, s.gradient_norm) for s in small.loop_steps(ready, task=task)]
     assert task.refused == 1
     np.testing.assert_allclose(got, wanted, rtol=1e-4)
+
+
+class _Held(torch.autograd.Function):
+    """Stands for a pass's activations: an object that lives as long as its graph. Its backward pass counts them all."""
+
+    @staticmethod
+    def forward(ctx, loss, tokens, alive):
+        ctx.held = torch.empty(tokens)
+        alive.add(ctx.held)
+        ctx.alive = alive
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        if sum(len(held) for held in ctx.alive) > 300:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return gradient, None, None
+
+
+@pytest.mark.parametrize("collected", [True, False])
+def test_a_failed_pass_is_gone_when_it_is_tried_again(rows, models, monkeypatch, collected):
+    """Else the second, smaller one finds no more memory than the first: all but one row is refused for nothing."""
+    alive: weakref.WeakSet = weakref.WeakSet()
+
+    class Counting(Tight):
+        def loss(self, model, batch):
+            loss, count = self.task.loss(model, batch)
+            return _Held.apply(loss, batch["input_ids"].numel(), alive), count
+
+    settings = {"batch_size": 16, "micro_batch_tokens": 512}
+    ready, _ = build(rows["clauses"], models("llama"), method="full", train=settings)
+    gc.collect()
+    gc.disable()
+    if not collected:
+        monkeypatch.setattr(gc, "collect", lambda: 0)
+    try:
+        assert len(list(small.loop_steps(ready, task=Counting(ready.task, 0), total=2))) == 2
+    finally:
+        gc.enable()
 
 
 def test_a_row_that_alone_does_not_fit_is_named(rows, models):
