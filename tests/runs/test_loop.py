@@ -230,6 +230,22 @@ def test_how_many_steps_and_when_they_are_judged(settings, sequences, steps, eva
 
 # --- the head that is fitted first
 
+def test_automatic_epochs_count_sequences(rows, models, tmp_path):
+    """A long document is many sequences, and a packed row holds several: both count as the steps take them."""
+    words = " ".join(f"word{place}" for place in range(3000))
+    documents = write_jsonl(tmp_path / "documents.jsonl", [{"text": f"{words} {row}"} for row in range(16)])
+    auto = {"max_steps": None, "batch_size": 16}
+    for data, family, more in (
+        (documents, "llama", {"task": "text", "train": auto}),
+        (rows["clauses"], "llama", {"train": {**auto, "batch_size": 1}}),
+        (rows["clauses"], "llama", {"train": {**auto, "batch_size": 1, "packing": True}}),
+    ):
+        ready, _ = build(data, models(family), method="lora", **more)
+        steps = -(-len(ready.data) // ready.recipe.train.batch_size)
+        assert len(ready.data) != len(ready.splits.train) or not more["train"].get("packing")
+        assert ready.recipe.train.epochs == ready.task.default_epochs(steps)
+
+
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "gpt2", "llama"])
 def test_the_fitted_head_survives_the_dropout_of_training(rows, models, family):
