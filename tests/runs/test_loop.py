@@ -7,6 +7,7 @@ import math
 import weakref
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import transformers
 from finesmith import recipe as recipes
 from finesmith import run
 from finesmith.errors import DataError, RunError, TrainingError
+from finesmith.tasks import _head_first
 from finesmith.tasks.base import collate
 from finesmith.train import optim, state
 from finesmith.train.batches import EncodedSet, Plan
@@ -267,6 +269,34 @@ def test_the_head_is_fitted_better_than_by_chance_and_the_trunk_is_left_alone(ro
 
 
 # --- seeds
+def test_a_label_whose_rows_were_all_left_out_gets_a_layer_that_does_not_answer_it(models, tmp_path):
+    rows = ticket_rows(60)
+    for number in range(3):
+        rows.append({"text": f"{number} " + "the card is lost and the invoice is late " * 30, "queue": "apart"})
+    data = write_csv(tmp_path / "tickets.csv", rows)
+    recipe = small.make_recipe(data, models("bert"), method="head", train=TRAIN)
+    ready, splits = small.build(recipe.replace(data={"over_length": "drop"}))
+    lost = ready.task.labels.index("apart")
+    assert lost == 0 and not any(row.target == "apart" for row in ready.splits.train)
+    assert any("no training row is left of 'apart'" in note for note in ready.notes)
+    scored = ready.task.answer(dataclasses.replace(ready.loaded, model=ready.model), [r.input for r in splits.train])
+    assert scored and all(answer.output != "apart" for answer in scored)
+
+
+@pytest.mark.parametrize("present", [[0, 2, 3], [1, 3], [2]])
+def test_labels_without_rows_leave_the_layer_of_the_others_as_it_is(present):
+    features = np.random.default_rng(0).normal(size=(60, 5))
+    targets = np.random.default_rng(1).integers(0, len(present), 60)
+    every, some = (SimpleNamespace(labels=tuple("abcd"[:count]), multi_label=False) for count in (4, len(present)))
+    weights, biases = _head_first._regression(every, features, np.array(present)[targets], 1.0, True)
+    wanted, wanted_biases = _head_first._regression(some, features, targets, 1.0, True)
+    np.testing.assert_allclose(weights[present], wanted)
+    np.testing.assert_allclose(biases[present], wanted_biases)
+    others = [label for label in range(4) if label not in present]
+    assert (weights[others] == 0).all() and (biases[others] == _head_first.UNSEEN).all()
+    assert set((features @ weights.T + biases).argmax(1)) <= set(present)
+
+
 
 
 def numbers(rows, models, seed, method="full"):
