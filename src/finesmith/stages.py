@@ -19,7 +19,7 @@ from finesmith.models import load as models
 from finesmith.models.load import Loaded
 from finesmith.recipe import Recipe
 from finesmith.runfolder import RunFolder
-from finesmith.tasks import _calls, _head_first
+from finesmith.tasks import _calls, _evaluation, _head_first
 from finesmith.tasks.base import Encoded, Task
 from finesmith.tasks.classification import Classification
 from finesmith.train import encode, parallel, ways
@@ -155,9 +155,10 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
             steps = _record(event, total, folder, watcher)
     if recipe.track:
         accelerator.end_training()
+    told = (*processes.notes, *_evaluation.notes(ready.model))
     ways.leave(ready.model)
     memory = devices.peak_memory(ready.loaded.device) + processes.memory
-    return Trained(steps, memory, {"training": time.time() - began}, notes + _say(watcher, *processes.notes))
+    return Trained(steps, memory, {"training": time.time() - began}, notes + _say(watcher, *told))
 
 
 def _record(event: fitting.Event, total: int, folder: RunFolder, watcher: Watcher) -> int:

@@ -19,7 +19,7 @@ import transformers
 from finesmith import recipe as recipes
 from finesmith import run
 from finesmith.errors import DataError, RunError, TrainingError
-from finesmith.tasks import _head_first
+from finesmith.tasks import _evaluation, _head_first
 from finesmith.tasks.base import collate
 from finesmith.train import optim, state
 from finesmith.train.batches import EncodedSet, Plan
@@ -230,8 +230,6 @@ def test_how_many_steps_and_when_they_are_judged(settings, sequences, steps, eva
     assert evaluation_steps(asked, sequences) == evaluations
 
 
-# --- the head that is fitted first
-
 def test_automatic_epochs_count_sequences(rows, models, tmp_path):
     """A long document is many sequences, and a packed row holds several: both count as the steps take them."""
     words = " ".join(f"word{place}" for place in range(3000))
@@ -247,6 +245,8 @@ def test_automatic_epochs_count_sequences(rows, models, tmp_path):
         assert len(ready.data) != len(ready.splits.train) or not more["train"].get("packing")
         assert ready.recipe.train.epochs == ready.task.default_epochs(steps)
 
+
+# --- the head that is fitted first
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "gpt2", "llama"])
@@ -268,7 +268,6 @@ def test_the_head_is_fitted_better_than_by_chance_and_the_trunk_is_left_alone(ro
     assert fitted < 0.8 * drawn
 
 
-# --- seeds
 def test_a_label_whose_rows_were_all_left_out_gets_a_layer_that_does_not_answer_it(models, tmp_path):
     rows = ticket_rows(60)
     for number in range(3):
@@ -297,6 +296,7 @@ def test_labels_without_rows_leave_the_layer_of_the_others_as_it_is(present):
     assert set((features @ weights.T + biases).argmax(1)) <= set(present)
 
 
+# --- seeds
 
 
 def numbers(rows, models, seed, method="full"):
@@ -428,6 +428,56 @@ def test_another_error_of_the_model_is_not_taken_for_memory(rows, models):
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         list(small.loop_steps(ready, task=task))
     assert task.refused == 1
+
+
+@dataclasses.dataclass
+class Narrow:
+    """A machine on which an evaluation of more than so many rows at a time runs out of memory."""
+
+    most: int
+    rows: list[int] = dataclasses.field(default_factory=list)
+
+    def __call__(self, module, inputs, given):
+        if not module.training:
+            places, tokens = given.get("position_ids"), given.get("input_ids", inputs[0] if inputs else None)
+            count = len(tokens) if places is None else int((places == 0).sum())
+            self.rows.append(count)
+            if count > self.most:
+                raise CPU_ERROR
+
+
+@pytest.mark.parametrize("data, family", [("clauses", "llama"), ("tickets", "bert")])
+def test_an_evaluation_that_runs_out_of_memory_goes_on_in_smaller_batches(rows, models, data, family):
+    scores = []
+    for most in (10_000, 1):
+        ready, splits = build(rows[data], models(family), method="full")
+        narrow = Narrow(most)
+        handle = ready.model.base_model.register_forward_pre_hook(narrow, with_kwargs=True)
+        scores.append([event.scores for event in small.fit(ready, splits) if event.scores])
+        handle.remove()
+        assert bool(_evaluation.notes(ready.model)) == (most == 1)
+    assert narrow.rows[0] > 1 and narrow.rows.count(1) == len(scores[1]) * len(splits.validation)
+    for wanted, found in zip(*scores, strict=True):
+        assert found == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("data, family", [("clauses", "llama"), ("tickets", "bert")])
+def test_an_evaluation_that_memory_has_no_room_for_loses_no_step(rows, models, data, family, tmp_path):
+    settings = {"method": "full", "train": {"evaluations": 2}}
+    ready, splits = build(rows[data], models(family), **settings)
+    wanted = list(small.fit(ready, splits))
+    ready, _ = build(rows[data], models(family), **settings)
+    handle = ready.model.base_model.register_forward_pre_hook(Narrow(0), with_kwargs=True)
+    seen = []
+    with pytest.raises(TrainingError, match="evaluate even one row"):
+        seen += [event.step.index for event in small.fit(ready, splits, tmp_path)]
+    handle.remove()
+    assert state.saved_step(tmp_path / "state.safetensors") == 2
+    again, _ = build(rows[data], models(family), **settings)
+    found = list(small.fit(again, splits, tmp_path, resume=True))
+    assert [(e.step.index, e.step.loss, e.scores) for e in found] == [
+        (e.step.index, e.step.loss, e.scores) for e in wanted[2:]
+    ]
 
 
 # --- numbers that are none
