@@ -161,6 +161,6 @@ def measure(
 
 def _add(totals: list[dict[str, float]], pieces: Sequence[Encoded], nats: torch.Tensor) -> None:
     counts = [int((piece.weights[1:] > 0).sum()) for piece in pieces if piece.weights is not None]
-    for piece, part in zip(pieces, nats.cpu().split(counts), strict=True):
-        totals[piece.row]["nats"] += float(part.double().sum())
+    for piece, part in zip(pieces, nats.cpu().double().split(counts), strict=True):
+        totals[piece.row]["nats"] += float(part.sum())
         totals[piece.row]["tokens"] += len(part)
