@@ -6,10 +6,12 @@ Everything up to step 1 is done as `tune` does it. Memory comes from a rehearsal
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from finesmith import measure, run, stages
@@ -19,8 +21,11 @@ from finesmith.recipe import Recipe
 from finesmith.stages import Ready
 from finesmith.tasks.classification import Classification
 from finesmith.train import budget, loop, optim
+from finesmith.train import fill as filling
 from finesmith.train import fit as fitting
+from finesmith.train.batches import EncodedSet, Plan
 from finesmith.train.budget import Forecast
+from finesmith.train.cache import Cache
 from finesmith.train.parallel import Processes
 from finesmith.train.validate import validate
 from finesmith.types import Step
@@ -122,7 +127,9 @@ def estimate(recipe: Recipe, *, watcher: Watcher | None = None, probe: bool = Tr
 def _seconds(ready: Ready, total: int, watcher: Watcher) -> Duration:
     """A few real steps, the first of which is not counted, and an evaluation of a few rows."""
     settings, data = ready.recipe.train, ready.data
-    steps = list(_probe(ready, watcher))
+    few, cache, keeping = _cached(ready, total)
+    with closing(cache):
+        steps = list(_probe(few, cache, watcher))
     counted = steps[1:] or steps
     rates = sorted(step.seconds / step.tokens for step in counted)
     rates = rates[1:-1] if len(rates) > 4 else rates
@@ -133,29 +140,58 @@ def _seconds(ready: Ready, total: int, watcher: Watcher) -> Duration:
     evaluating = once * len(fitting.evaluation_steps(settings, len(data)))
     tokens = sum(data.lengths) / -(-len(data) // settings.batch_size) * total
     how = f"{len(counted)} real steps ({sum(step.tokens for step in counted):,} tokens) and {len(rows)} validation rows"
-    return Duration(rates[0] * tokens + evaluating, rates[-1] * tokens + evaluating, how)
+    more = evaluating + keeping
+    return Duration(rates[0] * tokens + more, rates[-1] * tokens + more, how)
 
 
-def _probe(ready: Ready, watcher: Watcher) -> Iterator[Step]:
+def _cached(ready: Ready, total: int) -> tuple[Ready, Cache, float]:
+    """The run with the sequences of its first steps alone, and what the frozen layers give for them.
+
+    Also the seconds that these layers take for all sequences; 0 where what they give is not kept.
+    """
+    settings, data = ready.recipe.train, ready.data
+    plan = Plan(data.lengths, settings.batch_size, ready.recipe.seed)
+    first = [place for batch in plan.epoch(0)[:MOST_STEPS] for place in batch]
+    few, began = EncodedSet([data[place] for place in first]), time.perf_counter()
+    cache, _ = filling.fill(
+        ready.task,
+        replace(ready.loaded, model=ready.model),
+        few,
+        settings,
+        gigabytes=ready.recipe.speed.cache_gigabytes,
+        folder=Path(tempfile.gettempdir()),
+        seed=ready.recipe.seed,
+        total=total if total > plan.steps_per_epoch else 0,
+        watcher=Watcher(),
+    )
+    kept = (time.perf_counter() - began) * len(data) / len(few) if cache.count else 0.0
+    return replace(ready, data=few), cache, kept
+
+
+def _probe(ready: Ready, cache: Cache, watcher: Watcher) -> Iterator[Step]:
     """The first steps of the run, at a learning rate at which nothing moves."""
     settings = ready.recipe.train.model_copy(update={"learning_rate": 1e-12})
     processes = Processes(int(ready.recipe.speed.processes))
     began = time.perf_counter()
-    with closing(processes), watcher.progress("timing real steps", MOST_STEPS) as progress:
+    rows = min(settings.batch_size, len(ready.data))
+    with closing(processes), watcher.progress(f"timing {MOST_STEPS} real steps", MOST_STEPS * rows) as progress:
         for step in loop.train(
             ready.model,
             ready.task,
             ready.data,
             settings,
-            optimizer=optim.optimizer(ready.model, learning_rate=1e-12, weight_decay=0.0),
+            optimizer=optim.optimizer(
+                ready.model, learning_rate=1e-12, weight_decay=0.0, beta2=settings.beta2, name=settings.optimizer
+            ),
             accelerator=fitting.accelerator_for(ready.loaded.device),
             dtype=ready.loaded.dtype,
             pad_id=ready.loaded.tokenizer.pad_token_id,
             total=MOST_STEPS,
+            cache=cache,
             processes=processes,
             seed=ready.recipe.seed,
         ):
-            progress(1)
+            progress(rows)
             yield step
             if time.perf_counter() - began > MOST_SECONDS:
                 return
@@ -169,7 +205,7 @@ def _disk(ready: Ready) -> Disk:
     best = trained if ready.recipe.train.keep == "best" else 0
     return Disk(
         model=(trained if ready.method.adapter else whole) + words,
-        checkpoint=3 * trained + best,
+        checkpoint=trained + optim.state_bytes(ready.model, ready.recipe.train.optimizer) + best,
         predictions=_predictions(ready),
     )
 

@@ -16,13 +16,11 @@ from finesmith.train import budget
 from finesmith.train.batches import EncodedSet
 
 
-def training(recipe: Recipe, task: Task, method: Method, loaded: Loaded, config: Any, rows: int) -> Recipe:
-    """Fills in every `auto` of the training settings."""
+def training(recipe: Recipe, method: Method, loaded: Loaded, config: Any) -> Recipe:
+    """Fills in every `auto` of the training settings that must be known before the rows become tokens."""
     settings, values = recipe.train, {}
     if settings.learning_rate == "auto":
         values["learning_rate"] = method.learning_rate(models.parameter_counts(loaded.model)[1])
-    if settings.epochs == "auto" and settings.max_steps is None:
-        values["epochs"] = float(task.default_epochs(-(-rows // settings.batch_size)))
     context = models.context_length(config, loaded.tokenizer)
     if settings.max_length == "auto":
         values["max_length"] = min(context, 1 << 20)
@@ -30,6 +28,13 @@ def training(recipe: Recipe, task: Task, method: Method, loaded: Loaded, config:
         raise RecipeError(f"train.max_length is {settings.max_length}, but the model's context is {context} tokens.")
     narrow = str(loaded.dtype).removeprefix("torch.")  # measured here: written down, so that a resumed run keeps it
     return recipe.replace(train=values, model={"dtype": narrow, "name": place.settled(recipe.model.name)})
+
+
+def epochs(recipe: Recipe, task: Task, sequences: int) -> Recipe:
+    """Fills in `train.epochs`: a step takes sequences, of which a long document has many and a packed row is one."""
+    if recipe.train.epochs != "auto" or recipe.train.max_steps is not None:
+        return recipe
+    return recipe.replace(train={"epochs": float(task.default_epochs(-(-sequences // recipe.train.batch_size)))})
 
 
 def passes(recipe: Recipe, model: Any, task: Task, loaded: Loaded, data: EncodedSet) -> tuple[Recipe, tuple[str, ...]]:

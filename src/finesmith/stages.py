@@ -19,7 +19,7 @@ from finesmith.models import load as models
 from finesmith.models.load import Loaded
 from finesmith.recipe import Recipe
 from finesmith.runfolder import RunFolder
-from finesmith.tasks import _calls, _head_first
+from finesmith.tasks import _calls, _evaluation, _head_first
 from finesmith.tasks.base import Encoded, Task
 from finesmith.tasks.classification import Classification
 from finesmith.train import encode, parallel, ways
@@ -69,10 +69,11 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     arguments = {**task.load_arguments(), "seed": recipe.seed, "moving": not method.adapter}
     loaded = models.load(recipe.model, task.kind, **arguments)
     task, notes = task.prepare(loaded)
-    recipe = resolve.training(recipe, task, method, loaded, config, len(splits.train))
+    recipe = resolve.training(recipe, method, loaded, config)
     task = _with_length(task, int(recipe.train.max_length))
     max_length = int(recipe.train.max_length)
     encoded, splits, long = _encode(task, loaded, splits, recipe, watcher)
+    recipe = resolve.epochs(recipe, task, len(encoded))
     splits = _calls.written(task, loaded.tokenizer, splits)
     cut = set(long.cut)
     whole = [row for row in splits.train if str(row.origin) not in cut] if cut else splits.train
@@ -152,9 +153,10 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
             steps = _record(event, total, folder, watcher)
     if recipe.track:
         accelerator.end_training()
+    told = (*processes.notes, *_evaluation.notes(ready.model))
     ways.leave(ready.model)
     memory = devices.peak_memory(ready.loaded.device) + processes.memory
-    return Trained(steps, memory, {"training": time.time() - began}, notes + _say(watcher, *processes.notes))
+    return Trained(steps, memory, {"training": time.time() - began}, notes + _say(watcher, *told))
 
 
 def _record(event: fitting.Event, total: int, folder: RunFolder, watcher: Watcher) -> int:
@@ -267,6 +269,6 @@ def encode_one(recipe: Recipe, train_rows: Sequence[Example], example: Example) 
     task = task.fit(train_rows)
     loaded = models.load(recipe.model, task.kind, **task.load_arguments(), seed=recipe.seed)
     task, _ = task.prepare(loaded)
-    recipe = resolve.training(recipe, task, method, loaded, loaded.model.config, len(train_rows))
+    recipe = resolve.training(recipe, method, loaded, loaded.model.config)
     max_length = int(recipe.train.max_length)
     return loaded.tokenizer, _with_length(task, max_length).encode(example, 0, loaded.tokenizer, max_length)

@@ -8,6 +8,8 @@ import torch
 from finesmith.models import attention, blocked
 from finesmith.models.blocked import Seen
 from finesmith.models.documents import collect, documents, spread
+from tests import small
+from tests.conftest import clause_rows, write_jsonl
 
 
 def drawn(count, length, heads, groups, size=8):
@@ -104,3 +106,12 @@ def test_documents_of_one_length_stand_where_they_are():
 def test_who_wins_the_race_clearly_is_used(gain, longest, monkeypatch):
     monkeypatch.setattr(blocked, "speedup", lambda fused, length, *shape: gain if length == blocked.RACED else 0.0)
     assert blocked.up_to(attention.fused, 6, 3, 64, torch.float32) == longest
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_blocks_are_spoken_of_where_they_are_used(models, tmp_path, packing):
+    """Rows that are padded are not computed in blocks, whatever was asked for."""
+    speed = {"packing": packing, "block_attention": 128}
+    data = write_jsonl(tmp_path / "clauses.jsonl", clause_rows(30))
+    ready, _ = small.build(small.make_recipe(data, models("llama"), method="lora", speed=speed))
+    assert any("attention in blocks" in note for note in ready.notes) == packing

@@ -1,21 +1,27 @@
 """What is said before a run is what the run then takes; what is chosen by it fits and is said."""
 
+import dataclasses
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 import torch
 from bench import memory as grid
 
+from finesmith import estimate, run
 from finesmith import recipe as recipes
-from finesmith import run
 from finesmith.__main__ import main
+from finesmith.cli.estimate import PARTS
 from finesmith.models import allocator, device, recompute
 from finesmith.runfolder import RunFolder
-from finesmith.train import budget, divide
+from finesmith.train import budget, divide, optim
+from finesmith.train.cache import Cache
+from finesmith.types import Step
+from finesmith.watch import Watcher
 from tests import small
-from tests.conftest import clause_rows, write_jsonl
+from tests.conftest import clause_rows, ticket_rows, write_csv, write_jsonl
 
 IN_THE_SUITE = ("qwen3-lora-float32", "llama-lora-bfloat16", "bert-full-float32-again")
 """Of the grid of bench/memory.py, which has thirteen."""
@@ -102,6 +108,61 @@ def test_a_rehearsal_leaves_the_model_as_it_was(ready):
     assert torch.equal(torch.get_rng_state(), state)
     for name, weight in ready.model.named_parameters():
         assert id(weight) == weights[name][0] and torch.equal(weight, weights[name][1]) and weight.grad is None
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon", "adamw_8bit"])
+def test_the_optimizer_of_the_recipe_is_rehearsed(ready, name):
+    settings = ready.recipe.train.model_copy(update={"optimizer": name})
+    found = budget.forecast(
+        ready.model, ready.task, ready.loaded, ready.data, settings, 2048, seed=0, keep_memory=False
+    )
+    assert found.moments == pytest.approx(optim.state_bytes(ready.model, name), rel=0.01)
+    if name == "adamw_8bit":  # its kernels are another library's: the sum alone is held
+        assert optim.state_bytes(ready.model, name) < 0.6 * optim.state_bytes(ready.model, "adamw")
+        return
+    real = optim.optimizer(ready.model, learning_rate=1e-3, weight_decay=0.0, name=name)
+    for weight in ready.model.parameters():
+        weight.grad = torch.ones_like(weight)
+    real.step()
+    held = sum(value.nbytes for state in real.state.values() for value in state.values() if torch.is_tensor(value))
+    assert found.moments == pytest.approx(held, rel=0.01)
+    assert estimate._disk(
+        dataclasses.replace(ready, recipe=ready.recipe.replace(train={"optimizer": name}))
+    ).checkpoint == pytest.approx(held + 2 * sum(weight.nbytes for weight in ready.model.parameters()), rel=0.01)
+
+
+def test_the_time_of_a_head_counts_the_layers_that_are_computed_once(tmp_path, models, monkeypatch):
+    seen = []
+    monkeypatch.setattr(estimate.loop, "train", lambda *args, cache, **more: seen.append(cache.count) or iter(STEPS))
+    recipe = small.make_recipe(
+        write_csv(tmp_path / "tickets.csv", ticket_rows(60)), models("bert"), method="head", train={"max_steps": 300}
+    )
+    ready, _ = small.build(recipe)
+    found = estimate._seconds(ready, 300, Watcher())
+    assert seen == [len(ready.data)] and found.low > 0
+    assert estimate._seconds(ready, 2, Watcher()) and seen[1] == 0, "in one epoch nothing is kept"
+
+
+STEPS = [Step(index, 1.0, 1.0, 1e-3, 1.0, 8, 100, 0.01) for index in range(1, 9)]
+
+
+def test_the_probe_counts_rows(ready):
+    """A line without a terminal says of every progress how many rows it has."""
+    told = []
+
+    class Told(Watcher):
+        @contextmanager
+        def progress(self, title, total):
+            told.append([title, total, 0])
+            yield lambda done: told[-1].__setitem__(2, told[-1][2] + done)
+
+    steps = list(estimate._probe(ready, Cache(ready.data.lengths), Told()))
+    assert told == [["timing 8 real steps", 8 * 16, len(steps) * 16]]
+
+
+def test_every_part_of_the_memory_has_a_line():
+    parts = {field.name for field in dataclasses.fields(budget.Forecast)}
+    assert parts == PARTS.keys()
 
 
 @pytest.mark.skipif(allocator.growth([]) is None, reason="glibc only")

@@ -22,7 +22,7 @@ from finesmith.train.cache import Cache
 from finesmith.watch import Interrupted, Watcher
 from tests import small
 from tests.conftest import chat_rows, clause_rows, make_tokenizer, sentence, ticket_rows, write_jsonl
-from tests.runs.test_loop import Stop, what_came_of
+from tests.runs.test_loop import what_came_of
 
 LAYERS = 4
 LAST = {"method": "last_layers", "last_layers": {"count": 2}}
@@ -304,7 +304,7 @@ def test_a_run_goes_on_bit_for_bit(rows, deep, tmp_path, at):
         "frozen layers give is kept" in note for note in RunFolder(whole.path).read_json("manifest.json")["notes"]
     )
     with pytest.raises(Interrupted):
-        run.tune(recipe(rows, deep, tmp_path / "part"), watcher=Stop(at))
+        run.tune(recipe(rows, deep, tmp_path / "part"), watcher=small.Stop(at))
     run.resume(tmp_path / "part")
     left, right = what_came_of(whole.path), what_came_of(tmp_path / "part")
     assert all(left[key] == right[key] for key in left)

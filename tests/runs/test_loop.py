@@ -1,10 +1,13 @@
 """The training loop and what holds it: invariances, references by hand, exact resuming, running out of memory."""
 
 import dataclasses
+import gc
 import json
 import math
+import weakref
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ from finesmith import recipe as recipes
 from finesmith import run
 from finesmith.errors import DataError, RunError, TrainingError
 from finesmith.models.device import is_out_of_memory
+from finesmith.tasks import _evaluation, _head_first
 from finesmith.tasks.base import collate
 from finesmith.train import optim, state
 from finesmith.train.batches import EncodedSet, Plan
@@ -230,6 +234,22 @@ def test_how_many_steps_and_when_they_are_judged(settings, sequences, steps, eva
     assert evaluation_steps(asked, sequences) == evaluations
 
 
+def test_automatic_epochs_count_sequences(rows, models, tmp_path):
+    """A long document is many sequences, and a packed row holds several: both count as the steps take them."""
+    words = " ".join(f"word{place}" for place in range(3000))
+    documents = write_jsonl(tmp_path / "documents.jsonl", [{"text": f"{words} {row}"} for row in range(16)])
+    auto = {"max_steps": None, "batch_size": 16}
+    for data, family, more in (
+        (documents, "llama", {"task": "text", "train": auto}),
+        (rows["clauses"], "llama", {"train": {**auto, "batch_size": 1}}),
+        (rows["clauses"], "llama", {"train": {**auto, "batch_size": 1, "packing": True}}),
+    ):
+        ready, _ = build(data, models(family), method="lora", **more)
+        steps = -(-len(ready.data) // ready.recipe.train.batch_size)
+        assert len(ready.data) != len(ready.splits.train) or not more["train"].get("packing")
+        assert ready.recipe.train.epochs == ready.task.default_epochs(steps)
+
+
 # --- the head that is fitted first
 
 
@@ -250,6 +270,34 @@ def test_the_head_is_fitted_better_than_by_chance_and_the_trunk_is_left_alone(ro
         float(each.task.loss(each.model.eval(), padded(each, range(len(each.data)))[1])[0]) for each in (ready, plain)
     )
     assert fitted < 0.8 * drawn
+
+
+def test_a_label_whose_rows_were_all_left_out_gets_a_layer_that_does_not_answer_it(models, tmp_path):
+    rows = ticket_rows(60)
+    for number in range(3):
+        rows.append({"text": f"{number} " + "the card is lost and the invoice is late " * 30, "queue": "apart"})
+    data = write_csv(tmp_path / "tickets.csv", rows)
+    recipe = small.make_recipe(data, models("bert"), method="head", train=TRAIN)
+    ready, splits = small.build(recipe.replace(data={"over_length": "drop"}))
+    lost = ready.task.labels.index("apart")
+    assert lost == 0 and not any(row.target == "apart" for row in ready.splits.train)
+    assert any("no training row is left of 'apart'" in note for note in ready.notes)
+    scored = ready.task.answer(dataclasses.replace(ready.loaded, model=ready.model), [r.input for r in splits.train])
+    assert scored and all(answer.output != "apart" for answer in scored)
+
+
+@pytest.mark.parametrize("present", [[0, 2, 3], [1, 3], [2]])
+def test_labels_without_rows_leave_the_layer_of_the_others_as_it_is(present):
+    features = np.random.default_rng(0).normal(size=(60, 5))
+    targets = np.random.default_rng(1).integers(0, len(present), 60)
+    every, some = (SimpleNamespace(labels=tuple("abcd"[:count]), multi_label=False) for count in (4, len(present)))
+    weights, biases = _head_first._regression(every, features, np.array(present)[targets], 1.0, True)
+    wanted, wanted_biases = _head_first._regression(some, features, targets, 1.0, True)
+    np.testing.assert_allclose(weights[present], wanted)
+    np.testing.assert_allclose(biases[present], wanted_biases)
+    others = [label for label in range(4) if label not in present]
+    assert (weights[others] == 0).all() and (biases[others] == _head_first.UNSEEN).all()
+    assert set((features @ weights.T + biases).argmax(1)) <= set(present)
 
 
 # --- seeds
@@ -329,6 +377,45 @@ def test_what_a_failed_pass_has_accumulated_is_thrown_away(rows, models):
     np.testing.assert_allclose(got, wanted, rtol=1e-4)
 
 
+class _Held(torch.autograd.Function):
+    """Stands for a pass's activations: an object that lives as long as its graph. Its backward pass counts them all."""
+
+    @staticmethod
+    def forward(ctx, loss, tokens, alive):
+        ctx.held = torch.empty(tokens)
+        alive.add(ctx.held)
+        ctx.alive = alive
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        if sum(len(held) for held in ctx.alive) > 300:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return gradient, None, None
+
+
+@pytest.mark.parametrize("collected", [True, False])
+def test_a_failed_pass_is_gone_when_it_is_tried_again(rows, models, monkeypatch, collected):
+    """Else the second, smaller one finds no more memory than the first: all but one row is refused for nothing."""
+    alive: weakref.WeakSet = weakref.WeakSet()
+
+    class Counting(Tight):
+        def loss(self, model, batch):
+            loss, count = self.task.loss(model, batch)
+            return _Held.apply(loss, batch["input_ids"].numel(), alive), count
+
+    settings = {"batch_size": 16, "micro_batch_tokens": 512}
+    ready, _ = build(rows["clauses"], models("llama"), method="full", train=settings)
+    gc.collect()
+    gc.disable()
+    if not collected:
+        monkeypatch.setattr(gc, "collect", lambda: 0)
+    try:
+        assert len(list(small.loop_steps(ready, task=Counting(ready.task, 0), total=2))) == 2
+    finally:
+        gc.enable()
+
+
 def test_a_row_that_alone_does_not_fit_is_named(rows, models):
     ready, splits = build(rows["clauses"], models("llama"), method="full")
     limit = sorted(set(ready.data.lengths))[-2]
@@ -369,6 +456,56 @@ def test_another_error_of_the_model_is_not_taken_for_memory(rows, models):
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         list(small.loop_steps(ready, task=task))
     assert task.refused == 1
+
+
+@dataclasses.dataclass
+class Narrow:
+    """A machine on which an evaluation of more than so many rows at a time runs out of memory."""
+
+    most: int
+    rows: list[int] = dataclasses.field(default_factory=list)
+
+    def __call__(self, module, inputs, given):
+        if not module.training:
+            places, tokens = given.get("position_ids"), given.get("input_ids", inputs[0] if inputs else None)
+            count = len(tokens) if places is None else int((places == 0).sum())
+            self.rows.append(count)
+            if count > self.most:
+                raise CPU_ERROR
+
+
+@pytest.mark.parametrize("data, family", [("clauses", "llama"), ("tickets", "bert")])
+def test_an_evaluation_that_runs_out_of_memory_goes_on_in_smaller_batches(rows, models, data, family):
+    scores = []
+    for most in (10_000, 1):
+        ready, splits = build(rows[data], models(family), method="full")
+        narrow = Narrow(most)
+        handle = ready.model.base_model.register_forward_pre_hook(narrow, with_kwargs=True)
+        scores.append([event.scores for event in small.fit(ready, splits) if event.scores])
+        handle.remove()
+        assert bool(_evaluation.notes(ready.model)) == (most == 1)
+    assert narrow.rows[0] > 1 and narrow.rows.count(1) == len(scores[1]) * len(splits.validation)
+    for wanted, found in zip(*scores, strict=True):
+        assert found == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("data, family", [("clauses", "llama"), ("tickets", "bert")])
+def test_an_evaluation_that_memory_has_no_room_for_loses_no_step(rows, models, data, family, tmp_path):
+    settings = {"method": "full", "train": {"evaluations": 2}}
+    ready, splits = build(rows[data], models(family), **settings)
+    wanted = list(small.fit(ready, splits))
+    ready, _ = build(rows[data], models(family), **settings)
+    handle = ready.model.base_model.register_forward_pre_hook(Narrow(0), with_kwargs=True)
+    seen = []
+    with pytest.raises(TrainingError, match="evaluate even one row"):
+        seen += [event.step.index for event in small.fit(ready, splits, tmp_path)]
+    handle.remove()
+    assert state.saved_step(tmp_path / "state.safetensors") == 2
+    again, _ = build(rows[data], models(family), **settings)
+    found = list(small.fit(again, splits, tmp_path, resume=True))
+    assert [(e.step.index, e.step.loss, e.scores) for e in found] == [
+        (e.step.index, e.step.loss, e.scores) for e in wanted[2:]
+    ]
 
 
 # --- numbers that are none

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from finesmith.errors import ProofError
 from finesmith.tasks import _template
+from finesmith.tasks._learnt import learn
 from finesmith.tasks.base import Encoded
 from finesmith.tasks.generation import Generation, GenerationSettings
 from finesmith.train.proof import faults, prove
@@ -97,6 +98,22 @@ def test_system_turn_is_kept_even_where_the_template_has_none(prepared):
     if prepared[0] != "mistral":
         assert "be brief" in tokenizer.decode(piece.tokens)
     assert faults(task, tokenizer, row, [piece]) == []
+
+
+@pytest.mark.parametrize("system", [None, "Be short."])
+def test_an_opening_turn_of_the_assistant_is_context(prepared, system):
+    _, tokenizer, task = prepared
+    before = [Message("system", system, 0.0)] if system else []
+    greeting = Message("assistant", "good morning", 1.0)
+    given = Conversation((*before, greeting, Message("user", "who are you", 0.0)))
+    row = Example("1", given, Message("assistant", "a machine", 1.0), Origin("file.jsonl", 7))
+    [piece] = task.encode(row, 0, tokenizer, 1 << 20)
+    learnt = tokenizer.decode(piece.tokens[piece.weights > 0])
+    assert "a machine" in learnt and "morning" not in learnt and "good morning" in tokenizer.decode(piece.tokens)
+    prove(task, tokenizer, [row], 1 << 20)
+    said = learn([row, example("hello", "good day")]).notes()
+    assert said == ("1 row: the assistant's opening turn answers nobody: it is read as context and not learnt",)
+    assert not learn([example("hello", "good day")]).notes()
 
 
 def test_message_weights_are_honoured(prepared):

@@ -102,11 +102,12 @@ def _summary(
     recipe = data.recipe
     marks = {f"p{q}": int(np.quantile(lengths, q / 100)) for q in (50, 95, 99)} | {"max": int(lengths.max())}
     rows = int((data.parts == "train").sum())
-    per_epoch = -(-rows // recipe.train.batch_size)
+    sequences = round(rows * sum(map(len, sample)) / len(sample))  # of a long document there are many
+    per_epoch = max(1, -(-sequences // recipe.train.batch_size))
     epochs = task.default_epochs(per_epoch) if recipe.train.epochs == "auto" else float(recipe.train.epochs)
     steps = recipe.train.max_steps or max(1, round(epochs * per_epoch))
     speed = _speed(task, loaded, [piece for found in sample for piece in found], limit)
-    seconds = steps * recipe.train.batch_size * float(lengths.mean()) / speed
+    seconds = steps * recipe.train.batch_size * float(lengths.sum()) / max(1, sum(map(len, sample))) / speed
     answers = [sum(int((p.weights > 0).sum()) for p in f if p.weights is not None) for f in sample]
     told = ", ".join(f"{name} {value:,}" for name, value in marks.items())
     wanted = np.array(answers) if data.task == "generation" else None

@@ -27,7 +27,11 @@ class Compare:
             metavar="NAME",
             help="just this measurement (finesmith list measurements)",
         )
-        parser.add_argument("--again", action="store_true", help="also measure again what the run has already: what --only names, else all")
+        parser.add_argument(
+            "--again",
+            action="store_true",
+            help="also measure again what the run has already: what --only names, else all",
+        )
         _evidence.options(parser)
         parser.add_argument("--json", action="store_true", help="everything as one JSON object")
 

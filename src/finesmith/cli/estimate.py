@@ -40,11 +40,12 @@ class Estimate:
 PARTS = {
     "weights": "weights",
     "gradients": "gradients",
-    "moments": "optimizer (AdamW's two moments)",
+    "moments": "optimizer (its moments)",
     "activations": "activations of the largest forward pass",
     "kernels": "oneDNN's kernels, by shape (bfloat16 on a CPU)",
     "temporary": "temporary (a chunk of logits, casts, attention)",
     "holes": "holes that the allocator keeps",
+    "processes": "what the other processes of speed.processes hold for themselves",
     "read_back": "best weights, read back at the end",
     "base": "everything else: libraries, data, what loading left",
 }

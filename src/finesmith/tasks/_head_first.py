@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 STRENGTHS = (0.01, 0.1, 1.0)
 NOISE_ROWS = 512
+UNSEEN = -4.0
+"""The bias of a label that no training row has (any more: rows that are too long may have been left out)."""
 
 
 def fit_head(
@@ -53,10 +55,17 @@ def fit_head(
     strength, weight, bias = fits[int(np.argmin(losses))]
     weight = weight / scale
     _write(layer, weight, bias - weight @ middle)
+    told = "" if task.multi_label else _unseen(task.labels, targets[0])
     return (
         f"classification layer first fitted on frozen features: a logistic regression on {len(train):,} training rows, "
-        f"its C = {strength:g} chosen on {len(validation):,} validation rows"
+        f"its C = {strength:g} chosen on {len(validation):,} validation rows{told}"
     )
+
+
+def _unseen(labels: Sequence[str], targets: np.ndarray) -> str:
+    """Names the labels whose training rows have all been left out."""
+    lost = [label for place, label in enumerate(labels) if place not in targets]
+    return f"; no training row is left of {', '.join(map(repr, lost))}: hardly ever answered" if lost else ""
 
 
 def last_linear(model: nn.Module, task: Classification) -> nn.Linear:
@@ -124,7 +133,7 @@ def _regression(
 
     def fit(target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if len(np.unique(target)) < 2:  # a label that holds in every row or in none: a constant
-            return np.zeros((1, features.shape[1])), np.full(1, 4.0 if target.all() else -4.0) * intercept
+            return np.zeros((1, features.shape[1])), np.full(1, -UNSEEN if target.all() else UNSEEN) * intercept
         model = LogisticRegression(C=strength, max_iter=100, fit_intercept=intercept)
         with warnings.catch_warnings():  # a fit that is cut short is only regularised a little more
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -134,10 +143,13 @@ def _regression(
     if task.multi_label:
         parts = [fit(targets[:, label]) for label in range(targets.shape[1])]
         return np.concatenate([weight for weight, _ in parts]), np.concatenate([bias for _, bias in parts])
-    weight, bias = fit(targets)
-    if len(task.labels) == 2:  # one row of weights for the second class: split it between both
-        return np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    return weight, bias
+    weights, biases = np.zeros((len(task.labels), features.shape[1])), np.full(len(task.labels), UNSEEN * intercept)
+    present = np.unique(targets)
+    weight, bias = fit(targets) if len(present) > 1 else (np.zeros((1, features.shape[1])), np.zeros(1))
+    if len(present) == 2:  # one row of weights for the second class: split it between both
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    weights[present], biases[present] = weight, bias
+    return weights, biases
 
 
 def _loss(task: Classification, logits: np.ndarray, targets: np.ndarray) -> float:

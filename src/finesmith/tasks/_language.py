@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finesmith.tasks.base import Batch, Encoded, Progress, batch_of, length_order, pad, token_batches
+from finesmith.tasks import _evaluation
+from finesmith.tasks.base import Batch, Encoded, Progress, batch_of, pad
 from finesmith.types import Example
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from finesmith.models.load import Loaded
     from finesmith.tasks.base import Task
 
-EVALUATION_TOKENS = 8192
+EVALUATION_TOKENS = _evaluation.MOST_TOKENS
 NEUTRAL = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_new_tokens": None, "min_length": 0}
 """Settings of transformers' `generate` under which nothing but the model's probabilities counts."""
 
@@ -146,18 +147,20 @@ def measure(
     lengths = [len(piece.tokens) for piece in pieces]
     loaded.model.eval()
     packed = fast.of(loaded.model).packed
-    batches = token_batches(length_order(lengths), lengths, EVALUATION_TOKENS, packed=packed)
+
+    def score(positions: list[int]) -> None:
+        items = [pieces[p] for p in positions]
+        batch = batch_of(loaded.model, items, loaded.tokenizer.pad_token_id, loaded.device)
+        _add(totals, items, token_losses(loaded.model, batch)[0])
+        progress(len({pieces[p].row for p in positions}))
+
     with torch.inference_mode(), autocast(loaded.device, loaded.dtype):
-        for positions in batches:
-            items = [pieces[p] for p in positions]
-            batch = batch_of(loaded.model, items, loaded.tokenizer.pad_token_id, loaded.device)
-            _add(totals, items, token_losses(loaded.model, batch)[0])
-            progress(len({pieces[p].row for p in positions}))
+        _evaluation.in_batches(loaded.model, lengths, score, packed=packed)
     return totals
 
 
 def _add(totals: list[dict[str, float]], pieces: Sequence[Encoded], nats: torch.Tensor) -> None:
     counts = [int((piece.weights[1:] > 0).sum()) for piece in pieces if piece.weights is not None]
-    for piece, part in zip(pieces, nats.split(counts), strict=True):
-        totals[piece.row]["nats"] += float(part.cpu().double().sum())
+    for piece, part in zip(pieces, nats.cpu().double().split(counts), strict=True):
+        totals[piece.row]["nats"] += float(part.sum())
         totals[piece.row]["tokens"] += len(part)

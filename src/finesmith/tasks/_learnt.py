@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from finesmith.errors import counted
 from finesmith.types import Conversation, Example, Message
 
 SHORT_ANSWER = 30  # characters: below, answers are values to match and not prose
@@ -18,7 +19,8 @@ class Learnt:
     `end` is the token that ends a turn, `stop` all tokens at which generation stops, `preamble` the text that the
     template itself puts before an answer, `begun` what of it is sent with the prompt, `longest` the longest training
     answer and `calling` the longest one that calls tools, as JSON (dropped once they are counted). `tools`: rows offer
-    or call tools, so that special tokens may stand in an answer; `calls`: half of the answers call.
+    or call tools, so that special tokens may stand in an answer; `calls`: half of the answers call. `opened`: rows
+    whose opening turn was to be learnt and answers nothing (dropped once that is said).
     """
 
     short: bool = False
@@ -32,16 +34,33 @@ class Learnt:
     stop: tuple[int, ...] = ()
     preamble: str = ""
     begun: str = ""
+    opened: int = 0
+
+    def notes(self) -> tuple[str, ...]:
+        """What of the rows is not learnt though they ask for it."""
+        said = "the assistant's opening turn answers nobody: it is read as context and not learnt"
+        return (f"{counted(self.opened, 'row')}: {said}",) if self.opened else ()
+
+
+def openings(conversation: Conversation) -> list[int]:
+    """Places of the assistant's turns (a greeting) before which only the system has spoken: there is nothing to answer.
+
+    The last turn of a row, its target, is not among them.
+    """
+    roles = [message.role for message in conversation.messages]
+    begun = next((place for place, role in enumerate(roles) if role not in ("system", "assistant")), len(roles))
+    return [place for place in range(begun) if roles[place] == "assistant"]
 
 
 def learn(train: Sequence[Example]) -> Learnt:
     """Reads the training rows once."""
     answers: list[Message] = []
-    tools = False
+    tools, opened = False, 0
     for example in train:
         assert isinstance(example.target, Message)
         answers.append(example.target)
         given = example.input if isinstance(example.input, Conversation) else Conversation(())
+        opened += any(given.messages[place].weight > 0 for place in openings(given))
         tools = tools or bool(given.tools) or any(turn.calls for turn in (*given.messages, example.target))
     lengths = sorted(len(answer.text) for answer in answers)
     calls = [json.dumps(answer.as_dict()) for answer in answers if answer.calls]
@@ -52,6 +71,7 @@ def learn(train: Sequence[Example]) -> Learnt:
         calls=2 * len(calls) >= len(answers),
         longest=max((answer.content for answer in answers if not answer.calls), key=_size, default=""),
         calling=max(calls, key=_size, default=""),
+        opened=opened,
     )
 
 

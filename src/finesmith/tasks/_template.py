@@ -13,6 +13,7 @@ from typing import Any
 
 from finesmith.errors import ModelError, ProofError
 from finesmith.tasks import _calls
+from finesmith.tasks._learnt import openings
 from finesmith.types import Conversation, Message
 
 PLAIN = """\
@@ -101,13 +102,13 @@ def _rendered(tokenizer: Any, plain: list[dict[str, Any]], tools: Sequence[Any],
 
 
 def turns(tokenizer: Any, conversation: Conversation, target: Message) -> list[Turn]:
-    """Every assistant turn with its prompt, exactly as inference would send it.
+    """Every assistant turn that answers something, with its prompt, exactly as inference would send it.
 
     Raises:
         ProofError: the template does not continue its own prompt, so there is no right completion.
     """
-    messages = (*conversation.messages, target)
-    places = [place for place, message in enumerate(messages) if message.role == "assistant"]
+    messages, context = (*conversation.messages, target), openings(conversation)
+    places = [i for i, message in enumerate(messages) if message.role == "assistant" and i not in context]
     return [_turn(tokenizer, messages, conversation.tools, place) for place in places]
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from finesmith.errors import counted
 from finesmith.settings import Settings
-from finesmith.tasks.base import Batch, Encoded, Progress, collate, epochs_for, length_order, silent, token_batches
+from finesmith.tasks import _evaluation
+from finesmith.tasks.base import Batch, Encoded, Progress, collate, epochs_for, silent
 from finesmith.types import Example, Input, Prediction
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from finesmith.models.load import Kind, Loaded
-
-EVALUATION_TOKENS = 8192
 
 
 class ClassificationSettings(Settings):
@@ -181,13 +180,16 @@ def run_batches(
     lengths = [len(row) for row in rows]
     out: list[np.ndarray | None] = [None] * len(rows)
     loaded.model.eval()
+
+    def run(positions: list[int]) -> None:
+        items = [Encoded(position, np.asarray(rows[position], np.int32)) for position in positions]
+        values = forward(collate(items, loaded.tokenizer.pad_token_id, loaded.device)).cpu().double().numpy()
+        for position, value in zip(positions, values, strict=True):
+            out[position] = value
+        progress(len(positions))
+
     with torch.inference_mode(), autocast(loaded.device, loaded.dtype):
-        for positions in token_batches(length_order(lengths), lengths, EVALUATION_TOKENS):
-            items = [Encoded(position, np.asarray(rows[position], np.int32)) for position in positions]
-            values = forward(collate(items, loaded.tokenizer.pad_token_id, loaded.device)).cpu().double().numpy()
-            for position, value in zip(positions, values, strict=True):
-                out[position] = value
-            progress(len(positions))
+        _evaluation.in_batches(loaded.model, lengths, run)
     return np.stack([value for value in out if value is not None]) if rows else np.zeros((0, 1))
 
 

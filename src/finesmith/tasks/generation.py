@@ -110,10 +110,11 @@ class Generation:
             as_json=self.learnt.as_json and (not call or is_json(call)),
             longest="",
             calling="",
+            opened=0,
             new_tokens=limit if limit != "auto" else (longest * 3 // 2 + 8 if longest else self.learnt.new_tokens),
         )
         notes = (f"template: {note}", f"a turn ends with {loaded.tokenizer.convert_ids_to_tokens(end)!r}")
-        return Generation(self.settings, learnt), (*notes, *neutral)
+        return Generation(self.settings, learnt), (*notes, *neutral, *self.learnt.notes())
 
     def encode(
         self, example: Example, row: int, tokenizer: Any, max_length: int, *, final_only: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -127,11 +128,12 @@ def fit(
         name=settings.optimizer,
     )
     model, optimizer = accelerator.prepare(model, optimizer, device_placement=[False, False])
-    history, start = History(settings.patience), 0
+    history, start, unjudged = History(settings.patience), 0, list[Step]()
     if resume and checkpoints.state.exists():
         facts = state.load_state(checkpoints.state, model, optimizer)
         history = History(settings.patience, tuple((step, tuple(values)) for step, values in facts["scores"]))
-        start = facts["step"]
+        unjudged = [Step(**facts["unjudged"])] if "unjudged" in facts else []
+        start = facts["step"] + len(unjudged)
     else:
         torch.manual_seed(seed)
     total, evaluate_at = total_steps(settings, len(data)), evaluation_steps(settings, len(data))
@@ -153,10 +155,15 @@ def fit(
         processes=processes,
         name_of=name_of,
     )
-    for step in () if history.should_stop else steps:
+    for step in chain(unjudged, () if history.should_stop else steps):
         event = Event(step)
         if step.index in evaluate_at:
-            scores = _finite(validate(task, asked, validation), step.index)
+            try:
+                scores = validate(task, asked, validation)
+            except Exception:  # for want of memory mostly: the step is done, and judged when the run goes on
+                _save(checkpoints, model, optimizer, step.index - 1, history, unjudged=asdict(step))
+                raise
+            scores = _finite(scores, step.index)
             history = history.add(step.index, tuple(scores.values()))
             event = Event(step, scores, best=history.improved)
             if history.improved and settings.keep == "best":
@@ -197,7 +204,13 @@ def _finite(scores: dict[str, float], step: int) -> dict[str, float]:
 
 
 def _save(
-    checkpoints: Checkpoints, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, history: History
+    checkpoints: Checkpoints,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    history: History,
+    **more: Any,
 ) -> None:
-    facts: dict[str, Any] = {"step": step, "scores": history.scores}
+    """Saves the state behind `step`, the last that is logged; `unjudged` is the step behind it, done but not judged."""
+    facts: dict[str, Any] = {"step": step, "scores": history.scores, **more}
     checkpoints.write(checkpoints.state.name, lambda path: state.save_state(path, model, optimizer, facts))

@@ -6,6 +6,7 @@ cut into forward passes does not change it. Running out of memory is an event: t
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -142,6 +143,7 @@ def _gradients(
             if alone:
                 processes.close()
         work.model.zero_grad(set_to_none=True)  # what a failed pass has left is thrown away: the step begins anew
+        gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         largest = max(_size([plan.lengths[i] for i in p], packed) for side in passes for p in side)

@@ -144,7 +144,7 @@ class Rehearsal:
         traces = []
         training = self.model.training
         with torch.random.fork_rng(), _without_numbers(self.model) as ledger:
-            optimizer = optim.optimizer(self.model, learning_rate=1e-9, weight_decay=self.settings.weight_decay)
+            optimizer = self._optimizer()
             for passes in steps:
                 traces.append(self._step(ledger, optimizer, passes[:PASSES]))
             if evaluation:
@@ -152,6 +152,17 @@ class Rehearsal:
             optimizer.state.clear()
         self.model.train(training)
         return traces
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        if self.settings.optimizer == "adamw_8bit":
+            return _EightBits(optim.trainable(self.model).values(), {})
+        return optim.optimizer(
+            self.model,
+            learning_rate=1e-9,
+            weight_decay=self.settings.weight_decay,
+            beta2=self.settings.beta2,
+            name=self.settings.optimizer,
+        )
 
     def _step(self, ledger: Ledger, optimizer: Any, passes: Sequence[Sequence[Encoded]]) -> Trace:
         start, kinds = len(ledger.events), dict[int, str]()
@@ -183,6 +194,17 @@ class Rehearsal:
         inputs = batch_of(self.model, items, self.loaded.tokenizer.pad_token_id, self.loaded.device)
         with autocast(self.loaded.device, self.loaded.dtype):
             return self.task.loss(self.model, inputs)[0]
+
+
+class _EightBits(torch.optim.Optimizer):
+    """Takes the memory of bitsandbytes' AdamW, whose kernels cannot run without numbers."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """What is remembered is taken where it is missing; the rest happens in place."""
+        for weight in (weight for group in self.param_groups for weight in group["params"]):
+            if weight.grad is not None and weight not in self.state:
+                moments = torch.empty(optim.eight_bit_bytes(weight), dtype=torch.uint8, device=weight.device)
+                self.state[weight] = {"moments": moments}
 
 
 def replay(traces: Sequence[Trace], scales: Sequence[float], fixed: Collection[int]) -> Iterator[tuple[int, int]]:

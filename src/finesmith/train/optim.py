@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from finesmith.errors import RecipeError
@@ -42,9 +42,25 @@ def optimizer(
     shared["fused"] = all(weight.device.type in ("cpu", "cuda") for weight in weights)
     if name == "adamw":
         return AdamW(_groups(weights, weight_decay), **shared)
-    hidden = [weight for weight in layer_list(model).parameters() if weight.requires_grad and weight.ndim == 2]
+    hidden = _hidden(model)
     others = [weight for weight in weights if not any(weight is matrix for matrix in hidden)]
     return MuonWithAdamW(hidden, AdamW(_groups(others, weight_decay), **shared), learning_rate, weight_decay)
+
+
+def state_bytes(model: nn.Module, name: str) -> int:
+    """Bytes that the optimizer called `name` remembers of the open weights."""
+    single = {id(weight) for weight in _hidden(model)} if name == "muon" else set()
+    each = eight_bit_bytes if name == "adamw_8bit" else lambda weight: 8 * weight.numel()
+    return sum(4 * weight.numel() if id(weight) in single else each(weight) for weight in trainable(model).values())
+
+
+def eight_bit_bytes(weight: Tensor) -> int:
+    """Bytes of a weight's two moments in bitsandbytes: a byte each and a scale for 256; small weights take 4 bytes."""
+    return 2 * weight.numel() + 8 * -(-weight.numel() // 256) if weight.numel() >= 4096 else 8 * weight.numel()
+
+
+def _hidden(model: nn.Module) -> list[nn.Parameter]:
+    return [weight for weight in layer_list(model).parameters() if weight.requires_grad and weight.ndim == 2]
 
 
 class MuonWithAdamW(Optimizer):

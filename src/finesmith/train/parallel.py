@@ -115,9 +115,12 @@ class Processes:
             raise torch.OutOfMemoryError(self.notes[0]) from error
         finally:
             torch.set_num_threads(threads)
-        for _, failure in found:
-            if failure:
-                raise failure
+        failures = [failure for _, failure in found if failure]
+        if failures:
+            try:
+                raise failures[0]
+            finally:
+                del failures, found  # this frame is in the error's traceback: the failed pass would keep itself alive
         for helper in self.helpers:
             _add(self.weights, helper)
         return sum(loss for loss, _ in found)
@@ -160,7 +163,9 @@ def _serve(link: Any, work: Work, weights: Sequence[nn.Parameter], helper: Helpe
             passes, count, scale, step = order
             helper.there.fill_(False)
             torch.manual_seed(int(np.random.SeedSequence([*seed, step]).generate_state(1)[0]))  # for dropout
-            link.send(_sendable(_attempt(work, passes, count, scale)))
+            link.send(found := _sendable(_attempt(work, passes, count, scale)))
+            if found[1]:
+                gc.collect()  # what a failed pass leaves in circles is given back before the next
         link.send(private_memory())
     except (EOFError, OSError):  # the first process is gone
         pass

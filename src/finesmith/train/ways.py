@@ -46,7 +46,7 @@ def prepare(
             "would see one another.",
             hint="Leave train.packing out: each sequence then has a row of its own.",
         )
-    blocked = speed.block_attention
+    blocked = speed.block_attention  # read for packed rows only
     if blocked == "auto":
         blocked = fast.race(model, loaded.dtype, loaded.device) if packed else 0
     fast.remember(model, fast.Fast(output, packed, blocked, reading))
@@ -55,7 +55,7 @@ def prepare(
     if speed.packing and not packed:
         reason = "attention is computed as asked" if asked else "this model cannot take several sequences in one row"
         notes.append(f"{reason}: sequences are padded")
-    if blocked:
+    if blocked and packed:
         notes.append(f"attention in blocks up to {blocked} tokens")
     return blocked, tuple(notes)
 

@@ -1,0 +1,68 @@
+"""The batches of an evaluation: halved where memory does not suffice for one, down to a single row."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from finesmith.errors import TrainingError
+from finesmith.tasks.base import length_order, token_batches
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MOST_TOKENS = 8192
+_halved: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+"""Tokens of a batch that fitted, of models for which `MOST_TOKENS` did not: the next evaluation begins with them."""
+
+
+def in_batches(
+    model: nn.Module, lengths: Sequence[int], compute: Callable[[list[int]], None], *, packed: bool = False
+) -> None:
+    """Calls `compute(positions)` for all sequences in batches of like length, the longest first.
+
+    Where memory runs out, that batch and all later ones are halved.
+
+    Raises:
+        TrainingError: one row alone does not fit.
+    """
+    waiting = token_batches(length_order(lengths), lengths, _halved.get(model, MOST_TOKENS), packed=packed)
+    while waiting:
+        if not _fits(compute, waiting[0]):
+            sizes = [lengths[position] for position in waiting[0]]
+            _halved[model] = max(1, (sum(sizes) if packed else len(sizes) * max(sizes)) // 2)
+            left = [position for batch in waiting for position in batch]
+            waiting = token_batches(left, lengths, _halved[model], packed=packed)
+        else:
+            waiting = waiting[1:]
+
+
+def notes(model: nn.Module) -> tuple[str, ...]:
+    """Says that evaluations of this model ran out of memory, and with what they went on."""
+    if model not in _halved:
+        return ()
+    return (f"memory is too small to evaluate {MOST_TOKENS:,} tokens at a time: it was done with {_halved[model]:,}",)
+
+
+def _fits(compute: Callable[[list[int]], None], positions: list[int]) -> bool:
+    import torch
+
+    from finesmith.models.device import is_out_of_memory
+
+    try:
+        compute(positions)
+        return True
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(positions) == 1:
+            raise TrainingError(
+                "Memory is too small to evaluate even one row at a time.",
+                hint="Use a smaller train.max_length, or a smaller model.",
+            ) from error
+    gc.collect()  # what the failed batch has left is given back before it is tried again
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return False
