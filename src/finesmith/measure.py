@@ -13,6 +13,7 @@ from finesmith import predictor, registry
 from finesmith import recipe as recipes
 from finesmith.baselines.base import as_text
 from finesmith.data.split import spread
+from finesmith.errors import ModelError
 from finesmith.evidence import claims, clusters
 from finesmith.evidence import compare as evidences
 from finesmith.metrics._confusion import confusions, matrix, per_class
@@ -47,7 +48,10 @@ def measure(
     if ready.recipe.data.checks == "off":
         missing[claims.LEAKS] = "data.checks is off, so nobody looked for them"
     predictions: dict[str, list[Prediction]] = {}
-    delivered = predictor.load(folder.path, device=ready.recipe.model.device, dtype=ready.recipe.model.dtype)
+    asked = ready.recipe.model
+    delivered = predictor.load(
+        folder.path, device=asked.device, dtype=asked.dtype, trust_remote_code=asked.trust_remote_code
+    )
     with watcher.progress("testing the tuned model", len(test)) as progress:
         predictions["tuned"] = predict(delivered.task, delivered.loaded, test, progress=progress)
     del delivered
@@ -142,9 +146,12 @@ def card(ready: Ready, evidence: Evidence, facts: Mapping[str, Any]) -> str:
     return cards.render(evidence, about)
 
 
-def base_of(run: str, tuned: predictor.Predictor, device: str) -> predictor.Predictor:
+def base_of(
+    run: str, tuned: predictor.Predictor, device: str, *, trust_remote_code: bool = False
+) -> predictor.Predictor:
     """The base model of a finished run under the run's template, to stand beside the tuned one."""
-    settings = recipes.load(RunFolder(run).require("recipe.yaml")).model.model_copy(update={"device": device})
+    asked = {"device": device, "trust_remote_code": trust_remote_code}
+    settings = recipes.load(RunFolder(run).require("recipe.yaml")).model.model_copy(update=asked)
     loaded = models.load(settings, tuned.task.kind, **tuned.task.load_arguments())
     task, _ = tuned.task.prepare(loaded)
     return predictor.Predictor(task.for_base(), loaded)
@@ -189,7 +196,13 @@ def _base(ready: Ready, progress: Any) -> dict[str, list[Prediction] | str]:
             else "label scoring gives one label, and here several may hold"
         )
         return {"base": answers, "zero-shot": f"{why}; 'base' is a linear head on its frozen features"}
-    asked = models.load(recipe.model, "causal-lm", seed=recipe.seed)
+    try:
+        asked = models.load(recipe.model, "causal-lm", seed=recipe.seed)
+    except ModelError as error:  # a trunk without an output layer
+        return {
+            "base": answers,
+            "zero-shot": f"the base cannot be prompted: {error} 'base' is a linear head on its frozen features",
+        }
     rows = spread(ready.splits.test, max(1, ZERO_SHOT_SEQUENCES // len(task.labels)))
     prompts = _prompting.LabelPrompts(asked, task.labels, models.context_length(asked.model.config, asked.tokenizer))
     said, _ = prompts.ask(rows, prompts.forms[0], [()] * len(rows), progress, reading=_prompting.USUAL)

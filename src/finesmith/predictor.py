@@ -225,7 +225,14 @@ def _task(card: Mapping[str, Any]) -> Task:
     return plugin(plugin.Settings.model_validate(card["settings"])).restore(card["state"])
 
 
-def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter: bool = True) -> Predictor:
+def load(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    adapter: bool = True,
+    trust_remote_code: bool = False,
+) -> Predictor:
     """Loads a run's model (or a copy of its `model/` folder).
 
     Args:
@@ -233,14 +240,21 @@ def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", adapter
         device: auto, cuda, mps or cpu.
         dtype: precision of the arithmetic; auto keeps the float32 of a run in it, else chooses for this machine.
         adapter: False gives the base model under the same task and template (LoRA runs only).
+        trust_remote_code: run Python code that comes with the model. A folder may have come from anybody, so what it
+            says of itself is not enough.
 
     Raises:
-        RunError: no finished model is there.
+        RunError: no finished model is there, or one that needs code of its own, which was not asked for.
         ModelError: the base of an adapter cannot be found.
     """
     folder, card = card_of(path)
     task = _task(card)
     keep = dtype == "auto" and card["model"]["dtype"] == "float32"
+    if card["model"].get("trust_remote_code") and not trust_remote_code:
+        raise RunError(
+            f"'{path}' needs Python code that comes with its base '{card['model']['name']}'.",
+            hint="If you trust where both come from, add --trust-remote-code (in Python trust_remote_code=True).",
+        )
     where = {"device": device, "dtype": "float32" if keep else dtype}
     base = ModelSettings.model_validate({**card["model"], "from_scratch": False, **where})
     settings = base if card["adapter"] else base.model_copy(update={"name": str(folder), "revision": None})

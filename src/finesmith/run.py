@@ -53,19 +53,19 @@ class Run:
         return recipes.load(RunFolder(self.path).require("recipe.yaml"))
 
     def predict(
-        self, inputs: Sequence[Any], *, abstain: bool = False, watcher: Watcher | None = None
+        self, inputs: Sequence[Any], *, abstain: bool = False, watcher: Watcher | None = None, **where: Any
     ) -> list[Prediction]:
-        """Answers of the tuned model to texts (or lists of messages); with `abstain` None where it is too unsure.
+        """Answers of the tuned model (loaded with `where`, as `predictor.load` takes it) to texts or lists of messages.
 
         Raises:
             DataError: a text by itself instead of a list, or an input of another kind.
-            RunError: `abstain`, and `finesmith compare` has found no threshold.
+            RunError: `abstain` (None where it is too unsure) without a threshold from `finesmith compare`.
         """
         from finesmith import predictor
 
         rows = predictor.as_inputs(inputs)
         with (watcher or Watcher()).progress("answering", len(rows)) as progress:
-            return predictor.load(self.path).predict(rows, abstain=abstain, progress=progress)
+            return predictor.load(self.path, **where).predict(rows, abstain=abstain, progress=progress)
 
     def export(self, to: str | Path, *, watcher: Watcher | None = None, **settings: Any) -> Exported:
         """Writes the tuned model into one folder for other tools and proves it: `finesmith.export` of this run."""

@@ -433,7 +433,6 @@ def test_a_row_that_alone_does_not_fit_is_named(rows, models):
         "HIP out of memory. Tried to allocate 2.00 GiB.",
         "XPU out of memory. Tried to allocate 2.00 GiB.",
         "MPS backend out of memory (MPS allocated: 18.02 GB, max allowed: 18.13 GB). Tried to allocate 4.50 MB.",
-        "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in a non-contiguous input.",
         "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to",
         "FATAL ERROR :: MODULE:PT_DEVMEM Allocation failed for size::268435456 (256)MB",
     ],

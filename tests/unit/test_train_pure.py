@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finesmith.tasks.base import Encoded, epochs_for, length_order, pad, token_batches
+from finesmith.tasks._order import length_order, token_batches
+from finesmith.tasks.base import Encoded, epochs_for, pad
 from finesmith.train.batches import EncodedSet, Plan
 from finesmith.train.schedule import multiplier
 from finesmith.train.stop import History

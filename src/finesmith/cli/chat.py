@@ -19,6 +19,9 @@ class Chat:
         parser.add_argument("--system", metavar="TEXT", help="a system prompt that begins every conversation")
         parser.add_argument("--tuned-only", action="store_true", help="do not load and ask the base model")
         parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
+        parser.add_argument(
+            "--trust-remote-code", action="store_true", help="run Python code that comes with the model"
+        )
 
     def main(self, options: argparse.Namespace) -> None:
         """Reads a line, shows both answers; an empty line starts a new conversation, Ctrl-D ends."""
@@ -29,9 +32,10 @@ class Chat:
                 f"'{options.run}' is a classifier, which holds no conversation.",
                 hint=f"Ask it with: finesmith predict {options.run} -",
             )
-        models = {"tuned": predictor.load(options.run, device=options.device)}
+        own = {"trust_remote_code": options.trust_remote_code}
+        models = {"tuned": predictor.load(options.run, device=options.device, **own)}
         if not options.tuned_only:
-            models = {"base": measure.base_of(options.run, models["tuned"], options.device), **models}
+            models = {"base": measure.base_of(options.run, models["tuned"], options.device, **own), **models}
         _talk(models, [{"role": "system", "content": options.system}] if options.system else [])
 
 

@@ -32,6 +32,9 @@ class Predict:
             "--abstain", action="store_true", help="no answer (null) where the model is too unsure, as compare measured"
         )
         parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
+        parser.add_argument(
+            "--trust-remote-code", action="store_true", help="run Python code that comes with the model"
+        )
         parser.add_argument("--json", action="store_true", help="one JSON object with all answers on stdout")
 
     def main(self, options: argparse.Namespace) -> None:
@@ -41,7 +44,7 @@ class Predict:
         from finesmith.cli._show import Terminal, print_json
 
         asked = _asked(options, predictor.answering(options.run))
-        loaded = predictor.load(options.run, device=options.device)
+        loaded = predictor.load(options.run, device=options.device, trust_remote_code=options.trust_remote_code)
         with Terminal(quiet=options.json) as watcher:
             if asked.note:
                 watcher.note(asked.note)

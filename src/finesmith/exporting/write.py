@@ -107,7 +107,8 @@ def _write(
     """Merges, writes and proves, so that one model at a time is in memory."""
     recipe = recipes.load(folder.require("recipe.yaml"))
     method = registry.resolve("methods", recipe.method)(recipe.section(recipe.method))
-    tuned = predictor.load(folder.path, device=device, dtype="float32")
+    own_code = recipe.model.trust_remote_code
+    tuned = predictor.load(folder.path, device=device, dtype="float32", trust_remote_code=own_code)
     task, loaded = tuned.task, tuned.loaded
     narrow = loaded.stored if dtype == "auto" else getattr(torch, dtype)
     trained, asked = proof.listen(task, loaded, asked, watcher)
@@ -118,7 +119,7 @@ def _write(
     fits = np.isfinite(parity.apart(trained.logits, rounded))
     proof.refuse(bool(fits), f"some of its values do not fit {named}; give another --dtype")
     _save(part, model, replace(loaded, model=model, stored=narrow), task)
-    where, own_code = loaded.device, recipe.model.trust_remote_code
+    where = loaded.device
     del tuned, loaded, model
     gc.collect()
     whole = models.plainly(part, task.kind, where, dtype=torch.float32, own_code=own_code)

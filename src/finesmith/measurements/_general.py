@@ -17,7 +17,8 @@ from finesmith.checks import _features
 from finesmith.data import passages
 from finesmith.evidence import stats
 from finesmith.models.load import is_decoder
-from finesmith.tasks.base import Encoded, collate, length_order, token_batches
+from finesmith.tasks._order import length_order, token_batches
+from finesmith.tasks.base import Encoded, collate
 from finesmith.types import Estimate, Example, Origin
 
 if TYPE_CHECKING:

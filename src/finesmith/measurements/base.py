@@ -131,7 +131,12 @@ class Study:
 
         if "tuned" not in self._models:
             where = self.recipe.model
-            self._models["tuned"] = predictor.load(self.tuned_folder, device=where.device, dtype=where.dtype)
+            self._models["tuned"] = predictor.load(
+                self.tuned_folder,
+                device=where.device,
+                dtype=where.dtype,
+                trust_remote_code=where.trust_remote_code,
+            )
         return self._models["tuned"]
 
     @property

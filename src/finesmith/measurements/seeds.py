@@ -129,7 +129,12 @@ def _poured(study: Study, soup: _soup.Soup, seeds: Sequence[int], own: Sequence[
     before = study.score(held, predict(tuned.task, tuned.loaded, held))
     study.folder.write_with(_soup.FOLDER, lambda part: soup.write(part, study.tuned_folder, tuned, seeds))
     study.forget()
-    mixed = predictor.load(study.folder.file(_soup.FOLDER), device=where.device, dtype=where.dtype)
+    mixed = predictor.load(
+        study.folder.file(_soup.FOLDER),
+        device=where.device,
+        dtype=where.dtype,
+        trust_remote_code=where.trust_remote_code,
+    )
     after = study.score(held, predict(mixed.task, mixed.loaded, held))
     answers = predict(mixed.task, mixed.loaded, study.splits.test)
     kept = after >= before if study.primary.higher_is_better else after <= before

@@ -21,11 +21,11 @@ NO_MEMORY = (
     " out of memory.",
     "CUDA error: out of memory",
     "MPS backend out of memory",
-    "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED.",
     "can't allocate memory",
     "FATAL ERROR :: MODULE:PT_DEVMEM Allocation failed",
 )
-"""What torch says on CUDA, HIP, XPU, MPS, the CPU and HPU (after accelerate.utils.memory.should_reduce_batch_size)."""
+"""What torch says on CUDA, HIP, XPU, MPS, the CPU and HPU (accelerate.utils.memory.should_reduce_batch_size, but for
+cuDNN's "not supported", which smaller passes do not mend)."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 

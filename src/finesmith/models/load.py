@@ -19,7 +19,7 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from finesmith.errors import ModelError, counted
-from finesmith.models import attention, place, quantize
+from finesmith.models import attention, generating, place, quantize
 from finesmith.models.device import choose_device, choose_dtype
 from finesmith.models.settings import ModelSettings
 
@@ -139,7 +139,7 @@ def load(
         raise ModelError(f"The tokenizer of '{settings.name}' has {len(tokenizer)} tokens, its model only {known}.")
     if settings.quantize != "none":
         notes += (f"the frozen base is quantised to {settings.quantize} ({quantize.WORDS[settings.quantize]})",)
-    _generation_defaults(model, tokenizer)
+    generating.settle(model, tokenizer.pad_token_id)
     return Loaded(model.to(device), tokenizer, device, dtype, stored, notes + _new(fresh))
 
 
@@ -292,9 +292,3 @@ def _new(fresh: tuple[str, ...]) -> tuple[str, ...]:
     layers = sorted({name.rpartition(".")[0] for name in fresh})
     several = "s" if len(layers) > 1 else ""
     return (f"new, not in the base: the classification layer{several} ({', '.join(layers)})",) if layers else ()
-
-
-def _generation_defaults(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    settings = getattr(model, "generation_config", None)
-    if settings is not None:
-        settings.pad_token_id = tokenizer.pad_token_id

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finesmith.tasks import _language
-from finesmith.tasks.base import Encoded, Progress, collate, length_order, silent, token_batches
+from finesmith.tasks._order import length_order, token_batches
+from finesmith.tasks.base import Encoded, Progress, collate, silent
 
 if TYPE_CHECKING:
     import torch

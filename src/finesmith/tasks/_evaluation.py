@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from finesmith.errors import TrainingError
-from finesmith.tasks.base import length_order, token_batches
+from finesmith.tasks._order import length_order, token_batches
 
 if TYPE_CHECKING:
     from torch import nn

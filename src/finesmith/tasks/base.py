@@ -147,30 +147,6 @@ def epochs_for(steps: int, steps_per_epoch: int, *, least: int, most: int) -> in
     return max(least, min(most, -(-steps // steps_per_epoch)))
 
 
-def length_order(lengths: Iterable[int]) -> list[int]:
-    """Positions from the longest to the shortest: batches of like length, and memory runs out at once or never."""
-    sizes = list(lengths)
-    return sorted(range(len(sizes)), key=lambda position: -sizes[position])
-
-
-def token_batches(
-    order: Sequence[int], lengths: Sequence[int], budget: int, *, packed: bool = False
-) -> list[list[int]]:
-    """Cuts `order` into batches whose size stays within `budget` tokens, one row at least.
-
-    The size is rows x longest, or the sum of the lengths where rows are packed without padding.
-    """
-    batches: list[list[int]] = []
-    longest = total = 0
-    for position in order:
-        longest, total = max(longest, lengths[position]), total + lengths[position]
-        if not batches or (total if packed else longest * (len(batches[-1]) + 1)) > budget:
-            batches.append([])
-            longest = total = lengths[position]
-        batches[-1].append(position)
-    return batches
-
-
 def pad(rows: Sequence[np.ndarray], value: float, *, left: bool = False) -> np.ndarray:
     """Rows of unequal length as one array `[B, T]`, filled with `value` on the right (or left)."""
     width = max(len(row) for row in rows)

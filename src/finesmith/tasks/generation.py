@@ -12,10 +12,10 @@ from pydantic import Field
 
 from finesmith.errors import DataError, ProofError, counted
 from finesmith.settings import Settings
-from finesmith.tasks import _language, _template
+from finesmith.tasks import _language, _order, _template
 from finesmith.tasks._learnt import Learnt, is_json, learn
 from finesmith.tasks._sequence import Piece, first_difference, joint_sequence, trailing
-from finesmith.tasks.base import Batch, Encoded, Progress, epochs_for, length_order, silent, token_batches
+from finesmith.tasks.base import Batch, Encoded, Progress, epochs_for, silent
 from finesmith.types import Conversation, Example, Input, Message, Prediction
 
 if TYPE_CHECKING:
@@ -202,8 +202,8 @@ class Generation:
         lengths = [len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True)]
         answers: list[Prediction] = [Prediction("", None)] * len(prompts)
         for limit in sorted(set(limits)):  # one limit a batch: a long prompt must not cut its neighbours' answers short
-            order = [position for position in length_order(lengths) if limits[position] == limit]
-            for positions in token_batches(order, lengths, _language.EVALUATION_TOKENS):
+            order = [position for position in _order.length_order(lengths) if limits[position] == limit]
+            for positions in _order.token_batches(order, lengths, _language.EVALUATION_TOKENS):
                 batch = [prompts[position] for position in positions]
                 found = _language.generate(
                     loaded,

@@ -13,7 +13,8 @@ from typing import overload
 
 import numpy as np
 
-from finesmith.tasks.base import Encoded, token_batches
+from finesmith.tasks._order import token_batches
+from finesmith.tasks.base import Encoded
 
 IN_MEMORY_TOKENS = 1 << 25
 BUCKET = 8

@@ -13,7 +13,8 @@ from finesmith.models import allocator, fast, recompute
 from finesmith.models.device import free_memory, used_memory
 from finesmith.models.load import Loaded
 from finesmith.tasks._language import EVALUATION_TOKENS
-from finesmith.tasks.base import Encoded, Task, length_order, token_batches
+from finesmith.tasks._order import length_order, token_batches
+from finesmith.tasks.base import Encoded, Task
 from finesmith.train import divide, memory, optim
 from finesmith.train.batches import EncodedSet, Plan
 from finesmith.train.fit import total_steps

@@ -21,7 +21,8 @@ from finesmith.methods.base import layer_list
 from finesmith.models import fast
 from finesmith.models.device import autocast
 from finesmith.models.load import Loaded
-from finesmith.tasks.base import Batch, Encoded, Task, batch_of, length_order, token_batches, token_place
+from finesmith.tasks._order import length_order, token_batches
+from finesmith.tasks.base import Batch, Encoded, Task, batch_of, token_place
 from finesmith.train.batches import EncodedSet, Plan
 from finesmith.train.cache import Cache, Kept, rows_of, uncompiled
 from finesmith.train.settings import TrainSettings

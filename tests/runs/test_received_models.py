@@ -1,0 +1,72 @@
+"""Models as they come from others: with code of their own, with settings that contradict each other, without a head."""
+
+import json
+import shutil
+
+import pytest
+import transformers
+
+from finesmith import predictor, recipe, run
+from finesmith.errors import ModelError, RunError
+from finesmith.models import load as models_of
+from finesmith.models.settings import ModelSettings
+from tests.conftest import clause_rows, ticket_rows, write_csv, write_jsonl
+from tests.runs.test_settings_have_effect import own_code
+from tests.runs.test_whole_runs import command
+
+
+def tuned(data, model, out, *, train=None, **more):
+    asked = {"data": {"path": str(data)}, "train": {"max_steps": 2, "evaluations": 1, **(train or {})}, "out": str(out)}
+    return run.tune(recipe.make({**asked, "model": {"name": str(model), "dtype": "float32", "device": "cpu", **more}}))
+
+
+def test_what_a_folder_says_of_itself_does_not_make_its_code_run(models, tmp_path):
+    base = tmp_path / "own"
+    base.mkdir()
+    own_code(models("llama"), base)
+    made = tuned(write_jsonl(tmp_path / "rows.jsonl", clause_rows(40)), base, tmp_path / "run", trust_remote_code=True)
+    shutil.copytree(made.path / "model", tmp_path / "received")
+    for folder in (made.path, tmp_path / "received"):
+        with pytest.raises(RunError, match="needs Python code that comes with its base"):
+            predictor.load(folder)
+        code, _, err = command("predict", folder, tmp_path / "rows.jsonl")
+        assert code == 2 and "add --trust-remote-code" in err
+    with pytest.raises(RunError):
+        made.predict(["who?"])
+    assert made.predict(["who?"], trust_remote_code=True)[0].output is not None
+    code, _, err = command("predict", made.path, tmp_path / "rows.jsonl", "--trust-remote-code", "--json")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 0.9, "top_p": 0.6},
+        {"top_k": 7, "do_sample": False},
+        {"early_stopping": True, "output_scores": True},
+        {"stop_strings": ["."], "prompt_lookup_num_tokens": 2},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_a_base_whose_settings_for_writing_contradict_each_other_is_trained_to_the_end(models, tmp_path, settings):
+    base = shutil.copytree(models("llama"), tmp_path / "base")
+    (base / "generation_config.json").write_text(json.dumps({"eos_token_id": 1, **settings}))
+    made = tuned(write_jsonl(tmp_path / "rows.jsonl", clause_rows(40)), base, tmp_path / "run")
+    assert isinstance(made.predict(["who?"])[0].output, str) and made.evidence.verdict
+
+
+def test_settings_that_cannot_be_kept_are_refused_before_the_first_step(models, tmp_path):
+    base = shutil.copytree(models("llama"), tmp_path / "base")
+    (base / "generation_config.json").write_text(json.dumps({"use_cache": False, "cache_implementation": "static"}))
+    with pytest.raises(ModelError, match=r"generation_config\.json contradicts itself"):
+        models_of.load(ModelSettings(name=str(base), device="cpu"), "causal-lm")
+
+
+def test_a_decoder_without_an_output_layer_is_tuned_and_only_its_prompting_is_missing(models, tmp_path):
+    config = transformers.AutoConfig.from_pretrained(models("llama"))
+    config.tie_word_embeddings = False
+    base = tmp_path / "trunk"
+    transformers.LlamaModel(config).save_pretrained(base)
+    transformers.AutoTokenizer.from_pretrained(models("llama")).save_pretrained(base)
+    made = tuned(write_csv(tmp_path / "rows.csv", ticket_rows(60)), base, tmp_path / "run")
+    assert "cannot be prompted" in made.evidence.not_measured["zero-shot"] and made.evidence.systems["base"]
