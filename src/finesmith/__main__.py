@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 import warnings
 
 from finesmith.errors import FinesmithError
+
+REFUSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""What a system may answer to a path that a user named; other errors of the system are mistakes of ours."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,6 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `finesmith ... | head`
         sys.stderr.close()
         return 0
+    except OSError as error:  # what the system refuses: an unreadable file, a name too long, a disk that is full
+        if error.errno not in REFUSED or error.filename is None:
+            raise
+        return _show(FinesmithError(f"Cannot use '{error.filename}': {error.strerror}."), as_json="--json" in given)
 
 
 def _show(error: FinesmithError, *, as_json: bool) -> int:

@@ -164,10 +164,10 @@ def _look(
 
 def _parts(recipe: Recipe, dataset: Dataset) -> tuple[dict[str, str], str, tuple[str, ...]]:
     """The part that `tune` would put each id in; or why it cannot."""
-    default = {part: DataSettings.model_fields[part].default for part in ("validation", "test")}
-    shares = {part: getattr(recipe.data, part) or default[part] for part in default}
     try:
-        splits = split.split(dataset, validation=shares["validation"], test=shares["test"], seed=recipe.seed)
+        shares = split.shares(recipe.data, dataset.parts)
+        cut = {part: share or DataSettings.model_fields[part].default for part, share in shares.items()}
+        splits = split.split(dataset, validation=cut["validation"], test=cut["test"], seed=recipe.seed)
     except FinesmithError as error:
         return {}, str(error), ()
     return (

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from typing import Any
+
+from finesmith.errors import RecipeError
 
 EFFORTS = ("quick", "standard", "full")
 """As in `finesmith.measurements.base`, which takes too long to import for a help text."""
@@ -31,12 +34,22 @@ def options(parser: Any) -> None:
     )
 
 
+BIG = sys.float_info.max
+RANGES = {"minutes": (0.0, BIG), "minimum_gain": (0.0, BIG), "retention_margin": (0.0, BIG), "risk": (0.0, 1.0)}
+"""The least and the most that an option may be; none may be infinite, or no number."""
+
+
 def given(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `comparing.compare` that stand for these options; a file that is not there is found out now."""
     from finesmith.data import given as files
 
     found = {name: value for name in GIVEN if (value := getattr(options, name)) is not None}
     files.read(found)
+    for name, (least, most) in RANGES.items():
+        value = getattr(options, name)
+        if value is not None and not least <= value <= most:
+            wanted = f"{least:g} or more" if most == BIG else f"between {least:g} and {most:g}"
+            raise RecipeError(f"--{name.replace('_', '-')} must be {wanted}, not {value:g}.")
     return {"minutes": options.minutes, "minimum_gain": options.minimum_gain or 0.0, "options": found}
 
 

@@ -35,10 +35,10 @@ class Advise:
             print_json(advising.as_json(found))
             return
         console = Console(highlight=False)
-        console.print(found.sentence, soft_wrap=True)
+        console.print(found.sentence, soft_wrap=True, markup=False)
         console.print(_table(found))
         for line in _lines(found):
-            console.print(line, soft_wrap=True)
+            console.print(line, soft_wrap=True, markup=False)
 
 
 def _table(found: Any) -> Any:

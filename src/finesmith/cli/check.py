@@ -60,6 +60,7 @@ class CheckData:
                     f"Cleaned copy: {done['copy']} ({done['left_out']:,} rows left out, {done['changed']:,} changed); "
                     f"every row touched: {done['log']}",
                     soft_wrap=True,
+                    markup=False,
                 )
         return 2 if found.blocking else 0
 

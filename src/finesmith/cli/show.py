@@ -47,7 +47,7 @@ def show(path: str | Path, *, as_json: bool) -> None:
         console.print(f"model/ is at scale {set_to['scale']:g}; what is shown here was measured at scale 1.")
     if compared:
         console.print(f"page: {folder.file('report.html')}", soft_wrap=True, markup=False)
-    console.print(f"run: {path}", soft_wrap=True)
+    console.print(f"run: {path}", soft_wrap=True, markup=False)
 
 
 PLUGIN = Show()

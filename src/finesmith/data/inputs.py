@@ -158,6 +158,8 @@ def _answerable(origin: Origin | str, row: Row | Bad, plan: Plan) -> tuple[str, 
     """The id and the input of a row; without an id of its own it has its origin."""
     if isinstance(row, Bad):
         raise Fault(row.reason)
+    if not row:
+        raise Fault("the row is empty")
     word = next(word for word, shape in ASKED.items() if shape == plan.shape)
     if plan.columns[word] not in row:
         raise Fault(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -140,7 +141,8 @@ class _Intake:
         if self._renamed:
             yield f"Ids that stand in more than one part: {self._renamed:,}; the later ones are written as file/id."
         if self.rejected:
-            yield f"Left out: {counted(len(self.rejected), 'unusable row')} (accepted: {max_bad_rows:,})."
+            accepted = f" (accepted: {max_bad_rows:,})" if max_bad_rows < sys.maxsize else ""
+            yield f"Left out: {counted(len(self.rejected), 'unusable row')}{accepted}."
 
     def _example(self, source: Source, origin: Origin, row: Row, plan: Plan) -> Example:
         given, wanted = convert(row, plan)

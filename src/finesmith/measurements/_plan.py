@@ -99,7 +99,7 @@ def plan(
     order = sorted(items, key=lambda item: (plugins[item.name].priority, _rank(item.name), item.seconds, item.name))
     left, chosen = given.seconds - spent, []
     for item in order:
-        if not item.why_not and item.seconds > left:
+        if not (item.why_not or item.done) and item.seconds > left:
             item = replace(item, why_not=given.left_out(item.seconds), waits=True)
         left -= 0.0 if item.why_not else item.seconds
         chosen.append(item)

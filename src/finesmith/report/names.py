@@ -137,7 +137,7 @@ def plainly(sentence: str) -> str:
 
 def reason(why: str) -> str:
     """Why something was not measured, as a whole thought."""
-    return re.sub(r"part of --effort (\w+)", r"it is only made with --effort \1 or more", why).replace(
+    return re.sub(r"(?:it is )?part of --effort (\w+)", r"it is only made with --effort \1 or more", why).replace(
         "--effort full or more", "--effort full"
     )
 
@@ -145,9 +145,14 @@ def reason(why: str) -> str:
 def phrase(metric: Metric, value: float) -> str:
     """A score for people who do not know the metric: `right in 74 % of the test rows`, or `chrF 26.5`."""
     if metric.title == "accuracy":
-        return f"right in {100 * value:.0f} % of the test rows"
+        return f"right in {100 * value:.{_digits(100 * value)}f} % of the test rows"
     shown = f"{value:.{metric.digits}f}"
     return f"{shown} {metric.unit}" if metric.unit == metric.title else f"{metric.title} {shown}"
+
+
+def _digits(percent: float) -> int:
+    """One decimal where none would say all or nothing of what is neither."""
+    return int(round(percent) in (0, 100) and percent not in (0, 100))
 
 
 def apart(metric: Metric, value: float) -> str:
@@ -155,6 +160,7 @@ def apart(metric: Metric, value: float) -> str:
     if not math.isfinite(value):
         return f"without limit {'better' if value > 0 else 'worse'}"
     times, unit, digits = (100, "points", 0) if metric.kind == "share" else (1, metric.title, metric.digits)
+    digits = 1 if unit == "points" and 0 < round(times * abs(value), 1) < 1 else digits
     size = round(times * abs(value), digits)
     shown = f"{size:.{digits}f} {'point' if unit == 'points' and size == 1 else unit}"
     return f"{shown} {'better' if value > 0 else 'worse'}" if size else shown

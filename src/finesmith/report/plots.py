@@ -43,6 +43,7 @@ def svg(plot: Mapping[str, Any], form: str = "broad", description: str = "") -> 
             "svg.hashsalt": "finesmith",
             "font.size": 9,
             "axes.unicode_minus": False,
+            "text.parse_math": False,  # a label may have dollar signs
             **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
         }
     ):
