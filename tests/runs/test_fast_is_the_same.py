@@ -194,6 +194,31 @@ def test_layers_with_dropout_keep_their_own_way():
     assert _fused.fuse(model, "float32") == 0
 
 
+IN_PLACE = {
+    "longformer": lambda: transformers.LongformerForSequenceClassification(
+        transformers.LongformerConfig(**{**SMALL, "eos_token_id": 2}, attention_window=4)
+    ),
+    "deberta": lambda: transformers.DebertaForSequenceClassification(
+        transformers.DebertaConfig(**SMALL, relative_attention=True, pos_att_type=["c2p", "p2c"])
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(IN_PLACE))
+def test_a_layer_whose_output_the_model_changes_in_place(name):
+    torch.manual_seed(0)
+    model = adapted(IN_PLACE[name]()).eval()
+
+    def gradients():
+        model.zero_grad()
+        model(input_ids=torch.arange(3, 19).view(2, 8)).logits.square().sum().backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    plain = gradients()
+    assert _fused.fuse(model, "float32") > 0
+    same((1.0, plain), (1.0, gradients()))
+
+
 def test_bfloat16_is_within_the_noise_of_two_orders(model):
     """Beside the float32 result, the fast way in bfloat16 is at most 1.5 times as far as the plain way in bfloat16."""
     items = sequences((60, 50, 44, 30, 30, 29, 12))
