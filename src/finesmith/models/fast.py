@@ -205,9 +205,12 @@ def race(model: nn.Module, dtype: torch.dtype, device: torch.device) -> int:
     if device.type != "cpu":
         return 0
     config = inner(model).config.get_text_config()
-    heads = config.num_attention_heads
-    shared = heads // (getattr(config, "num_key_value_heads", None) or heads)
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    try:
+        heads = config.num_attention_heads
+        shared = heads // (getattr(config, "num_key_value_heads", None) or heads)
+        size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    except (RuntimeError, AttributeError):  # layers of different shapes (Gemma 4): no one shape stands for all
+        return 0
     return blocked.up_to(attention.fused, heads, shared, size, dtype)
 
 
