@@ -93,8 +93,8 @@ def cut(model: nn.Module) -> Output | None:
     capped = getattr(plain.config.get_text_config(), "final_logit_softcapping", None)
     if type(layer) is not nn.Linear or trunk is None or trunk is plain or capped:
         return None
-    tokens = _probe(plain)
-    with _asking(plain):
+    tokens = probe(plain)
+    with asking(plain):
         said = plain(input_ids=tokens).logits
         whole, part = said.cpu().double(), layer(trunk(input_ids=tokens).last_hidden_state).cpu().double()
     scale = float((whole * part).sum() / (part * part).sum())
@@ -111,10 +111,10 @@ def can_pack(model: nn.Module) -> bool:
     before = plain.config._attn_implementation
     if before != "sdpa" or "position_ids" not in inspect.signature(plain.forward).parameters or _limited(plain):
         return False
-    tokens, sizes = _probe(plain, 12), (7, 5)
+    tokens, sizes = probe(plain, 12), (7, 5)
     other = torch.cat([tokens[:, 1:8], tokens[:, 7:]], dim=1)
     try:
-        with _asking(plain):
+        with asking(plain):
             alone = torch.cat([plain(input_ids=part).logits for part in tokens.split(sizes, dim=1)], dim=1)
             plain.set_attn_implementation(attention.NAME)
             layout = documents(sizes, tokens.device)
@@ -139,9 +139,9 @@ def can_mask(model: nn.Module, length: int) -> bool:
     plain = inner(model)
     if _window(plain) < length:
         return False
-    tokens, sizes = _probe(plain, 12), (7, 5)
+    tokens, sizes = probe(plain, 12), (7, 5)
     try:
-        with _asking(plain):
+        with asking(plain):
             alone = torch.cat([plain(input_ids=part).logits for part in tokens.split(sizes, dim=1)], dim=1)
             places = torch.tensor([[*range(sizes[0]), *range(sizes[1])]], device=tokens.device)
             mask = attention.own_segment(torch.tensor([[0] * sizes[0] + [1] * sizes[1]], device=tokens.device))
@@ -174,7 +174,7 @@ def can_read(model: nn.Module) -> Reading | None:
     before = plain.config._attn_implementation
     if before != "sdpa" or _limited(plain):
         return None
-    tokens = _probe(plain, 12)
+    tokens = probe(plain, 12)
     rows, other = [tokens[:, :7], tokens[:, 7:]], [tokens[:, 1:8], tokens[:, 7:]]
 
     def inputs(parts: list[Tensor], start: int) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def can_read(model: nn.Module) -> Reading | None:
         packed = packed_inputs(torch.cat(parts, dim=1), sizes, documents(sizes, tokens.device), start)
         return {name: value for name, value in packed.items() if name != "use_cache"}
 
-    with _asking(plain):
+    with asking(plain):
         plain.set_attn_implementation(attention.NAME)
         found = reading.proved(plain, rows, inputs)
         if found is not None:
@@ -219,14 +219,14 @@ def inner(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _probe(model: Any, length: int = 8) -> Tensor:
+def probe(model: Any, length: int = 8) -> Tensor:
     """A few tokens of the vocabulary, without special meaning for the result."""
     device = next(model.parameters()).device
     return (torch.arange(length, device=device)[None] * 31 + 7) % model.get_input_embeddings().num_embeddings
 
 
 @contextmanager
-def _asking(model: nn.Module) -> Iterator[None]:
+def asking(model: nn.Module) -> Iterator[None]:
     """A question to the model that leaves no trace: no gradients, no dropout; in the type of its narrow weights."""
     training, first = model.training, next(model.parameters())
     narrow = {weight.dtype for weight in model.parameters()} & {torch.bfloat16, torch.float16}
