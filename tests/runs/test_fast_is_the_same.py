@@ -260,6 +260,39 @@ def test_what_cannot_be_done_is_left_out_and_the_model_stays_as_it_was():
         assert made.config._attn_implementation == before
 
 
+EXPERTS = {
+    "num_experts": 2,
+    "num_experts_per_tok": 1,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+}
+IN_THE_MASK = {
+    "phimoe": lambda window: transformers.PhimoeConfig(**GROUPED, num_local_experts=2, sliding_window=window),
+    "qwen2_moe": lambda window: transformers.Qwen2MoeConfig(
+        **GROUPED, **EXPERTS, sliding_window=window, use_sliding_window=window is not None
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(IN_THE_MASK))
+def test_a_window_that_only_the_mask_knows_is_not_lost(name):
+    """It is wider than the few tokens that the model is asked about, and packed rows have no mask."""
+    for form in (transformers.AutoModelForCausalLM, transformers.AutoModelForSequenceClassification):
+        if type(IN_THE_MASK[name](40)) not in form._model_mapping:
+            continue
+        trial = fast.can_pack if form is transformers.AutoModelForCausalLM else fast.can_read
+        for window, can in ((40, False), (None, True)):
+            made = form.from_config(IN_THE_MASK[name](window))
+            before = made.config._attn_implementation
+            assert bool(trial(made)) == can
+            assert can or made.config._attn_implementation == before
+
+
+def test_a_window_that_layers_name_may_be_wider_than_the_probe():
+    wide = transformers.MistralForCausalLM(transformers.MistralConfig(**GROUPED, sliding_window=40))
+    assert fast.can_pack(wide)
+
+
 def test_a_released_model_is_as_before(model):
     tokens = torch.arange(1, 9)[None]
     model.eval()

@@ -118,10 +118,11 @@ def can_pack(model: nn.Module) -> bool:
             alone = torch.cat([plain(input_ids=part).logits for part in tokens.split(sizes, dim=1)], dim=1)
             plain.set_attn_implementation(attention.NAME)
             layout = documents(sizes, tokens.device)
-            with attention.packed():
+            with attention.packed(), attention.windows() as named:
                 together = plain(**packed_inputs(tokens, sizes, layout)).logits
                 beside = plain(**packed_inputs(other, sizes, layout)).logits
         right = close(alone, together) and torch.equal(together[:, 7:], beside[:, 7:])
+        right = right and _named(plain, named)
     except (NotImplementedError, TypeError, ValueError, RuntimeError, KeyError) as error:
         refuse_for_memory(error)
         right = False
@@ -158,6 +159,12 @@ def _limited(model: Any) -> bool:
     return any(getattr(config, name, None) for name in ("attention_chunk_size", "keep_window_size"))
 
 
+def _named(model: Any, windows: set[int]) -> bool:
+    """Whether attention was told of the model's window, if it has one: a few tokens do not show one that is wider."""
+    layers = getattr(model.config.get_text_config(), "layer_types", None) or ["sliding_attention"]
+    return bool(windows) or _window(model) == math.inf or not any("sliding" in layer for layer in layers)
+
+
 def _window(model: Any) -> float:
     """How many tokens the layer that sees least sees back; infinity where all see everything."""
     config = model.config.get_text_config()
@@ -182,13 +189,13 @@ def can_read(model: nn.Module) -> Reading | None:
         packed = packed_inputs(torch.cat(parts, dim=1), sizes, documents(sizes, tokens.device), start)
         return {name: value for name, value in packed.items() if name != "use_cache"}
 
-    with asking(plain):
+    with asking(plain), attention.windows() as named:
         plain.set_attn_implementation(attention.NAME)
         found = reading.proved(plain, rows, inputs)
         if found is not None:
             places = torch.tensor([6, 11] if found.token == "last" else [0, 7], device=tokens.device)
             one, two = (reading.logits(plain, inputs(parts, found.first_position), places) for parts in (rows, other))
-            found = found if torch.equal(one[1], two[1]) else None
+            found = found if torch.equal(one[1], two[1]) and _named(plain, named) else None
     if found is None:
         plain.set_attn_implementation(before)
     return found
