@@ -14,6 +14,7 @@ from accelerate.tracking import get_available_trackers
 from finesmith import predictor, registry, resolve
 from finesmith.errors import DataError, MissingExtraError, RecipeError
 from finesmith.methods.base import Method, unreached
+from finesmith.models import causal
 from finesmith.models import device as devices
 from finesmith.models import load as models
 from finesmith.models.load import Loaded
@@ -68,6 +69,7 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     config = models.load_config(recipe.model)
     arguments = {**task.load_arguments(), "seed": recipe.seed, "moving": not method.adapter}
     loaded = models.load(recipe.model, task.kind, **arguments)
+    unsure = causal.check(loaded.model, recipe.model.name) if task.kind == "causal-lm" else ()
     task, notes = task.prepare(loaded)
     recipe = resolve.training(recipe, method, loaded, config)
     task = _with_length(task, int(recipe.train.max_length))
@@ -78,7 +80,7 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     cut = set(long.cut)
     whole = [row for row in splits.train if str(row.origin) not in cut] if cut else splits.train
     proof = prove(task, loaded.tokenizer, whole, max_length)
-    notes = _say(watcher, *long.notes(), *loaded.notes, *notes, proof)
+    notes = _say(watcher, *long.notes(), *loaded.notes, *unsure, *notes, proof)
     if isinstance(task, Classification) and task.settings.head_first:
         with watcher.progress(
             "fitting the head, training + validation", len(encoded) + len(splits.validation)

@@ -4,8 +4,9 @@ import itertools
 
 import pytest
 import torch
+import transformers
 
-from finesmith.models import attention, blocked
+from finesmith.models import attention, blocked, fast
 from finesmith.models.blocked import Seen
 from finesmith.models.documents import collect, documents, spread
 from tests import small
@@ -106,6 +107,51 @@ def test_documents_of_one_length_stand_where_they_are():
 def test_who_wins_the_race_clearly_is_used(gain, longest, monkeypatch):
     monkeypatch.setattr(blocked, "speedup", lambda fused, length, *shape: gain if length == blocked.RACED else 0.0)
     assert blocked.up_to(attention.fused, 6, 3, 64, torch.float32) == longest
+
+
+class Clock:
+    """A clock of the processor's time that moves in ticks of so many seconds; `work` passes without a wait."""
+
+    def __init__(self, tick):
+        self.tick, self.now = tick, 0.0
+
+    def read(self):
+        return self.now // self.tick * self.tick
+
+    def work(self, seconds):
+        def kernel(query, *others):
+            self.now += seconds
+            return query * 1
+
+        return kernel
+
+
+@pytest.mark.parametrize("tick", [1e-6, 0.01, 1 / 64])
+@pytest.mark.parametrize("gain", [0.8, 1.0, 2.5])
+def test_a_clock_that_moves_in_steps_does_not_decide_the_race(tick, gain, monkeypatch):
+    clock = Clock(tick)
+    monkeypatch.setattr(blocked.time, "process_time", clock.read)
+    monkeypatch.setattr(blocked, "attend", clock.work(0.0004))
+    found = blocked.speedup(clock.work(0.0004 * gain), blocked.RACED, 4, 2, 8, torch.float32)
+    assert found == pytest.approx(gain, rel=0.15)
+    assert clock.now < 0.3
+
+
+def test_a_clock_that_stands_still_chooses_nothing(monkeypatch):
+    monkeypatch.setattr(blocked.time, "process_time", lambda: 1.0)
+    monkeypatch.setattr(blocked, "attend", Clock(1.0).work(0.0))
+    assert blocked.speedup(Clock(1.0).work(0.1), blocked.RACED, 1, 1, 1, torch.float32) == 1.0
+
+
+def test_layers_of_different_shapes_do_not_race(monkeypatch):
+    """Gemma 4's configuration names no head size for all layers, and says so with an error of its own."""
+    monkeypatch.setattr(blocked, "speedup", lambda *shape: 9.0)
+    size = {"vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "vocab_size_per_layer_input": 97}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "global_head_dim": 16}
+    layers = {"num_hidden_layers": 2, "num_kv_shared_layers": 0, "hidden_size_per_layer_input": 8}
+    more = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 8, "pad_token_id": 0}
+    gemma = transformers.Gemma4ForCausalLM(transformers.Gemma4TextConfig(**size, **heads, **layers, **more))
+    assert fast.race(gemma, torch.float32, torch.device("cpu")) == 0
 
 
 @pytest.mark.parametrize("packing", [True, False])

@@ -15,12 +15,15 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+import torch
+import transformers
 
 from finesmith import run as runs
 from finesmith.__main__ import main
 from finesmith.cli._show import Terminal
 from finesmith.cli.tune import run_and_show
 from finesmith.errors import RunError
+from finesmith.models import causal
 from finesmith.runfolder import RunFolder
 from finesmith.watch import Interrupted, Watcher
 from tests import small
@@ -306,7 +309,6 @@ def test_weights_that_do_not_fit_the_configuration(refused, clauses, models, tmp
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model(refused, clauses, models, tmp_path):
-    import transformers
 
     shutil.copytree(models("llama"), tmp_path / "model")
     tokenizer = make_tokenizer(tmp_path / "model")
@@ -322,6 +324,40 @@ def test_an_encoder_cannot_write(refused, clauses, model, models):
     message = refused(clauses, model)
     assert f"'{models(model)}' is an encoder ({model}): it cannot write text." in message
     assert "task: classification" in message
+
+
+def sees_later(folder, name):
+    tokenizer = make_tokenizer(folder)
+    torch.manual_seed(0)
+    size = {"vocab_size": len(tokenizer), "pad_token_id": 0}
+    layers = {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "hidden_size": 32}
+    makers = {
+        "embedding-gemma": lambda: transformers.Gemma3TextModel(
+            transformers.Gemma3TextConfig(**size, **layers, head_dim=8, use_bidirectional_attention=True)
+        ),
+        "xlm": lambda: transformers.XLMWithLMHeadModel(
+            transformers.XLMConfig(**size, emb_dim=32, n_layers=2, n_heads=4, pad_index=0, use_lang_emb=False)
+        ),
+        "bert": lambda: transformers.BertLMHeadModel(transformers.BertConfig(**size, **layers, is_decoder=False)),
+    }
+    makers[name]().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(("name", "says"), [("embedding-gemma", "encoder"), ("xlm", "encoder"), ("bert", "later")])
+def test_a_model_that_sees_later_tokens_cannot_write(refused, clauses, name, says, tmp_path):
+    """It would read what it should predict, and its loss would show a gain that is none."""
+    (tmp_path / "model").mkdir()
+    message = refused(clauses, sees_later(tmp_path / "model", name))
+    assert {"encoder": "cannot write text", "later": "sees later tokens"}[says] in message
+    assert "task: classification" in message
+
+
+def test_a_model_that_cannot_be_asked_about_later_tokens_is_not_refused(models):
+    model = transformers.AutoModelForCausalLM.from_pretrained(models("llama"))
+    assert causal.check(model, "llama") == ()
+    model.forward = lambda input_ids, needed: None
+    assert "TypeError" in causal.check(model, "llama")[0]
 
 
 def test_a_chat_template_that_is_not_there(refused, clauses):

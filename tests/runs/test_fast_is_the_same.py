@@ -194,6 +194,31 @@ def test_layers_with_dropout_keep_their_own_way():
     assert _fused.fuse(model, "float32") == 0
 
 
+IN_PLACE = {
+    "longformer": lambda: transformers.LongformerForSequenceClassification(
+        transformers.LongformerConfig(**{**SMALL, "eos_token_id": 2}, attention_window=4)
+    ),
+    "deberta": lambda: transformers.DebertaForSequenceClassification(
+        transformers.DebertaConfig(**SMALL, relative_attention=True, pos_att_type=["c2p", "p2c"])
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(IN_PLACE))
+def test_a_layer_whose_output_the_model_changes_in_place(name):
+    torch.manual_seed(0)
+    model = adapted(IN_PLACE[name]()).eval()
+
+    def gradients():
+        model.zero_grad()
+        model(input_ids=torch.arange(3, 19).view(2, 8)).logits.square().sum().backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    plain = gradients()
+    assert _fused.fuse(model, "float32") > 0
+    same((1.0, plain), (1.0, gradients()))
+
+
 def test_bfloat16_is_within_the_noise_of_two_orders(model):
     """Beside the float32 result, the fast way in bfloat16 is at most 1.5 times as far as the plain way in bfloat16."""
     items = sequences((60, 50, 44, 30, 30, 29, 12))
@@ -233,6 +258,39 @@ def test_what_cannot_be_done_is_left_out_and_the_model_stays_as_it_was():
         before = made.config._attn_implementation
         assert not fast.can_pack(made)
         assert made.config._attn_implementation == before
+
+
+EXPERTS = {
+    "num_experts": 2,
+    "num_experts_per_tok": 1,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+}
+IN_THE_MASK = {
+    "phimoe": lambda window: transformers.PhimoeConfig(**GROUPED, num_local_experts=2, sliding_window=window),
+    "qwen2_moe": lambda window: transformers.Qwen2MoeConfig(
+        **GROUPED, **EXPERTS, sliding_window=window, use_sliding_window=window is not None
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(IN_THE_MASK))
+def test_a_window_that_only_the_mask_knows_is_not_lost(name):
+    """It is wider than the few tokens that the model is asked about, and packed rows have no mask."""
+    for form in (transformers.AutoModelForCausalLM, transformers.AutoModelForSequenceClassification):
+        if type(IN_THE_MASK[name](40)) not in form._model_mapping:
+            continue
+        trial = fast.can_pack if form is transformers.AutoModelForCausalLM else fast.can_read
+        for window, can in ((40, False), (None, True)):
+            made = form.from_config(IN_THE_MASK[name](window))
+            before = made.config._attn_implementation
+            assert bool(trial(made)) == can
+            assert can or made.config._attn_implementation == before
+
+
+def test_a_window_that_layers_name_may_be_wider_than_the_probe():
+    wide = transformers.MistralForCausalLM(transformers.MistralConfig(**GROUPED, sliding_window=40))
+    assert fast.can_pack(wide)
 
 
 def test_a_released_model_is_as_before(model):

@@ -67,11 +67,12 @@ class _Forward:
         name, base = module.active_adapters[0], module.base_layer
         down, up = module.lora_A[name].weight, module.lora_B[name].weight
         wide = self.precision == "float32"
-        return _LoraLinear.apply(x, base.weight, base.bias, down, up, module.scaling[name], wide)
+        flat = _LoraLinear.apply(x, base.weight, base.bias, down, up, module.scaling[name], wide)
+        return flat.view(*x.shape[:-1], -1)  # here: what an operation itself gives as a view cannot be changed in place
 
 
 class _LoraLinear(torch.autograd.Function):
-    """x `[..., I]`, weight `[O, I]`, bias `[O]` (both frozen), down `[R, I]`, up `[O, R]` to `[..., O]`."""
+    """x `[..., I]`, weight `[O, I]`, bias `[O]` (both frozen), down `[R, I]`, up `[O, R]` to `[N, O]`."""
 
     @staticmethod
     def forward(
@@ -88,7 +89,7 @@ class _LoraLinear(torch.autograd.Function):
             _add(out, inner, _branch(up, wide, dtype).T, scale)
         ctx.save_for_backward(flat, weight, down, up, inner)
         ctx.shape = x.shape
-        return out.view(*x.shape[:-1], -1)
+        return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:

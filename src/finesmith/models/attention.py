@@ -28,6 +28,7 @@ from finesmith.models.settings import ModelSettings
 
 NAME = "finesmith"
 _packed: ContextVar[bool] = ContextVar("packed", default=False)
+_windows: ContextVar[set[int] | None] = ContextVar("windows", default=None)
 
 
 def argument(settings: ModelSettings, device: torch.device) -> dict[str, str]:
@@ -54,6 +55,17 @@ def packed() -> Iterator[None]:
         yield
     finally:
         _packed.reset(token)
+
+
+@contextmanager
+def windows() -> Iterator[set[int]]:
+    """The windows that layers name to packed attention while this lasts. A window in a mask alone is not among them."""
+    named: set[int] = set()
+    token = _windows.set(named)
+    try:
+        yield named
+    finally:
+        _windows.reset(token)
 
 
 def own_segment(segments: Tensor) -> Tensor:
@@ -85,6 +97,9 @@ def attention(
     """
     if documents is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **others)
+    named = _windows.get()
+    if named is not None and sliding_window is not None:
+        named.add(sliding_window)
     extra = [name for name in ("softcap", "s_aux", "position_bias") if others.get(name) is not None]
     causal = getattr(module, "is_causal", True)
     if extra or query.shape[0] != 1 or (sliding_window is not None and not causal):

@@ -25,6 +25,7 @@ RACED, LIMIT, CLEARLY = 64, 512, 1.6
 
 Decisive on purpose, so that runs that should be alike choose alike: bfloat16 wins 2 to 4 times, float32 never clearly.
 """
+SPAN, RUNS = 0.008, 400  # seconds of the processor for which a kernel is timed, and how often it is run at the most
 
 
 @dataclass(frozen=True)
@@ -187,17 +188,42 @@ def up_to(fused: Callable[..., Tensor], heads: int, shared: int, size: int, dtyp
 
 
 def speedup(
-    fused: Callable[..., Tensor], length: int, heads: int, shared: int, size: int, dtype: torch.dtype, rounds: int = 5
+    fused: Callable[..., Tensor], length: int, heads: int, shared: int, size: int, dtype: torch.dtype, rounds: int = 3
 ) -> float:
-    """How many times faster blocks are, forward and backward. The two take turns and the fastest of each counts."""
+    """How many times faster blocks are, forward and backward. The two take turns and the fastest of each counts.
+
+    1 where the clock of the processor's time stands still: nothing was measured then.
+    """
     count = max(1, 1024 // length)
     query = torch.randn(count, length, heads, size).to(dtype).requires_grad_()
     key, value = (torch.randn(count, length, heads // shared, size).to(dtype).requires_grad_() for _ in range(2))
     gradient = torch.ones_like(query)
+
+    def once(kernel: Callable[..., Tensor]) -> None:
+        kernel(query, key, value, size**-0.5, Seen(), 0.0).backward(gradient)
+
     times: dict[Any, list[float]] = {fused: [], attend: []}
     for _ in range(rounds):
         for kernel, taken in times.items():
-            start = time.process_time()  # a busy machine must not decide
-            kernel(query, key, value, size**-0.5, Seen(), 0.0).backward(gradient)
-            taken.append(time.process_time() - start)
-    return min(times[fused]) / min(times[attend])
+            taken.append(_seconds(functools.partial(once, kernel)))
+    slow, quick = min(times[fused]), min(times[attend])
+    return slow / quick if slow and quick else 1.0
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    """Processor time of one run (a busy machine must not decide), over whole ticks of its clock; 0 if that is still.
+
+    The clock moves in steps of up to 16 ms (Windows; Linux under a limit), which are longer than a run.
+    """
+    first = edge = time.process_time()
+    count = 0
+    for _ in range(RUNS):
+        run()
+        now = time.process_time()
+        if edge == first:
+            edge = now  # counted from here: the runs before lead to the edge of a tick
+            continue
+        count += 1
+        if now - edge >= SPAN:
+            return (now - edge) / count
+    return 0.0

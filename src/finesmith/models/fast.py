@@ -93,8 +93,8 @@ def cut(model: nn.Module) -> Output | None:
     capped = getattr(plain.config.get_text_config(), "final_logit_softcapping", None)
     if type(layer) is not nn.Linear or trunk is None or trunk is plain or capped:
         return None
-    tokens = _probe(plain)
-    with _asking(plain):
+    tokens = probe(plain)
+    with asking(plain):
         said = plain(input_ids=tokens).logits
         whole, part = said.cpu().double(), layer(trunk(input_ids=tokens).last_hidden_state).cpu().double()
     scale = float((whole * part).sum() / (part * part).sum())
@@ -111,17 +111,18 @@ def can_pack(model: nn.Module) -> bool:
     before = plain.config._attn_implementation
     if before != "sdpa" or "position_ids" not in inspect.signature(plain.forward).parameters or _limited(plain):
         return False
-    tokens, sizes = _probe(plain, 12), (7, 5)
+    tokens, sizes = probe(plain, 12), (7, 5)
     other = torch.cat([tokens[:, 1:8], tokens[:, 7:]], dim=1)
     try:
-        with _asking(plain):
+        with asking(plain):
             alone = torch.cat([plain(input_ids=part).logits for part in tokens.split(sizes, dim=1)], dim=1)
             plain.set_attn_implementation(attention.NAME)
             layout = documents(sizes, tokens.device)
-            with attention.packed():
+            with attention.packed(), attention.windows() as named:
                 together = plain(**packed_inputs(tokens, sizes, layout)).logits
                 beside = plain(**packed_inputs(other, sizes, layout)).logits
         right = close(alone, together) and torch.equal(together[:, 7:], beside[:, 7:])
+        right = right and _named(plain, named)
     except (NotImplementedError, TypeError, ValueError, RuntimeError, KeyError) as error:
         refuse_for_memory(error)
         right = False
@@ -139,9 +140,9 @@ def can_mask(model: nn.Module, length: int) -> bool:
     plain = inner(model)
     if _window(plain) < length:
         return False
-    tokens, sizes = _probe(plain, 12), (7, 5)
+    tokens, sizes = probe(plain, 12), (7, 5)
     try:
-        with _asking(plain):
+        with asking(plain):
             alone = torch.cat([plain(input_ids=part).logits for part in tokens.split(sizes, dim=1)], dim=1)
             places = torch.tensor([[*range(sizes[0]), *range(sizes[1])]], device=tokens.device)
             mask = attention.own_segment(torch.tensor([[0] * sizes[0] + [1] * sizes[1]], device=tokens.device))
@@ -156,6 +157,12 @@ def _limited(model: Any) -> bool:
     """Whether layers see less than all that stands before, in a way that only their own mask knows."""
     config = model.config.get_text_config()
     return any(getattr(config, name, None) for name in ("attention_chunk_size", "keep_window_size"))
+
+
+def _named(model: Any, windows: set[int]) -> bool:
+    """Whether attention was told of the model's window, if it has one: a few tokens do not show one that is wider."""
+    layers = getattr(model.config.get_text_config(), "layer_types", None) or ["sliding_attention"]
+    return bool(windows) or _window(model) == math.inf or not any("sliding" in layer for layer in layers)
 
 
 def _window(model: Any) -> float:
@@ -174,7 +181,7 @@ def can_read(model: nn.Module) -> Reading | None:
     before = plain.config._attn_implementation
     if before != "sdpa" or _limited(plain):
         return None
-    tokens = _probe(plain, 12)
+    tokens = probe(plain, 12)
     rows, other = [tokens[:, :7], tokens[:, 7:]], [tokens[:, 1:8], tokens[:, 7:]]
 
     def inputs(parts: list[Tensor], start: int) -> dict[str, Any]:
@@ -182,13 +189,13 @@ def can_read(model: nn.Module) -> Reading | None:
         packed = packed_inputs(torch.cat(parts, dim=1), sizes, documents(sizes, tokens.device), start)
         return {name: value for name, value in packed.items() if name != "use_cache"}
 
-    with _asking(plain):
+    with asking(plain), attention.windows() as named:
         plain.set_attn_implementation(attention.NAME)
         found = reading.proved(plain, rows, inputs)
         if found is not None:
             places = torch.tensor([6, 11] if found.token == "last" else [0, 7], device=tokens.device)
             one, two = (reading.logits(plain, inputs(parts, found.first_position), places) for parts in (rows, other))
-            found = found if torch.equal(one[1], two[1]) else None
+            found = found if torch.equal(one[1], two[1]) and _named(plain, named) else None
     if found is None:
         plain.set_attn_implementation(before)
     return found
@@ -205,9 +212,12 @@ def race(model: nn.Module, dtype: torch.dtype, device: torch.device) -> int:
     if device.type != "cpu":
         return 0
     config = inner(model).config.get_text_config()
-    heads = config.num_attention_heads
-    shared = heads // (getattr(config, "num_key_value_heads", None) or heads)
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    try:
+        heads = config.num_attention_heads
+        shared = heads // (getattr(config, "num_key_value_heads", None) or heads)
+        size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    except (RuntimeError, AttributeError):  # layers of different shapes (Gemma 4): no one shape stands for all
+        return 0
     return blocked.up_to(attention.fused, heads, shared, size, dtype)
 
 
@@ -216,14 +226,14 @@ def inner(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _probe(model: Any, length: int = 8) -> Tensor:
+def probe(model: Any, length: int = 8) -> Tensor:
     """A few tokens of the vocabulary, without special meaning for the result."""
     device = next(model.parameters()).device
     return (torch.arange(length, device=device)[None] * 31 + 7) % model.get_input_embeddings().num_embeddings
 
 
 @contextmanager
-def _asking(model: nn.Module) -> Iterator[None]:
+def asking(model: nn.Module) -> Iterator[None]:
     """A question to the model that leaves no trace: no gradients, no dropout; in the type of its narrow weights."""
     training, first = model.training, next(model.parameters())
     narrow = {weight.dtype for weight in model.parameters()} & {torch.bfloat16, torch.float16}

@@ -19,7 +19,7 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from finesmith.errors import ModelError, counted
-from finesmith.models import attention, generating, place, quantize
+from finesmith.models import attention, causal, generating, place, quantize
 from finesmith.models.device import choose_device, choose_dtype
 from finesmith.models.settings import ModelSettings
 
@@ -191,6 +191,8 @@ def check_kind(config: Any, kind: Kind, name: str) -> None:
 
 def is_decoder(config: Any) -> bool:
     """Whether a checkpoint writes text from left to right: it says so, or its architecture has no masked-LM form."""
+    if causal.says_otherwise(config):
+        return False
     architectures = " ".join(config.architectures or [])
     if any(word in architectures for word in ("CausalLM", "LMHead", "ConditionalGeneration")):
         return True
@@ -202,10 +204,8 @@ def context_length(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
     """The longest input in tokens that the model was built for."""
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     stated = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None) or 1 << 30
-    offset = (
-        2 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
-    )  # positions start behind the pad id
-    return int(min(stated - offset, tokenizer.model_max_length))
+    behind = config.model_type in ("roberta", "xlm-roberta", "camembert")  # positions start behind the pad id
+    return int(min(stated - 2 * behind, tokenizer.model_max_length))
 
 
 def parameter_counts(model: nn.Module) -> tuple[int, int]:
