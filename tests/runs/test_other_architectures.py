@@ -105,6 +105,40 @@ def test_every_stack_of_blocks_is_found_and_takes_adapters(kind):
     assert len(layer_list(wrapped)) == 4 and _frozen.frozen_part(wrapped)
 
 
+MAMBA = {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 4}
+ODD_LINEARS = {
+    "llama4_text": ({"attention_chunk_size": 64, "intermediate_size_mlp": 48, **EXPERTS}, "router"),
+    "phimoe": (EXPERTS, "router"),
+    "falcon": ({"new_decoder_architecture": True}, "lm_head"),
+    "falcon_h1": (MAMBA, "out_proj"),
+    "mamba": ({"state_size": 4}, "out_proj"),
+    "nemotron_h": ({"mamba_num_heads": 4, "mamba_head_dim": 8, "n_groups": 1, "ssm_state_size": 4}, "out_proj"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_LINEARS)
+def test_adapters_stand_only_on_layers_that_compute_as_linear_ones_do_and_that_peft_takes(kind):
+    more, spared_layer = ODD_LINEARS[kind]
+    fits = {name: value for name, value in SIZE.items() if kind not in ("falcon", "mamba") or name != "head_dim"}
+    if kind == "nemotron_h":
+        fits.pop("num_hidden_layers")
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**fits, **more), dtype=torch.float32)
+    wrapped = Lora(LoraSettings()).apply(model, head=(), seed=0)
+    moved = [name for name, weight in wrapped.named_parameters() if weight.requires_grad]
+    assert moved and not any(spared_layer in name for name in moved)
+    if kind == "falcon":
+        assert any("query_key_value" in name for name in moved), "its own forward pass gives what a linear one gives"
+    wrapped.train()(input_ids=torch.arange(3, 20)[None]).logits.sum().backward()
+
+
+def test_a_layer_that_peft_refuses_is_a_mistake_in_the_recipe():
+    config = CONFIG_MAPPING["mamba"](vocab_size=97, hidden_size=32, num_hidden_layers=2, state_size=4)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    with pytest.raises(RecipeError, match=r"PEFT cannot put adapters .*out_proj"):
+        Lora(LoraSettings(target_modules=("out_proj",))).apply(model, head=(), seed=0)
+
+
 def test_a_model_without_blocks_is_refused():
     with pytest.raises(ModelError, match="No stack of blocks"):
         layer_list(torch.nn.Sequential(torch.nn.Linear(2, 2)))

@@ -57,6 +57,7 @@ def linear_names(model: Any, *, outside: tuple[str, ...]) -> Iterator[str]:
     """Full names of all linear layers (also GPT-2's Conv1D) that are neither in `outside` nor the output embedding.
 
     By structure, not by a list of architectures. Of a model that also sees or hears, only those of its language model.
+    A layer that only stores its weights like a linear one (a router of experts, a product in groups) is none.
     """
     from torch import nn
     from transformers.pytorch_utils import Conv1D
@@ -65,8 +66,40 @@ def linear_names(model: Any, *, outside: tuple[str, ...]) -> Iterator[str]:
     ours = {id(module) for module in _language_model(model).modules()}
     for name, module in model.named_modules():
         inside = any(part in outside for part in name.split("."))
-        if isinstance(module, (nn.Linear, Conv1D)) and module is not output and not inside and id(module) in ours:
+        if not isinstance(module, (nn.Linear, Conv1D)) or module is output or inside or id(module) not in ours:
+            continue
+        if isinstance(module, Conv1D) or _answers_like_a_linear(module):
             yield name
+
+
+def _answers_like_a_linear(module: nn.Linear) -> bool:
+    """Whether a row of `in_features` gives one of `out_features`. A subclass with a forward pass of its own is tried
+    (Falcon's computes the same in another order); quantised weights are taken as they are."""
+    import torch
+
+    from finesmith.models import quantize
+    from finesmith.models.device import refuse_for_memory
+
+    weight, computes = module.weight, (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+    if type(module).forward is torch.nn.Linear.forward or quantize.is_quantised(module) or weight.dtype not in computes:
+        return True
+    row = torch.zeros(1, module.in_features, dtype=weight.dtype, device=weight.device)
+    try:
+        with torch.no_grad():
+            found = module(row)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        refuse_for_memory(error)
+        return False
+    return isinstance(found, torch.Tensor) and found.shape == (1, module.out_features)
+
+
+def spared(model: Any) -> tuple[str, ...]:
+    """Names of linear layers on which PEFT puts no adapter: the fused kernels of Mamba read these matrices past them.
+
+    PEFT refuses them by the same list of architectures (peft.tuners.tuners_utils).
+    """
+    kinds = ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
+    return ("out_proj",) if getattr(getattr(model, "config", None), "model_type", None) in kinds else ()
 
 
 def unreached(model: Any) -> float:
