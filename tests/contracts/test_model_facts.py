@@ -1,0 +1,58 @@
+"""What is settled about a model when it is loaded: its pad token and how long a text it reads."""
+
+import pytest
+import torch
+import transformers as tf
+
+from finesmith.models import load
+from finesmith.models.settings import ModelSettings
+from tests.conftest import make_tokenizer
+
+SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+
+
+def loaded(folder, kind="causal-lm", **more):
+    settings = ModelSettings(name=str(folder), dtype="float32", device="cpu")
+    return load.load(settings, kind, **more)
+
+
+def test_the_part_that_reads_text_knows_the_pad_token_too(tmp_path):
+    known = len(make_tokenizer(tmp_path)) + 8
+    text = {**SIZE, "vocab_size": known, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 256,
+            "num_hidden_layers": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8}  # fmt: skip
+    sees = {"depth": 1, "hidden_size": 32, "intermediate_size": 48, "num_heads": 4, "out_hidden_size": 32}
+    marks = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    ids = {name: known - 1 - at for at, name in enumerate(marks)}
+    config = tf.CONFIG_MAPPING["qwen3_5"](text_config=text, vision_config=sees, **ids)
+    tf.Qwen3_5ForConditionalGeneration(config).save_pretrained(tmp_path)
+    base = loaded(tmp_path, "sequence-classification", labels=("a", "b"))
+    rows = torch.tensor([[5, 6, 7], [8, base.tokenizer.pad_token_id, base.tokenizer.pad_token_id]])
+    with torch.no_grad():
+        together = base.model(input_ids=rows, attention_mask=torch.tensor([[1, 1, 1], [1, 0, 0]])).logits
+        alone = base.model(input_ids=rows[1:, :1]).logits
+    assert torch.allclose(together[1:], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mpnet", "roberta", "bert", "longformer", "ibert"])
+def test_the_longest_text_has_a_position_for_every_token(tmp_path, kind):
+    known = len(make_tokenizer(tmp_path))
+    more = {"attention_window": 8} if kind == "longformer" else {}
+    more |= {"pad_token_id": 1, "quant_mode": False} if kind == "ibert" else {}
+    config = tf.CONFIG_MAPPING[kind](**SIZE, vocab_size=known, max_position_embeddings=65, **more)
+    tf.AutoModelForMaskedLM.from_config(config).save_pretrained(tmp_path)
+    base = loaded(tmp_path, "sequence-classification", labels=("a", "b"))
+    longest = load.context_length(base.model.config, base.tokenizer)
+    assert longest in range(63, 66) and (longest == 65) == (kind == "bert")
+    assert load.context_length(config, base.tokenizer) == longest, "also by a configuration that no model was made of"
+    with torch.no_grad():
+        base.model(input_ids=torch.full((1, longest), 7))
+        with pytest.raises((IndexError, RuntimeError)):
+            base.model(input_ids=torch.full((1, longest + 1), 7))
+
+
+def test_a_model_that_states_no_limit_reads_what_its_tokenizer_does(tmp_path):
+    tokenizer = make_tokenizer(tmp_path)
+    config = tf.XLNetConfig(vocab_size=len(tokenizer), d_model=32, n_layer=2, n_head=4, d_inner=48)
+    assert config.max_position_embeddings == -1
+    assert load.context_length(config, tokenizer) == tokenizer.model_max_length == 128
