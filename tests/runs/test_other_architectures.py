@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from finesmith.errors import ModelError, RecipeError
 from finesmith.methods import _frozen
 from finesmith.methods.base import layer_list, linear_names, unreached
+from finesmith.methods.last_layers import LastLayers, LastLayersSettings
 from finesmith.methods.lora import Lora, LoraSettings
 from finesmith.models.load import Loaded
 from finesmith.tasks import _continuations, _language
@@ -103,6 +104,34 @@ def test_every_stack_of_blocks_is_found_and_takes_adapters(kind):
     assert (share > 0.1) == (kind in ("mixtral", "gpt_oss", "llama4_text", "jamba"))
     wrapped = Lora(LoraSettings()).apply(model, head=(), seed=0)
     assert len(layer_list(wrapped)) == 4 and _frozen.frozen_part(wrapped)
+
+
+def opened(model, head=()):
+    LastLayers(LastLayersSettings(count=1)).apply(model, head=head, seed=0)
+    return {name.rpartition(".")[0] for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+@pytest.mark.parametrize(
+    ("kind", "norm"),
+    [("llama", "model.norm"), ("bloom", "transformer.ln_f"), ("opt", "model.decoder.final_layer_norm")],
+)
+def test_the_norm_behind_the_last_block_moves_with_it(kind, norm):
+    more = {"ffn_dim": 48, "word_embed_proj_dim": 32} if kind == "opt" else KINDS[kind]
+    fits = {name: value for name, value in SIZE.items() if kind == "llama" or name != "head_dim"}
+    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**fits, **more), dtype=torch.float32)
+    state = torch.get_rng_state()
+    assert {name for name in opened(model) if ".3." not in name} == {norm}
+    assert torch.equal(state, torch.get_rng_state()) and _frozen.frozen_part(model).blocks
+
+
+def test_a_norm_that_every_block_reads_stays_closed():
+    relative = {"relative_attention": True, "position_buckets": 16, "norm_rel_ebd": "layer_norm",
+                "share_att_key": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False}  # fmt: skip
+    sizes = {name: SIZE[name] for name in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size")}
+    config = CONFIG_MAPPING["deberta-v2"](**sizes, **relative, num_hidden_layers=4, max_position_embeddings=64)
+    model = AutoModelForSequenceClassification.from_config(config)
+    assert not any(name.startswith("deberta.encoder.LayerNorm") for name in opened(model, head=("classifier",)))
+    assert len(_frozen.frozen_part(model).blocks) == 3
 
 
 MAMBA = {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 4}

@@ -130,3 +130,34 @@ def layer_list(model: nn.Module) -> nn.ModuleList:
     if not outer:
         raise ModelError(f"No stack of blocks was found in this model ({type(model).__name__}).")
     return max(outer, key=lambda stack: sum(parameter.numel() for parameter in stack.parameters()))
+
+
+def final_norms(model: nn.Module, blocks: nn.ModuleList) -> list[nn.Module]:
+    """The norm behind the stack of blocks: beside it in the tree, and called after the last block and never before.
+
+    Found in a pass of a few tokens, as the order in the tree can mislead: the norm that stands behind DeBERTa's blocks
+    is that of the relative positions, which every block reads, and OPT's last norm stands before them.
+    """
+    parent = next(module for module in model.modules() if any(child is blocks for child in module.children()))
+    norms = [child for child in parent.children() if "norm" in type(child).__name__.lower()]
+    called = _order(model, [blocks[-1], *norms]) if norms else []
+    return [norm for norm in norms if norm in called and called.index(norm) > called.index(blocks[-1])]
+
+
+def _order(model: Any, modules: list[nn.Module]) -> list[nn.Module]:
+    """These modules as a forward pass calls them, without the model's dropout."""
+    import torch
+
+    called: list[nn.Module] = []
+    hooks = [module.register_forward_pre_hook(lambda module, _: called.append(module)) for module in modules]
+    table, training = model.get_input_embeddings().weight, model.training
+    tokens = (torch.arange(4, device=table.device)[None] * 31 + 7) % table.shape[0]
+    wide = table.device.type == "cpu"  # elsewhere attention may take 16 bits only
+    try:
+        with torch.no_grad(), torch.autocast(table.device.type, torch.bfloat16, enabled=not wide):
+            model.eval()(input_ids=tokens)
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return called
