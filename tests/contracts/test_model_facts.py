@@ -56,3 +56,19 @@ def test_a_model_that_states_no_limit_reads_what_its_tokenizer_does(tmp_path):
     config = tf.XLNetConfig(vocab_size=len(tokenizer), d_model=32, n_layer=2, n_head=4, d_inner=48)
     assert config.max_position_embeddings == -1
     assert load.context_length(config, tokenizer) == tokenizer.model_max_length == 128
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_end_token_is_learnt_where_it_also_pads(tmp_path, own):
+    tokenizer = make_tokenizer(tmp_path)
+    if not own:
+        tokenizer.pad_token = None
+        tokenizer.save_pretrained(tmp_path)
+    config = tf.LlamaConfig(**SIZE, vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id)
+    tf.LlamaForCausalLM(config).save_pretrained(tmp_path)
+    base = loaded(tmp_path)
+    pad, end = base.tokenizer.pad_token_id, base.tokenizer.eos_token_id
+    assert (pad == end) == (not own)
+    base.model(input_ids=torch.tensor([[5, end, 7, 8, end, 9, pad]])).logits.square().mean().backward()
+    gradient = base.model.get_input_embeddings().weight.grad
+    assert gradient[end].abs().max() > 0 and (gradient[pad].abs().max() > 0) == (not own)
