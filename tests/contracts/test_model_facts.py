@@ -4,7 +4,8 @@ import pytest
 import torch
 import transformers as tf
 
-from finesmith.models import load
+from finesmith.errors import ModelError
+from finesmith.models import load, place
 from finesmith.models.settings import ModelSettings
 from tests.conftest import make_tokenizer
 
@@ -72,3 +73,12 @@ def test_the_end_token_is_learnt_where_it_also_pads(tmp_path, own):
     base.model(input_ids=torch.tensor([[5, end, 7, 8, end, 9, pad]])).logits.square().mean().backward()
     gradient = base.model.get_input_embeddings().weight.grad
     assert gradient[end].abs().max() > 0 and (gradient[pad].abs().max() > 0) == (not own)
+
+
+def test_a_folder_below_the_home_folder_is_loaded_by_its_short_name(tmp_path, models, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "base").symlink_to(models("llama"), target_is_directory=True)
+    assert place.check(ModelSettings(name="~/base")) == str(tmp_path / "base")
+    assert loaded("~/base").model.config.model_type == "llama"
+    with pytest.raises(ModelError, match="There is no model folder '~/bass'"):
+        place.check(ModelSettings(name="~/bass"))
