@@ -5,7 +5,7 @@ import torch
 import transformers as tf
 
 from finesmith.errors import ModelError
-from finesmith.models import load, place
+from finesmith.models import licences, load, place
 from finesmith.models.settings import ModelSettings
 from tests.conftest import make_tokenizer
 
@@ -82,3 +82,30 @@ def test_a_folder_below_the_home_folder_is_loaded_by_its_short_name(tmp_path, mo
     assert loaded("~/base").model.config.model_type == "llama"
     with pytest.raises(ModelError, match="There is no model folder '~/bass'"):
         place.check(ModelSettings(name="~/bass"))
+
+
+def licences_of(folder):
+    return {path.name: path.read_text() for path in licences.files(ModelSettings(name=str(folder)))}
+
+
+def test_a_licence_that_is_a_link_out_of_the_model_folder_is_not_passed_on(tmp_path):
+    base, elsewhere = tmp_path / "base", tmp_path / "private"
+    (base / "texts").mkdir(parents=True)
+    elsewhere.write_text("a key")
+    (base / "texts" / "licence").write_text("mine")
+    (base / "LICENSE").symlink_to(elsewhere)
+    (base / "README.md").symlink_to("../private")
+    (base / "NOTICE").symlink_to("texts/licence")
+    (base / "COPYING").write_text("yours")
+    assert licences_of(base) == {"NOTICE": "mine", "COPYING": "yours"}
+
+
+def test_licences_in_a_hub_cache_are_links_to_its_blobs(tmp_path):
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "c0ffee"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "models--a--b" / "blobs").mkdir()
+    (tmp_path / "models--a--b" / "blobs" / "5ha").write_text("ours")
+    (tmp_path / "5ha").write_text("a key")
+    (snapshot / "LICENSE").symlink_to("../../blobs/5ha")
+    (snapshot / "NOTICE").symlink_to("../../../5ha")
+    assert licences_of(snapshot) == {"LICENSE": "ours"}
