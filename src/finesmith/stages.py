@@ -13,7 +13,7 @@ from accelerate.tracking import get_available_trackers
 
 from finesmith import predictor, registry, resolve
 from finesmith.errors import DataError, MissingExtraError, RecipeError
-from finesmith.methods.base import Method, unreached
+from finesmith.methods.base import Method, spared, unreached
 from finesmith.models import causal
 from finesmith.models import device as devices
 from finesmith.models import load as models
@@ -99,6 +99,10 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     notes += _say(watcher, *fitted_to)
     ways.compile_blocks(recipe.speed, model)
     trainable, total = models.parameter_counts(model)
+    if method.adapter and (names := spared(loaded.model)):
+        notes += _say(
+            watcher, f"PEFT puts no adapters on {names[0]} of this architecture: its kernels read that matrix directly"
+        )
     if method.adapter and (share := unreached(loaded.model)):
         notes += _say(watcher, f"adapters do not reach the experts, {share:.0%} of the weights in the model's blocks")
     notes += _say(watcher, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")

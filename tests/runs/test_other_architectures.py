@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from finesmith.errors import ModelError, RecipeError
 from finesmith.methods import _frozen
 from finesmith.methods.base import layer_list, linear_names, unreached
+from finesmith.methods.last_layers import LastLayers, LastLayersSettings
 from finesmith.methods.lora import Lora, LoraSettings
 from finesmith.models.load import Loaded
 from finesmith.tasks import _continuations, _language
@@ -103,6 +104,68 @@ def test_every_stack_of_blocks_is_found_and_takes_adapters(kind):
     assert (share > 0.1) == (kind in ("mixtral", "gpt_oss", "llama4_text", "jamba"))
     wrapped = Lora(LoraSettings()).apply(model, head=(), seed=0)
     assert len(layer_list(wrapped)) == 4 and _frozen.frozen_part(wrapped)
+
+
+def opened(model, head=()):
+    LastLayers(LastLayersSettings(count=1)).apply(model, head=head, seed=0)
+    return {name.rpartition(".")[0] for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+@pytest.mark.parametrize(
+    ("kind", "norm"),
+    [("llama", "model.norm"), ("bloom", "transformer.ln_f"), ("opt", "model.decoder.final_layer_norm")],
+)
+def test_the_norm_behind_the_last_block_moves_with_it(kind, norm):
+    more = {"ffn_dim": 48, "word_embed_proj_dim": 32} if kind == "opt" else KINDS[kind]
+    fits = {name: value for name, value in SIZE.items() if kind == "llama" or name != "head_dim"}
+    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**fits, **more), dtype=torch.float32)
+    state = torch.get_rng_state()
+    assert {name for name in opened(model) if ".3." not in name} == {norm}
+    assert torch.equal(state, torch.get_rng_state()) and _frozen.frozen_part(model).blocks
+
+
+def test_a_norm_that_every_block_reads_stays_closed():
+    relative = {"relative_attention": True, "position_buckets": 16, "norm_rel_ebd": "layer_norm",
+                "share_att_key": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False}  # fmt: skip
+    sizes = {name: SIZE[name] for name in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size")}
+    config = CONFIG_MAPPING["deberta-v2"](**sizes, **relative, num_hidden_layers=4, max_position_embeddings=64)
+    model = AutoModelForSequenceClassification.from_config(config)
+    assert not any(name.startswith("deberta.encoder.LayerNorm") for name in opened(model, head=("classifier",)))
+    assert len(_frozen.frozen_part(model).blocks) == 3
+
+
+MAMBA = {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 4}
+ODD_LINEARS = {
+    "llama4_text": ({"attention_chunk_size": 64, "intermediate_size_mlp": 48, **EXPERTS}, "router"),
+    "phimoe": (EXPERTS, "router"),
+    "falcon": ({"new_decoder_architecture": True}, "lm_head"),
+    "falcon_h1": (MAMBA, "out_proj"),
+    "mamba": ({"state_size": 4}, "out_proj"),
+    "nemotron_h": ({"mamba_num_heads": 4, "mamba_head_dim": 8, "n_groups": 1, "ssm_state_size": 4}, "out_proj"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_LINEARS)
+def test_adapters_stand_only_on_layers_that_compute_as_linear_ones_do_and_that_peft_takes(kind):
+    more, spared_layer = ODD_LINEARS[kind]
+    fits = {name: value for name, value in SIZE.items() if kind not in ("falcon", "mamba") or name != "head_dim"}
+    if kind == "nemotron_h":
+        fits.pop("num_hidden_layers")
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**fits, **more), dtype=torch.float32)
+    wrapped = Lora(LoraSettings()).apply(model, head=(), seed=0)
+    moved = [name for name, weight in wrapped.named_parameters() if weight.requires_grad]
+    assert moved and not any(spared_layer in name for name in moved)
+    if kind == "falcon":
+        assert any("query_key_value" in name for name in moved), "its own forward pass gives what a linear one gives"
+    wrapped.train()(input_ids=torch.arange(3, 20)[None]).logits.sum().backward()
+
+
+def test_a_layer_that_peft_refuses_is_a_mistake_in_the_recipe():
+    config = CONFIG_MAPPING["mamba"](vocab_size=97, hidden_size=32, num_hidden_layers=2, state_size=4)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    with pytest.raises(RecipeError, match=r"PEFT cannot put adapters .*out_proj"):
+        Lora(LoraSettings(target_modules=("out_proj",))).apply(model, head=(), seed=0)
 
 
 def test_a_model_without_blocks_is_refused():

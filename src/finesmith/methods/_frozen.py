@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from finesmith.methods.base import layer_list
+from finesmith.methods.base import final_norms, layer_list
 from finesmith.models import fast
 
 if TYPE_CHECKING:
@@ -33,13 +33,20 @@ class Frozen:
 def frozen_part(model: nn.Module) -> Frozen:
     """The blocks below the lowest one with a weight that moves, with the embeddings; empty if anything there moves."""
     blocks = list(layer_list(model))
-    moving = [any(parameter.requires_grad for parameter in block.parameters()) for block in blocks]
+    moving = [_moves(block) for block in blocks]
     blocks = blocks[: moving.index(True)] if True in moving else blocks
     holders, before = _surroundings(model)
+    if blocks and any(_moves(root) for root in before):  # OPT's last norm stands before its blocks
+        behind = {id(norm) for norm in final_norms(model, layer_list(model))}
+        before = [root for root in before if id(root) not in behind]
     roots = [*before, *blocks]
-    if not blocks or any(parameter.requires_grad for root in roots for parameter in root.parameters()):
+    if not blocks or any(_moves(root) for root in roots):
         return Frozen()
     return Frozen(tuple(blocks), (*holders, *(module for root in roots for module in root.modules())))
+
+
+def _moves(module: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())
 
 
 def _surroundings(model: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:

@@ -57,6 +57,7 @@ def linear_names(model: Any, *, outside: tuple[str, ...]) -> Iterator[str]:
     """Full names of all linear layers (also GPT-2's Conv1D) that are neither in `outside` nor the output embedding.
 
     By structure, not by a list of architectures. Of a model that also sees or hears, only those of its language model.
+    A layer that only stores its weights like a linear one (a router of experts, a product in groups) is none.
     """
     from torch import nn
     from transformers.pytorch_utils import Conv1D
@@ -65,8 +66,40 @@ def linear_names(model: Any, *, outside: tuple[str, ...]) -> Iterator[str]:
     ours = {id(module) for module in _language_model(model).modules()}
     for name, module in model.named_modules():
         inside = any(part in outside for part in name.split("."))
-        if isinstance(module, (nn.Linear, Conv1D)) and module is not output and not inside and id(module) in ours:
+        if not isinstance(module, (nn.Linear, Conv1D)) or module is output or inside or id(module) not in ours:
+            continue
+        if isinstance(module, Conv1D) or _answers_like_a_linear(module):
             yield name
+
+
+def _answers_like_a_linear(module: nn.Linear) -> bool:
+    """Whether a row of `in_features` gives one of `out_features`. A subclass with a forward pass of its own is tried
+    (Falcon's computes the same in another order); quantised weights are taken as they are."""
+    import torch
+
+    from finesmith.models import quantize
+    from finesmith.models.device import refuse_for_memory
+
+    weight, computes = module.weight, (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+    if type(module).forward is torch.nn.Linear.forward or quantize.is_quantised(module) or weight.dtype not in computes:
+        return True
+    row = torch.zeros(1, module.in_features, dtype=weight.dtype, device=weight.device)
+    try:
+        with torch.no_grad():
+            found = module(row)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        refuse_for_memory(error)
+        return False
+    return isinstance(found, torch.Tensor) and found.shape == (1, module.out_features)
+
+
+def spared(model: Any) -> tuple[str, ...]:
+    """Names of linear layers on which PEFT puts no adapter: the fused kernels of Mamba read these matrices past them.
+
+    PEFT refuses them by the same list of architectures (peft.tuners.tuners_utils).
+    """
+    kinds = ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
+    return ("out_proj",) if getattr(getattr(model, "config", None), "model_type", None) in kinds else ()
 
 
 def unreached(model: Any) -> float:
@@ -97,3 +130,34 @@ def layer_list(model: nn.Module) -> nn.ModuleList:
     if not outer:
         raise ModelError(f"No stack of blocks was found in this model ({type(model).__name__}).")
     return max(outer, key=lambda stack: sum(parameter.numel() for parameter in stack.parameters()))
+
+
+def final_norms(model: nn.Module, blocks: nn.ModuleList) -> list[nn.Module]:
+    """The norm behind the stack of blocks: beside it in the tree, and called after the last block and never before.
+
+    Found in a pass of a few tokens, as the order in the tree can mislead: the norm that stands behind DeBERTa's blocks
+    is that of the relative positions, which every block reads, and OPT's last norm stands before them.
+    """
+    parent = next(module for module in model.modules() if any(child is blocks for child in module.children()))
+    norms = [child for child in parent.children() if "norm" in type(child).__name__.lower()]
+    called = _order(model, [blocks[-1], *norms]) if norms else []
+    return [norm for norm in norms if norm in called and called.index(norm) > called.index(blocks[-1])]
+
+
+def _order(model: Any, modules: list[nn.Module]) -> list[nn.Module]:
+    """These modules as a forward pass calls them, without the model's dropout."""
+    import torch
+
+    called: list[nn.Module] = []
+    hooks = [module.register_forward_pre_hook(lambda module, _: called.append(module)) for module in modules]
+    table, training = model.get_input_embeddings().weight, model.training
+    tokens = (torch.arange(4, device=table.device)[None] * 31 + 7) % table.shape[0]
+    wide = table.device.type == "cpu"  # elsewhere attention may take 16 bits only
+    try:
+        with torch.no_grad(), torch.autocast(table.device.type, torch.bfloat16, enabled=not wide):
+            model.eval()(input_ids=tokens)
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return called

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from finesmith.errors import RecipeError
-from finesmith.methods.base import freeze_all, full_learning_rate, layer_list, open_modules
+from finesmith.methods.base import final_norms, freeze_all, full_learning_rate, layer_list, open_modules
 from finesmith.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class LastLayers:
         freeze_all(model)
         for block in blocks[-self.settings.count :]:
             block.requires_grad_(True)
-        _open_final_norm(model, blocks)
+        for norm in final_norms(model, blocks):
+            norm.requires_grad_(True)
         open_modules(model, head)
         return model
 
@@ -53,15 +54,6 @@ class LastLayers:
     def merge(self, model: nn.Module) -> nn.Module:
         """There is nothing to merge."""
         return model
-
-
-def _open_final_norm(model: nn.Module, blocks: nn.ModuleList) -> None:
-    """The norm behind the stack: a sibling that comes after the blocks and is no embedding."""
-    parent = next(module for module in model.modules() if any(child is blocks for child in module.children()))
-    children = list(parent.children())
-    for module in children[next(i for i, child in enumerate(children) if child is blocks) + 1 :]:
-        if "norm" in type(module).__name__.lower():
-            module.requires_grad_(True)
 
 
 PLUGIN = LastLayers

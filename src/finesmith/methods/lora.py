@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from finesmith.errors import RecipeError, nearest
-from finesmith.methods.base import layer_list, linear_names
+from finesmith.methods.base import layer_list, linear_names, spared
 from finesmith.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,26 +43,31 @@ class Lora:
         """Wraps the model; B starts at zero, so that it still computes what the base computes.
 
         Raises:
-            RecipeError: a target that no linear layer has; more last layers than there are.
+            RecipeError: a target that no linear layer has, or that PEFT refuses; more last layers than there are.
         """
         import torch
         from peft import LoraConfig, TaskType, get_peft_model
         from transformers.pytorch_utils import Conv1D
 
+        from finesmith.models import place
         from finesmith.models.load import quiet
 
+        targets = self._targets(model, head)
         torch.manual_seed(seed)  # PEFT draws A from the global generator
         config = LoraConfig(
             task_type=TaskType.SEQ_CLS if head else TaskType.CAUSAL_LM,
             r=self.settings.rank,
             lora_alpha=self.settings.alpha,
             lora_dropout=self.settings.dropout,
-            target_modules=self._targets(model, head),
+            target_modules=targets,
             modules_to_save=list(head) or None,
             fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),  # GPT-2's are transposed
         )
-        with quiet():
-            wrapped = get_peft_model(model, config)
+        try:
+            with quiet():
+                wrapped = get_peft_model(model, config)
+        except ValueError as error:
+            raise RecipeError(f"lora: PEFT cannot put adapters on this model: {place.first_line(error)}") from error
         config.modules_to_save = list(head) or None  # for a classifier PEFT adds the names that heads usually have
         return wrapped
 
@@ -99,7 +104,11 @@ class Lora:
             raise RecipeError(
                 f"lora.target_modules: no linear layer is called '{unknown[0]}'. {nearest(unknown[0], short)}"
             )
-        wanted = list(self.settings.target_modules) or short
+        wanted = list(self.settings.target_modules) or [name for name in short if name not in spared(model)]
+        if not wanted:
+            raise RecipeError(
+                "lora: this model has no linear layer that can take an adapter.", hint="Use method: full."
+            )
         others = {name.rpartition(".")[2] for name, _ in model.named_modules() if name not in names}
         if others.isdisjoint(wanted):
             return wanted

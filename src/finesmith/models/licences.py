@@ -17,11 +17,21 @@ def files(settings: ModelSettings) -> list[Path]:
     """Licences, notices and the card (README.md, which names the licence) of a base; those that can be had."""
     where = Path(place.of(settings)).expanduser()
     if where.is_dir():
-        found = sorted(path for path in where.iterdir() if path.is_file())
+        found = sorted(path for path in where.iterdir() if path.is_file() and _own(path))
         return [path for path in found if path.name == "README.md" or path.name.lower().startswith(_BEGINNINGS)]
     if not place.on_a_hub(settings.name):
         return []
     return [path for name in _ON_A_HUB if (path := _fetched(settings, name)) is not None]
+
+
+def _own(path: Path) -> bool:
+    """Whether a file lies in the model's folder: a link out of it could bring a private file into what is passed on.
+
+    In a hub's cache the files of `snapshots/COMMIT` are links to `blobs` of the same repository.
+    """
+    folder, target = path.parent.resolve(), path.resolve()
+    blobs = folder.parent.parent / "blobs"
+    return target.is_relative_to(folder) or (folder.parent.name == "snapshots" and target.parent == blobs)
 
 
 def _fetched(settings: ModelSettings, name: str) -> Path | None:

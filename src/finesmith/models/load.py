@@ -19,7 +19,8 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from finesmith.errors import ModelError, counted
-from finesmith.models import attention, causal, generating, place, quantize
+from finesmith.models import attention, causal, generating, padding, place, quantize
+from finesmith.models.context import context_length as context_length
 from finesmith.models.device import choose_device, choose_dtype
 from finesmith.models.settings import ModelSettings
 
@@ -117,7 +118,7 @@ def load(
     config = load_config(settings)
     tokenizer = load_tokenizer(settings)
     check_kind(config, kind, settings.name)
-    config.pad_token_id = tokenizer.pad_token_id
+    padding.tell_config(config, tokenizer)
     stored = config.dtype if isinstance(getattr(config, "dtype", None), torch.dtype) else torch.float32
     notes = _set_labels(config, labels, multi_label) if kind == "sequence-classification" else ()
     device = choose_device(settings.device)
@@ -134,11 +135,12 @@ def load(
     else:
         held = held_in(stored, dtype, device) if not moving and settings.quantize == "none" else torch.float32
         model, fresh = _pretrained(settings, kind, config, device, dtype, held)
-    known = model.get_input_embeddings().num_embeddings
+    known = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > known:
         raise ModelError(f"The tokenizer of '{settings.name}' has {len(tokenizer)} tokens, its model only {known}.")
     if settings.quantize != "none":
         notes += (f"the frozen base is quantised to {settings.quantize} ({quantize.WORDS[settings.quantize]})",)
+    padding.tell_model(model, tokenizer)
     generating.settle(model, tokenizer.pad_token_id)
     return Loaded(model.to(device), tokenizer, device, dtype, stored, notes + _new(fresh))
 
@@ -198,14 +200,6 @@ def is_decoder(config: Any) -> bool:
         return True
     masked = type(config) in transformers.AutoModelForMaskedLM._model_mapping
     return type(config) in transformers.AutoModelForCausalLM._model_mapping and not masked
-
-
-def context_length(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The longest input in tokens that the model was built for."""
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    stated = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None) or 1 << 30
-    behind = config.model_type in ("roberta", "xlm-roberta", "camembert")  # positions start behind the pad id
-    return int(min(stated - 2 * behind, tokenizer.model_max_length))
 
 
 def parameter_counts(model: nn.Module) -> tuple[int, int]:

@@ -12,9 +12,10 @@ _HUB = "A hub model is owner/name, such as openai-community/gpt2; see: finesmith
 
 
 def of(settings: ModelSettings) -> str:
-    """The folder or hub id behind a model's name."""
+    """The folder or hub id behind a model's name, with `~` written out where it is a folder there."""
     if settings.name != "embedded":
-        return settings.name
+        folder = Path(settings.name).expanduser() if settings.name.startswith("~") else None
+        return str(folder) if folder is not None and folder.is_dir() else settings.name
     if not (EMBEDDED / "model.safetensors").exists():
         raise ModelError(
             "This copy of Finesmith carries no embedded model.", hint="Name one: --model FOLDER or owner/name."
