@@ -17,6 +17,7 @@ from typing import Any
 from finesmith import measure, run, stages
 from finesmith.data import split
 from finesmith.models import device as devices
+from finesmith.models import together
 from finesmith.recipe import Recipe
 from finesmith.stages import Ready
 from finesmith.tasks.classification import Classification
@@ -150,7 +151,7 @@ def _cached(ready: Ready, total: int) -> tuple[Ready, Cache, float]:
     Also the seconds that these layers take for all sequences; 0 where what they give is not kept.
     """
     settings, data = ready.recipe.train, ready.data
-    plan = Plan(data.lengths, settings.batch_size, ready.recipe.seed)
+    plan = Plan(data.lengths, settings.batch_size, ready.recipe.seed, together.training(ready.model))
     first = [place for batch in plan.epoch(0)[:MOST_STEPS] for place in batch]
     few, began = EncodedSet([data[place] for place in first]), time.perf_counter()
     cache, _ = filling.fill(

@@ -163,7 +163,8 @@ def _fault(error: YAMLError, text: str) -> tuple[int, str]:
     """The line of a fault in YAML, and what it is."""
     if isinstance(error, ReaderError):
         return text[: error.position].count("\n") + 1, f"it holds the character {chr(error.character)!r}"
-    mark = getattr(error, "problem_mark", None)
+    begun = "simple key" in (getattr(error, "context", None) or "")  # the problem is found where the next line begins
+    mark = getattr(error, "context_mark" if begun else "problem_mark", None)
     return mark.line + 1 if mark else 1, getattr(error, "problem", None) or str(error).partition("\n")[0]
 
 

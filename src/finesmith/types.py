@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+Together = Literal["any", "equal", "none"]
+"""Which sequences may stand in one batch: any (the shorter are padded), those of equal length, or each alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:

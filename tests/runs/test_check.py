@@ -15,6 +15,7 @@ from finesmith import examine, registry, run
 from finesmith import recipe as recipes
 from finesmith.__main__ import main
 from finesmith.data import near
+from finesmith.data.clean import Changes, clean
 from finesmith.errors import DataError, MissingExtraError
 from finesmith.types import Finding
 from finesmith.watch import Watcher
@@ -108,6 +109,15 @@ def test_fix_writes_a_copy_and_a_log_and_leaves_the_input(command, tmp_path, mod
     code, _, err = command("check", data, "--model", models("llama"), "--fix")
     assert code == 2 and "exists already" in err
     assert command("check", tmp_path / "messy.cleaned.csv", "--model", models("llama"))[0] == 0
+
+
+def test_fix_renames_labels_that_stand_as_lists_in_a_table(tmp_path):
+    rows = [{"text": "one", "label": '["Late", "paid "]'}, {"text": "two", "label": '["other"]'}]
+    changes = Changes(labels={"paid ": "paid", "Late": "late"})
+    made = clean(str(write_csv(tmp_path / "rows.csv", rows)), changes, columns={"text": "text", "label": "label"})
+    with made.copy.open(newline="") as file:
+        assert [row["label"] for row in csv.DictReader(file)] == ['["late", "paid"]', '["other"]']
+    assert made.changed == 1
 
 
 def leaking(folder, count):

@@ -217,8 +217,9 @@ def test_a_kept_state_is_that_of_the_same_pass_to_the_last_bit(rows, deep, tmp_p
     plan, seen = Plan(cache.lengths, 8, 0), []
     run_ = filling._Passes(ready.task, replace(ready.loaded, model=ready.model), ready.data, part, plan, 2048)
     run_.mode(dropout=True)
-    order = filling.length_order(ready.data.lengths)
-    for positions in filling.token_batches(order, ready.data.lengths, 2048, packed=run_.packed):
+    for positions in replace(plan, lengths=ready.data.lengths).micro_batches(
+        range(len(ready.data)), 2048, packed=run_.packed
+    ):
         with torch.no_grad():
             states = run_.states(positions)
         items = cache.items(ready.data, positions)

@@ -444,6 +444,25 @@ def test_a_folder_that_is_a_link_is_read_and_circles_end(tmp_path):
     assert len(read(tmp_path / "data").parts["train"]) == 3
 
 
+def test_a_link_to_nowhere_and_a_folder_that_cannot_be_listed_are_refused(tmp_path, monkeypatch):
+    jsonl(tmp_path / "data" / "train" / "a.jsonl", labelled(3))
+    (tmp_path / "data" / "train" / "b.jsonl").symlink_to("nowhere.jsonl")
+    with pytest.raises(DataError, match=r"holds what is no file, or a link that leads nowhere: train/b.jsonl"):
+        read(tmp_path / "data")
+    (tmp_path / "data" / "train" / "b.jsonl").rename(tmp_path / "data" / ".b.jsonl")
+    assert len(read(tmp_path / "data").parts["train"]) == 3, "hidden names are nobody's data"
+
+    def scandir(path):
+        if str(path).endswith("train"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    listed = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)  # root may list everything
+    with pytest.raises(DataError, match=r"Cannot list the folder .*train: Permission denied"):
+        read(tmp_path / "data")
+
+
 def test_a_file_beside_its_compressed_copy_is_refused(tmp_path):
     path = jsonl(tmp_path / "data" / "a.jsonl", labelled(3))
     path.with_suffix(".jsonl.gz").write_bytes(gzip.compress(path.read_bytes()))

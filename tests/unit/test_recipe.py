@@ -175,6 +175,7 @@ def test_what_may_stand_together(read):
         ("", ":1: a recipe is a mapping of settings, such as 'data: tickets.csv'."),
         ("data: a.csv\ntrain: [1\n", ":3: not valid YAML: "),
         ("data: a.csv\ndata: b.csv\n", ":2: not valid YAML: found duplicate key"),
+        ("data: a.csv\nmodel:embedded\nseed: 1\n", ":2: not valid YAML: could not find expected ':'"),
     ],
 )
 def test_what_is_no_recipe(read, text, wrong):

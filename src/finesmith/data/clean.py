@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from finesmith.data import hub
+from finesmith.data.label_lists import parted
 from finesmith.data.rows import Bad, Row
 from finesmith.data.sources import Source, locate, looks_like_hub_id
 from finesmith.errors import DataError
@@ -154,7 +155,11 @@ def _inside(text: str, change: Callable[[str], str]) -> str:
 def _renamed(value: Any, labels: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         return list(dict.fromkeys(labels.get(item, item) for item in value))
-    return labels.get(value, value) if isinstance(value, str) else value
+    if not isinstance(value, str) or value in labels:
+        return labels.get(value, value)
+    listed = parted(value)
+    renamed = _renamed(listed, labels) if isinstance(listed, list) else listed
+    return value if renamed == listed else json.dumps(renamed, ensure_ascii=False)
 
 
 def _write(file: Path, rows: Sequence[Row]) -> None:

@@ -121,6 +121,7 @@ def _folder(folder: Path, format: str | None) -> tuple[list[Source], tuple[str, 
         kind = f"{format} files" if format else "files of a known format"
         ending = ", ".join(sorted(suffixes()))
         raise DataError(f"The folder {folder} has no {kind}.", hint=f"Known endings: {ending}.")
+    _check_there(folder, list(wanted))
     _check_once(folder, list(wanted))
     _check_one_format(folder, wanted)
     parts = _parts(folder, list(wanted))
@@ -134,13 +135,27 @@ def _folder(folder: Path, format: str | None) -> tuple[list[Source], tuple[str, 
 def _files(folder: Path) -> Iterator[Path]:
     """All files below a folder, also through links to other folders; each folder once, as links may go in circles."""
     known: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         if os.path.realpath(place) in known:
             folders.clear()
             continue
         known.add(os.path.realpath(place))
-        yield from (path for path in map(Path(place).joinpath, names) if path.is_file())
+        yield from map(Path(place).joinpath, names)
+
+
+def _unreadable(error: OSError) -> None:
+    raise DataError(f"Cannot list the folder {error.filename}: {error.strerror}.") from error
+
+
+def _check_there(folder: Path, files: Sequence[Path]) -> None:
+    """A link that leads nowhere would take its rows away without a word."""
+    gone = [str(path.relative_to(folder)) for path in files if not path.is_file()]
+    if gone:
+        raise DataError(
+            f"The folder {folder} holds what is no file, or a link that leads nowhere: {', '.join(gone)}.",
+            hint="Put the file there, or take the name away.",
+        )
 
 
 def _check_once(folder: Path, files: Sequence[Path]) -> None:

@@ -89,7 +89,7 @@ class Language:
         first = not self._base
         with torch.inference_mode():
             budget = max(1, LOGITS // (4 * vocabulary))
-            for number, positions in enumerate(token_batches(length_order(lengths), lengths, budget)):
+            for number, positions in enumerate(_batches(loaded, lengths, budget)):
                 items = [self.texts.pieces[position] for position in positions]
                 logs, targets, owners = _supervised(items, loaded, self.logits)
                 if first and self._remember:
@@ -99,6 +99,12 @@ class Language:
                                    np.ones(len(owners))])  # fmt: skip
                 np.add.at(out.T, owners, values.T)
         return Read(*out)
+
+
+def _batches(loaded: Loaded, lengths: Sequence[int], budget: int) -> list[list[int]]:
+    from finesmith.models import together
+
+    return token_batches(length_order(lengths), lengths, budget, together=together.reading(loaded.model))
 
 
 def _supervised(items: Sequence[Encoded], loaded: Loaded, logits: Callable[[Mapping[str, Any]], Any]) -> Any:

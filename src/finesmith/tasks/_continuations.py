@@ -240,7 +240,10 @@ def _plainly(loaded: Loaded, prompts: Sequence[Tokens], ends: Sequence[Tokens], 
             weights = np.concatenate([np.zeros(len(prompt), np.float32), np.ones(len(end), np.float32)])
             pieces.append(Encoded(0, np.asarray([*prompt, *end], np.int32), weights))
     lengths, out = [len(piece.tokens) for piece in pieces], np.zeros(len(pieces))
-    for positions in token_batches(length_order(lengths), lengths, MOST_TOKENS):
+    from finesmith.models import together
+
+    company = together.reading(loaded.model)
+    for positions in token_batches(length_order(lengths), lengths, MOST_TOKENS, together=company):
         batch = collate([pieces[p] for p in positions], loaded.tokenizer.pad_token_id, loaded.device)
         nats, _ = _language.token_losses(loaded.model, batch)
         counts = (batch["weights"][:, 1:] > 0).sum(dim=1).tolist()

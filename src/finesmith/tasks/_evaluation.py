@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from finesmith.errors import TrainingError
 from finesmith.tasks._order import length_order, token_batches
+from finesmith.types import Together
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,22 +21,47 @@ _halved: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 
 def in_batches(
-    model: nn.Module, lengths: Sequence[int], compute: Callable[[list[int]], None], *, packed: bool = False
+    model: nn.Module,
+    lengths: Sequence[int],
+    compute: Callable[[list[int]], None],
+    *,
+    packed: bool = False,
+    kinds: Sequence[int] = (),
+    writing: bool = False,
 ) -> None:
     """Calls `compute(positions)` for all sequences in batches of like length, the longest first.
 
-    Where memory runs out, that batch and all later ones are halved.
+    Where memory runs out, that batch and all later ones are halved. No sequence stands beside one that would
+    change what the model says of it.
+
+    Args:
+        packed: sequences stand one behind the other, and nothing is padded.
+        kinds: of each sequence; those of a batch are of one kind (no answer is cut short for a neighbour's prompt).
+        writing: sequences are prompts, padded before they begin.
 
     Raises:
         TrainingError: one row alone does not fit.
     """
-    waiting = token_batches(length_order(lengths), lengths, _halved.get(model, MOST_TOKENS), packed=packed)
+    from finesmith.models import together
+
+    company: Together = "any"
+    if not packed and len(lengths) > 1:
+        company = together.writing(model) if writing else together.reading(model)
+
+    def batches(positions: Sequence[int]) -> list[list[int]]:
+        most = _halved.get(model, MOST_TOKENS)
+        of_kind = {
+            kind: [place for place in positions if not kinds or kinds[place] == kind] for kind in {*kinds} or {0}
+        }
+        cut = partial(token_batches, lengths=lengths, budget=most, packed=packed, together=company)
+        return [batch for kind in sorted(of_kind) for batch in cut(of_kind[kind])]
+
+    waiting = batches(length_order(lengths))
     while waiting:
         if not _fits(compute, waiting[0]):
             sizes = [lengths[position] for position in waiting[0]]
             _halved[model] = max(1, (sum(sizes) if packed else len(sizes) * max(sizes)) // 2)
-            left = [position for batch in waiting for position in batch]
-            waiting = token_batches(left, lengths, _halved[model], packed=packed)
+            waiting = batches([position for batch in waiting for position in batch])
         else:
             waiting = waiting[1:]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from finesmith.types import Together
+
 
 def length_order(lengths: Iterable[int]) -> list[int]:
     """Positions from the longest to the shortest: batches of like length, and memory runs out at once or never."""
@@ -12,17 +14,20 @@ def length_order(lengths: Iterable[int]) -> list[int]:
 
 
 def token_batches(
-    order: Sequence[int], lengths: Sequence[int], budget: int, *, packed: bool = False
+    order: Sequence[int], lengths: Sequence[int], budget: int, *, packed: bool = False, together: Together = "any"
 ) -> list[list[int]]:
     """Cuts `order` into batches whose size stays within `budget` tokens, one row at least.
 
-    The size is rows x longest, or the sum of the lengths where rows are packed without padding.
+    The size is rows x longest, or the sum of the lengths where rows are packed without padding. `together` says
+    which rows a batch may hold.
     """
     batches: list[list[int]] = []
     longest = total = 0
     for position in order:
         longest, total = max(longest, lengths[position]), total + lengths[position]
-        if not batches or (total if packed else longest * (len(batches[-1]) + 1)) > budget:
+        full = not batches or (total if packed else longest * (len(batches[-1]) + 1)) > budget
+        strange = together == "equal" and lengths[position] != lengths[batches[-1][-1]] if batches else False
+        if full or strange or together == "none":
             batches.append([])
             longest = total = lengths[position]
         batches[-1].append(position)

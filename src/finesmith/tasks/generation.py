@@ -12,7 +12,7 @@ from pydantic import Field
 
 from finesmith.errors import DataError, ProofError, counted
 from finesmith.settings import Settings
-from finesmith.tasks import _language, _order, _template
+from finesmith.tasks import _evaluation, _language, _template
 from finesmith.tasks._learnt import Learnt, is_json, learn
 from finesmith.tasks._sequence import Piece, first_difference, joint_sequence, trailing
 from finesmith.tasks.base import Batch, Encoded, Progress, epochs_for, silent
@@ -196,26 +196,26 @@ class Generation:
     def _answer(
         self, loaded: Loaded, inputs: Sequence[Input], progress: Progress, temperature: float = 0.0
     ) -> list[Prediction]:
-        tokenizer = loaded.tokenizer
-        prompts = [np.asarray(self.prompt(tokenizer, item), np.int64) for item in inputs]
+        prompts = [np.asarray(self.prompt(loaded.tokenizer, item), np.int64) for item in inputs]
         limits = self._limits(loaded, prompts)
         lengths = [len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True)]
         answers: list[Prediction] = [Prediction("", None)] * len(prompts)
-        for limit in sorted(set(limits)):  # one limit a batch: a long prompt must not cut its neighbours' answers short
-            order = [position for position in _order.length_order(lengths) if limits[position] == limit]
-            for positions in _order.token_batches(order, lengths, _language.EVALUATION_TOKENS):
-                batch = [prompts[position] for position in positions]
-                found = _language.generate(
-                    loaded,
-                    batch,
-                    new_tokens=limit,
-                    temperature=temperature,
-                    stop=self.learnt.stop,
-                    steering=self.steering(loaded, max(map(len, batch))),
-                )
-                for position, tokens in zip(positions, found, strict=True):
-                    answers[position] = Prediction(str(position), self._read(tokenizer, tokens))
-                progress(len(positions))
+
+        def write(positions: list[int]) -> None:
+            batch = [prompts[position] for position in positions]
+            found = _language.generate(
+                loaded,
+                batch,
+                new_tokens=limits[positions[0]],
+                temperature=temperature,
+                stop=self.learnt.stop,
+                steering=self.steering(loaded, max(map(len, batch))),
+            )
+            for position, tokens in zip(positions, found, strict=True):
+                answers[position] = Prediction(str(position), self._read(loaded.tokenizer, tokens))
+            progress(len(positions))
+
+        _evaluation.in_batches(loaded.model, lengths, write, kinds=limits, writing=True)
         return answers
 
     def measure(

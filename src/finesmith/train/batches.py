@@ -15,6 +15,7 @@ import numpy as np
 
 from finesmith.tasks._order import token_batches
 from finesmith.tasks.base import Encoded
+from finesmith.types import Together
 
 IN_MEMORY_TOKENS = 1 << 25
 BUCKET = 8
@@ -81,6 +82,8 @@ class Plan:
     lengths: Sequence[int]
     batch_size: int
     seed: int
+    together: Together = "any"
+    """Which sequences may share a forward pass."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -100,4 +103,4 @@ class Plan:
     def micro_batches(self, batch: Sequence[int], budget: int, *, packed: bool = False) -> list[list[int]]:
         """A step's sequences in forward passes of at most `budget` tokens (padding included), longest first."""
         order = sorted(batch, key=lambda position: -self.lengths[position])
-        return token_batches(order, self.lengths, budget, packed=packed)
+        return token_batches(order, self.lengths, budget, packed=packed, together=self.together)

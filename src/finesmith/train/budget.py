@@ -10,6 +10,7 @@ from torch import nn
 
 from finesmith.methods.base import layer_list
 from finesmith.models import allocator, fast, recompute
+from finesmith.models import together as company
 from finesmith.models.device import free_memory, used_memory
 from finesmith.models.load import Loaded
 from finesmith.tasks._language import EVALUATION_TOKENS
@@ -20,6 +21,7 @@ from finesmith.train.batches import EncodedSet, Plan
 from finesmith.train.fit import total_steps
 from finesmith.train.settings import TrainSettings
 from finesmith.train.speed import SpeedSettings
+from finesmith.types import Together
 
 FASTEST = {"cpu": 2048, "cuda": 16384}
 """Tokens in a forward pass from which on more gain nothing (measured: docs/explanation/what-did-not-work.md)."""
@@ -117,16 +119,17 @@ def forecast(
         kinds: how many different steps are looked at: that with the largest pass, with the longest row, the middle one.
     """
     packed = fast.of(model).packed
+    plan = Plan(data.lengths, settings.batch_size, seed, company.training(model))
     _touch(model)
     rehearsal = memory.Rehearsal(model, task, loaded, settings)
-    steps = [[[data[i] for i in items] for items in passes] for passes in _steps(data, settings, tokens, seed, packed)]
-    traces = rehearsal.steps(steps[:kinds], _largest(evaluation, packed))
+    steps = [[[data[i] for i in items] for items in passes] for passes in _steps(plan, settings, tokens, packed)]
+    traces = rehearsal.steps(steps[:kinds], _largest(evaluation, packed, plan.together))
     parts = memory.joined(traces).parts()
     held, holes = sum(parts.values()), 0
     on_cpu = loaded.device.type == "cpu"
     if on_cpu and keep_memory:
         sizes = {weight.numel() * width for weight in model.parameters() for width in (2, 4)}
-        grown = allocator.growth(memory.replay(traces, _scales(data, settings, tokens, seed, packed), sizes))
+        grown = allocator.growth(memory.replay(traces, _scales(plan, settings, tokens, packed), sizes))
         holes = (grown - held) if grown is not None else 0
     trained = sum(weight.nbytes for weight in optim.trainable(model).values())
     weights = weights_bytes(model)
@@ -233,38 +236,36 @@ def _sizes(most: int, longest: int) -> list[int]:
     return sizes
 
 
-def _steps(data: EncodedSet, settings: TrainSettings, tokens: int, seed: int, packed: bool) -> list[list[list[int]]]:
+def _steps(plan: Plan, settings: TrainSettings, tokens: int, packed: bool) -> list[list[list[int]]]:
     """Steps of the first epoch by their passes: that with the largest, that with the longest row, the middle one."""
-    plan = Plan(data.lengths, settings.batch_size, seed)
     batches = plan.epoch(0)[: settings.max_steps]
     steps = [plan.micro_batches(batch, tokens, packed=packed) for batch in batches]
     for passes in steps:
-        passes.sort(key=lambda items: -_area(data, items, packed))
-    order = sorted(steps, key=lambda passes: -_area(data, passes[0], packed))
-    longest = max(steps, key=lambda passes: max(data.lengths[i] for items in passes for i in items))
+        passes.sort(key=lambda items: -_area(plan, items, packed))
+    order = sorted(steps, key=lambda passes: -_area(plan, passes[0], packed))
+    longest = max(steps, key=lambda passes: max(plan.lengths[i] for items in passes for i in items))
     found = [order[0], longest, order[len(order) // 2]]
     return [step for place, step in enumerate(found) if step not in found[:place]]
 
 
-def _scales(data: EncodedSet, settings: TrainSettings, tokens: int, seed: int, packed: bool) -> list[float]:
+def _scales(plan: Plan, settings: TrainSettings, tokens: int, packed: bool) -> list[float]:
     """Sizes of the first forward passes of a run, as shares of the largest: holes come from their differences."""
-    plan = Plan(data.lengths, settings.batch_size, seed)
-    steps = total_steps(settings, len(data))
+    steps = total_steps(settings, len(plan.lengths))
     epochs = min(-(-steps // plan.steps_per_epoch), -(-LATER // plan.steps_per_epoch))
     batches = [batch for epoch in range(epochs) for batch in plan.epoch(epoch)][: min(steps, LATER)]
     passes = [items for batch in batches for items in plan.micro_batches(batch, tokens, packed=packed)]
-    areas = [_area(data, items, packed) for items in passes]
+    areas = [_area(plan, items, packed) for items in passes]
     return [area / max(areas) for area in areas[:LATER]]
 
 
-def _area(data: EncodedSet, items: Sequence[int], packed: bool) -> int:
-    sizes = [data.lengths[i] for i in items]
+def _area(plan: Plan, items: Sequence[int], packed: bool) -> int:
+    sizes = [plan.lengths[i] for i in items]
     return sum(sizes) if packed else len(sizes) * max(sizes)
 
 
-def _largest(pieces: Sequence[Encoded], packed: bool) -> Sequence[Encoded]:
+def _largest(pieces: Sequence[Encoded], packed: bool, together: Together) -> Sequence[Encoded]:
     """The batch of an evaluation that has most tokens."""
     lengths = [len(piece.tokens) for piece in pieces]
-    batches = token_batches(length_order(lengths), lengths, EVALUATION_TOKENS, packed=packed)
+    batches = token_batches(length_order(lengths), lengths, EVALUATION_TOKENS, packed=packed, together=together)
     most = max(batches, key=lambda items: sum(lengths[i] for i in items), default=[])
     return [pieces[i] for i in most]

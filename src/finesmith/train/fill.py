@@ -18,10 +18,9 @@ from torch import Tensor
 
 from finesmith.methods._frozen import Frozen, frozen_part
 from finesmith.methods.base import layer_list
-from finesmith.models import fast
+from finesmith.models import fast, together
 from finesmith.models.device import autocast
 from finesmith.models.load import Loaded
-from finesmith.tasks._order import length_order, token_batches
 from finesmith.tasks.base import Batch, Encoded, Task, batch_of, token_place
 from finesmith.train.batches import EncodedSet, Plan
 from finesmith.train.cache import Cache, Kept, rows_of, uncompiled
@@ -64,7 +63,7 @@ def fill(
     Returns:
         the cache, and a note on what is kept, or why nothing is.
     """
-    plan = Plan(data.lengths, settings.batch_size, seed)
+    plan = Plan(data.lengths, settings.batch_size, seed, together.training(loaded.model))
     run = _Passes(task, loaded, data, frozen_part(loaded.model), plan, int(settings.micro_batch_tokens))
     cache = Cache(data.lengths)
     if not gigabytes or not run.frozen.blocks or total <= plan.steps_per_epoch:
@@ -221,9 +220,8 @@ def _token_read(run: _Passes) -> Kept:
 
 
 def _write(cache: Cache, run: _Passes, progress: Callable[[int], None]) -> None:
-    lengths = run.data.lengths[: cache.count]
     run.mode(dropout=True)
-    for positions in token_batches(length_order(lengths), lengths, run.budget, packed=run.packed):
+    for positions in run.plan.micro_batches(range(cache.count), run.budget, packed=run.packed):
         with torch.no_grad():
             states = run.states(positions)
         for position, state in zip(positions, states, strict=True):

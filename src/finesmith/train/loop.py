@@ -18,6 +18,7 @@ from torch import nn
 
 from finesmith.errors import TrainingError
 from finesmith.methods._frozen import frozen_part
+from finesmith.models import together
 from finesmith.models.device import is_out_of_memory
 from finesmith.tasks.base import Task
 from finesmith.train.batches import EncodedSet, Plan
@@ -64,7 +65,7 @@ def train(
     Raises:
         TrainingError: a loss or gradient that is not a number, with the rows; a row that alone does not fit in memory.
     """
-    plan = Plan(data.lengths, settings.batch_size, seed)
+    plan = Plan(data.lengths, settings.batch_size, seed, together.training(model))
     budget, cache, frozen = int(settings.micro_batch_tokens), cache or Cache(data.lengths), frozen_part(model)
     work = Work(model, task, data, cache, accelerator, dtype, pad_id, name_of)
     processes = processes or Processes()

@@ -7,7 +7,7 @@ from torch import nn
 from finesmith.errors import RecipeError
 from finesmith.methods import _fused
 from finesmith.methods.base import layer_list
-from finesmith.models import allocator, fast, kernels, recompute
+from finesmith.models import allocator, fast, kernels, recompute, together
 from finesmith.models.load import Kind, Loaded
 from finesmith.train.speed import SpeedSettings
 
@@ -55,6 +55,11 @@ def prepare(
     if speed.packing and not packed:
         reason = "attention is computed as asked" if asked else "this model cannot take several sequences in one row"
         notes.append(f"{reason}: sequences are padded")
+    company = together.training(model)
+    if company == "equal":
+        notes.append("padding would change what this model says: only sequences of one length are computed together")
+    if company == "none":
+        notes.append("this model answers otherwise where several sequences share a batch: each is computed alone")
     if blocked and packed:
         notes.append(f"attention in blocks up to {blocked} tokens")
     return blocked, tuple(notes)

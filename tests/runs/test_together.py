@@ -1,0 +1,111 @@
+"""An answer does not depend on which texts are asked beside it: where padding would change it, nothing is padded."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from finesmith.models import together
+from finesmith.models.load import Loaded
+from finesmith.tasks import _evaluation, _language
+from finesmith.tasks.classification import run_batches
+from finesmith.train import ways
+from finesmith.train.batches import Plan
+from finesmith.train.speed import SpeedSettings
+
+SIZE = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
+        "max_position_embeddings": 64, "initializer_range": 0.3, "pad_token_id": 0, "bos_token_id": 1,
+        "eos_token_id": 2}  # fmt: skip
+ENCODERS = {
+    "bert": ({}, "any"),
+    "roberta": ({}, "any"),
+    "modernbert": ({}, "any"),
+    "fnet": ({}, "equal"),
+    "convbert": ({"embedding_size": 32, "head_ratio": 2}, "equal"),
+}
+"""Settings, and which texts may share a batch."""
+DECODERS = {
+    "llama": ({}, "any"),
+    "gpt2": ({"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}, "any"),
+    "lfm2": ({"layer_types": ["conv", "full_attention"], "num_key_value_heads": 2}, "any"),
+    "rwkv": ({"attention_hidden_size": 32, "context_length": 64}, "none"),
+}
+"""The same, for prompts."""
+LENGTHS = (12, 5, 9, 5, 3, 12)
+
+
+class Pads:
+    pad_token_id = 0
+
+
+def made(kind, settings, auto):
+    torch.manual_seed(0)
+    model = auto.from_config(CONFIG_MAPPING[kind](**{**SIZE, **settings}), dtype=torch.float32)
+    return Loaded(model.eval(), Pads(), torch.device("cpu"), torch.float32)
+
+
+def rows():
+    random_ = np.random.default_rng(0)
+    return [random_.integers(3, 97, length) for length in LENGTHS]
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_a_label_is_the_same_alone_and_beside_others(kind):
+    settings, company = ENCODERS[kind]
+    loaded, texts, sizes = made(kind, settings, AutoModelForSequenceClassification), rows(), []
+
+    def forward(batch):
+        sizes.append(len(batch["input_ids"]))
+        return loaded.model(**batch).logits
+
+    beside = run_batches(loaded, texts, forward)
+    with torch.no_grad():
+        alone = [loaded.model(input_ids=torch.from_numpy(row)[None]).logits[0].numpy() for row in texts]
+    assert together.reading(loaded.model) == company and sizes == ([6] if company == "any" else [2, 1, 2, 1])
+    np.testing.assert_allclose(beside, np.stack(alone), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_what_is_written_is_the_same_alone_and_beside_others(kind):
+    settings, company = DECODERS[kind]
+    loaded, prompts = made(kind, settings, AutoModelForCausalLM), rows()
+    found = [[] for _ in prompts]
+
+    def written(positions):
+        batch = [prompts[place] for place in positions]
+        return _language.generate(loaded, batch, new_tokens=6, temperature=0.0, stop=[96])
+
+    def write(positions):
+        for place, tokens in zip(positions, written(positions), strict=True):
+            found[place] = tokens
+
+    _evaluation.in_batches(loaded.model, LENGTHS, write, writing=True)
+    assert together.writing(loaded.model) == company
+    for place, tokens in enumerate(found):
+        (alone,) = written([place])
+        assert tokens[: len(alone)] == alone
+
+
+def test_batches_are_of_one_kind_and_halved_where_memory_runs_out():
+    model = made("llama", {}, AutoModelForCausalLM).model
+    kinds, batches = [1, 2, 1, 2, 1, 1], []
+
+    def compute(positions):
+        if len(positions) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        batches.append(positions)
+
+    _evaluation.in_batches(model, LENGTHS, compute, kinds=kinds, writing=True)
+    assert sorted(place for batch in batches for place in batch) == list(range(6))
+    assert all(len({kinds[place] for place in batch}) == 1 for batch in batches)
+    assert "memory is too small" in _evaluation.notes(model)[0]
+
+
+def test_training_goes_by_it_and_says_so():
+    settings, _ = ENCODERS["fnet"]
+    loaded = made("fnet", settings, AutoModelForSequenceClassification)
+    _, notes = ways.prepare(SpeedSettings(), "sequence-classification", loaded)
+    assert "padding would change what this model says: only sequences of one length are computed together" in notes
+    plan = Plan(LENGTHS, 6, 0, together.training(loaded.model))
+    assert all(len({LENGTHS[place] for place in batch}) == 1 for batch in plan.micro_batches(range(6), 100))
+    assert len(Plan(LENGTHS, 6, 0).micro_batches(range(6), 100)) == 1
