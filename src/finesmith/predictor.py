@@ -13,6 +13,7 @@ import numpy as np
 from transformers import AutoTokenizer
 
 from finesmith import registry
+from finesmith.data import strict_json
 from finesmith.data.inputs import conversation
 from finesmith.data.rows import Fault
 from finesmith.errors import DataError, RunError, counted
@@ -115,7 +116,12 @@ def as_inputs(inputs: Iterable[Any]) -> list[Input]:
     if isinstance(inputs, str | bytes | Mapping | Conversation):
         what = "text" if isinstance(inputs, str | bytes) else "conversation"
         raise DataError(f"predict takes a list of inputs, not one {what}.", hint=f"For one answer write: [{what}].")
-    return [_as_input(item, place) for place, item in enumerate(inputs, start=1)]
+    found = [_as_input(item, place) for place, item in enumerate(inputs, start=1)]
+    for number, item in enumerate(found, start=1):
+        texts = [item] if isinstance(item, str) else [str(turn.content) for turn in item.messages]
+        if half := strict_json.half_character(texts):
+            raise DataError(f"Input {number} {half}.")
+    return found
 
 
 def _as_input(item: Any, place: int) -> Input:

@@ -22,8 +22,9 @@ from finesmith import run as runs
 from finesmith.__main__ import main
 from finesmith.cli._show import Terminal
 from finesmith.cli.tune import run_and_show
-from finesmith.errors import RunError
-from finesmith.models import causal
+from finesmith.errors import ModelError, RunError
+from finesmith.models import causal, load
+from finesmith.models.settings import ModelSettings
 from finesmith.runfolder import RunFolder
 from finesmith.watch import Interrupted, Watcher
 from tests import small
@@ -283,6 +284,39 @@ def test_what_is_no_model(refused, tickets, tmp_path):
     assert "Cannot load the model" in message and "llamma" in message
     (tmp_path / "folder/config.json").write_text("{ not json")
     assert "Cannot load the model" in refused(tickets, str(tmp_path / "folder"))
+
+
+ODD = {
+    "gptq": ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "requires optimum"),
+    "awq": ({"quantization_config": {"quant_method": "awq", "bits": 4}}, "requires gptqmodel"),
+    "no heads": ({"num_attention_heads": 0}, "ZeroDivisionError: integer modulo by zero"),
+    "a word for a number": ({"hidden_size": "wide"}, "'hidden_size' expected int, got str"),
+    "an unknown activation": ({"hidden_act": "foo"}, "KeyError: 'foo'"),
+    "an unknown dtype": ({"dtype": "float99"}, "float99"),
+    "a list of labels": ({"id2label": ["a"]}, "AttributeError"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_configuration_that_transformers_cannot_take(models, tmp_path, name):
+    change, said = ODD[name]
+    base = shutil.copytree(models("llama"), tmp_path / "model")
+    config = base / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | change))
+    with pytest.raises(ModelError, match=r"Cannot load the (model|weights of)") as error:
+        load.load(ModelSettings(name=str(base)), "sequence-classification", labels=("a", "b"))
+    assert said in str(error.value)
+    if name == "an unknown activation":
+        with pytest.raises(ModelError, match=r"Cannot build the model .*: KeyError: 'foo'"):
+            load.load(ModelSettings(name=str(base), from_scratch=True), "causal-lm")
+
+
+@pytest.mark.parametrize("file", ["generation_config.json", "tokenizer_config.json"])
+def test_a_file_of_a_model_that_holds_something_else(models, tmp_path, file):
+    base = shutil.copytree(models("llama"), tmp_path / "model")
+    (base / file).write_text("[]")
+    with pytest.raises(ModelError, match="'list' object"):
+        load.load(ModelSettings(name=str(base)), "causal-lm")
 
 
 def test_a_model_without_a_tokenizer(refused, tickets, models, tmp_path):

@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from finesmith.models import fast, load
+from finesmith.models.settings import ModelSettings
 from finesmith.train import fit, loop
 from finesmith.train.batches import Plan
 from finesmith.train.cache import Cache
@@ -69,6 +70,20 @@ def test_what_does_not_move_is_held_as_stored_on_an_accelerator():
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
     assert load.held_in(HALF, HALF, cuda) == HALF
     assert {load.held_in(HALF, HALF, cpu), load.held_in(HALF, FULL, cuda), load.held_in(FULL, HALF, cuda)} == {FULL}
+
+
+def test_a_head_that_was_trained_before_moves_in_float32(models, tmp_path, monkeypatch):
+    """A classifier that is tuned again for labels of the same number brings its head, in the type of the file."""
+    from transformers import AutoModelForSequenceClassification
+
+    folder = shutil.copytree(models("bert"), tmp_path / "half")
+    AutoModelForSequenceClassification.from_pretrained(folder, dtype=HALF, num_labels=2).save_pretrained(folder)
+    monkeypatch.setattr(load, "held_in", lambda stored, dtype, device: stored)
+    settings = ModelSettings(name=str(folder), dtype="bfloat16", device="cpu")
+    model = load.load(settings, "sequence-classification", labels=("a", "b")).model
+    kinds = {name: weight.dtype for name, weight in model.named_parameters()}
+    assert kinds["classifier.weight"] == kinds["classifier.bias"] == FULL
+    assert kinds["bert.encoder.layer.0.attention.self.query.weight"] == HALF
 
 
 @pytest.mark.parametrize("task", ["generation", "classification"])

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from finesmith.cli import _outputs, predict
+from finesmith.cli import _outputs
+from finesmith.data import inputs
 from finesmith.errors import DataError, RunError
 from finesmith.metrics.accuracy import PLUGIN as ACCURACY
+from finesmith.predictor import as_inputs
 from finesmith.report import names, plots
 from tests.conftest import ticket_rows, write_csv
 from tests.runs.test_whole_runs import command
@@ -80,12 +82,19 @@ def test_a_reason_reads_well():
     assert names.reason("it is part of --effort standard") == "it is only made with --effort standard or more"
 
 
-def typed(monkeypatch, text):
-    monkeypatch.setattr(predict.sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text)))
-    return list(predict._typed())
+def typed(text):
+    return list(inputs.decoded(SimpleNamespace(buffer=io.BytesIO(text))))
 
 
-def test_stdin_is_utf_8_with_or_without_a_mark(monkeypatch):
-    assert typed(monkeypatch, "\ufeffcaf\xe9\nb\n".encode()) == ["caf\xe9\n", "b\n"]
+def test_stdin_is_utf_8_with_or_without_a_mark():
+    assert typed("\ufeffcaf\xe9\nb\n".encode()) == ["caf\xe9\n", "b\n"]
     with pytest.raises(DataError, match="Line 2 of stdin is not UTF-8"):
-        typed(monkeypatch, b"a\ncaf\xe9\n")
+        typed(b"a\ncaf\xe9\n")
+
+
+@pytest.mark.parametrize("item", ["a \ud800", [{"role": "user", "content": "a \ud800"}]], ids=["text", "messages"])
+def test_half_a_character_is_no_input(item):
+    with pytest.raises(DataError, match=r"Input 2 holds half a character \(\\ud800 without its pair\)"):
+        as_inputs(["whole", item])
+    with pytest.raises(DataError, match="Line 1 of stdin holds half a character"):
+        list(inputs.decoded(io.StringIO("a \ud800")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from finesmith.errors import RunError
@@ -44,12 +45,15 @@ def _talk(models: dict[str, Any], start: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from finesmith.data import inputs
+
     console = Console(highlight=False)
     people = sys.stdin.isatty() and sys.stdout.isatty()
     if people:
         console.print("[dim]Empty line: new conversation. Ctrl-D: end.[/dim]")
     histories = {name: [*start] for name in models}
-    while (line := _line(console, people)) is not None:
+    typed = None if people else inputs.decoded(sys.stdin)
+    while (line := _line(console, typed)) is not None:
         if not line.strip():
             histories = {name: [*start] for name in models}
             continue
@@ -62,10 +66,10 @@ def _talk(models: dict[str, Any], start: list[dict[str, Any]]) -> None:
             console.print(Text.assemble(title, answer), soft_wrap=True)
 
 
-def _line(console: Any, people: bool) -> str | None:
-    """The next line, or None at the end."""
+def _line(console: Any, typed: Iterator[str] | None) -> str | None:
+    """The next line, from people or from a pipe; None at the end."""
     try:
-        return console.input("[bold]you[/bold]   ") if people else next(sys.stdin).rstrip("\r\n")
+        return console.input("[bold]you[/bold]   ") if typed is None else next(typed).rstrip("\r\n")
     except (EOFError, StopIteration, KeyboardInterrupt):
         return None
 

@@ -7,11 +7,11 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from finesmith.cli import _outputs
-from finesmith.errors import DataError, RecipeError, counted
+from finesmith.errors import RecipeError, counted
 
 Lines = Sequence[dict[str, Any]]
 
@@ -81,20 +81,7 @@ def _asked(options: argparse.Namespace, card: Any) -> Any:
         return inputs.read(options.input, columns=card.columns, column=options.column)
     if options.column:
         raise RecipeError("--column has no effect: stdin is read as one text a line, without columns.")
-    return inputs.lines(_typed(), spoken=hasattr(card.task, "prompt"))
-
-
-def _typed() -> Iterator[str]:
-    """The lines of stdin as UTF-8, whatever the locale says.
-
-    Raises:
-        DataError: a line is not.
-    """
-    for number, line in enumerate(getattr(sys.stdin, "buffer", sys.stdin), 1):
-        try:
-            yield line if isinstance(line, str) else line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"Line {number} of stdin is not UTF-8.", hint="Convert it, or give a file.") from error
+    return inputs.lines(inputs.decoded(sys.stdin), spoken=hasattr(card.task, "prompt"))
 
 
 def _writer(out: str, *, force: bool) -> Callable[[Lines], None]:

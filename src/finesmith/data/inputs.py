@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
-from finesmith.data import convert, messages, names, sources
+from finesmith.data import convert, messages, names, sources, strict_json
 from finesmith.data.rows import Bad, Fault, Row
 from finesmith.data.shapes import Plan
 from finesmith.errors import DataError, counted, nearest
@@ -85,6 +85,22 @@ def lines(texts: Iterable[str], *, spoken: bool) -> Asked:
     if problems:
         raise DataError(f"{counted(len(problems), 'line')} cannot be answered:", problems=problems)
     return Asked(tuple(name for name, _ in found), tuple(value for _, value in found))
+
+
+def decoded(stream: IO[str]) -> Iterator[str]:
+    """The lines of stdin as UTF-8, whatever the locale says.
+
+    Raises:
+        DataError: a line is not, or holds half a character.
+    """
+    for number, line in enumerate(getattr(stream, "buffer", stream), 1):
+        try:
+            text = line if isinstance(line, str) else line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"Line {number} of stdin is not UTF-8.", hint="Convert it, or give a file.") from error
+        if half := strict_json.half_character(text):
+            raise DataError(f"Line {number} of stdin {half}.")
+        yield text
 
 
 def _spoken_row(line: str) -> Row | None:

@@ -14,17 +14,21 @@ from typing import Any, Literal
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from finesmith.errors import ModelError, counted
+from finesmith.errors import FinesmithError, ModelError, counted
 from finesmith.models import attention, causal, generating, padding, place, quantize
 from finesmith.models.context import context_length as context_length
 from finesmith.models.device import choose_device, choose_dtype
 from finesmith.models.settings import ModelSettings
 
 Kind = Literal["causal-lm", "sequence-classification"]
+_UNUSABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, ImportError,
+             RuntimeError, SafetensorError, StrictDataclassError)  # fmt: skip
+"""What transformers raises over files that are damaged, contradict themselves, or need a package that is missing."""
 _AUTO = {
     "causal-lm": transformers.AutoModelForCausalLM,
     "sequence-classification": transformers.AutoModelForSequenceClassification,
@@ -60,7 +64,7 @@ def load_config(settings: ModelSettings) -> Any:
         return AutoConfig.from_pretrained(
             where, revision=settings.revision, trust_remote_code=settings.trust_remote_code
         )
-    except (OSError, ValueError) as error:
+    except _UNUSABLE as error:
         own_code = "trust_remote_code" in str(error)
         raise ModelError(
             f"Cannot load the model '{settings.name}': {place.first_line(error)}",
@@ -75,15 +79,11 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
         ModelError: the model has no tokenizer.
     """
     where = place.check(settings)
-    try:
+    hint = "A model folder needs tokenizer.json (and tokenizer_config.json) beside config.json."
+    with _as_model_error(f"The model '{settings.name}' has no tokenizer that can be loaded", hint):
         tokenizer = AutoTokenizer.from_pretrained(
             where, revision=settings.revision, trust_remote_code=settings.trust_remote_code
         )
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise ModelError(
-            f"The model '{settings.name}' has no tokenizer that can be loaded: {place.first_line(error)}",
-            hint="A model folder needs tokenizer.json (and tokenizer_config.json) beside config.json.",
-        ) from error
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise ModelError(f"The model '{settings.name}' has no tokenizer: no vocabulary was found in {where}.")
     if tokenizer.pad_token_id is None:
@@ -125,12 +125,9 @@ def load(
     dtype = choose_dtype(settings.dtype, device)
     torch.manual_seed(seed)  # transformers draws new weights from the global generator
     if settings.from_scratch:
-        model = _AUTO[kind].from_config(
-            config,
-            dtype=torch.float32,
-            trust_remote_code=settings.trust_remote_code,
-            **attention.argument(settings, device),
-        )
+        more = {"trust_remote_code": settings.trust_remote_code, **attention.argument(settings, device)}
+        with _as_model_error(f"Cannot build the model '{settings.name}'", place.hint(place.of(settings))):
+            model = _AUTO[kind].from_config(config, dtype=torch.float32, **more)
         fresh = tuple[str, ...]()
     else:
         held = held_in(stored, dtype, device) if not moving and settings.quantize == "none" else torch.float32
@@ -166,12 +163,9 @@ def plainly(folder: Path, kind: Kind, device: torch.device, *, dtype: torch.dtyp
     Raises:
         ModelError: transformers cannot load it.
     """
-    try:
-        with quiet():
-            model = _AUTO[kind].from_pretrained(folder, dtype=dtype or "auto", trust_remote_code=own_code)
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=own_code)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"transformers cannot load the folder: {place.first_line(error)}") from error
+    with _as_model_error("transformers cannot load the folder"), quiet():
+        model = _AUTO[kind].from_pretrained(folder, dtype=dtype or "auto", trust_remote_code=own_code)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=own_code)
     return Loaded(model.to(device).eval(), tokenizer, device, model.dtype, model.dtype)
 
 
@@ -195,7 +189,7 @@ def is_decoder(config: Any) -> bool:
     """Whether a checkpoint writes text from left to right: it says so, or its architecture has no masked-LM form."""
     if causal.says_otherwise(config):
         return False
-    architectures = " ".join(config.architectures or [])
+    architectures = " ".join(map(str, config.architectures or []))
     if any(word in architectures for word in ("CausalLM", "LMHead", "ConditionalGeneration")):
         return True
     masked = type(config) in transformers.AutoModelForMaskedLM._model_mapping
@@ -228,29 +222,34 @@ def quiet() -> Iterator[None]:
             talk.enable_progress_bar()
 
 
+@contextmanager
+def _as_model_error(what: str, hint: str = "") -> Iterator[None]:
+    try:
+        yield
+    except FinesmithError:
+        raise
+    except _UNUSABLE as error:
+        missing = isinstance(error, ImportError)
+        raise ModelError(f"{what}: {place.first_line(error)}", hint="" if missing else hint) from error
+
+
 def _pretrained(
     settings: ModelSettings, kind: Kind, config: Any, device: torch.device, dtype: torch.dtype, held: torch.dtype
 ) -> tuple[Any, tuple[str, ...]]:
     where = place.of(settings)
-    more = quantize.arguments(settings, _AUTO[kind], config, device, dtype)
-    try:
-        with quiet():
-            model, info = _AUTO[kind].from_pretrained(
-                where,
-                config=config,
-                revision=settings.revision,
-                dtype=held,
-                use_safetensors=True,
-                trust_remote_code=settings.trust_remote_code,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **attention.argument(settings, device),
-                **more,
-            )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(
-            f"Cannot load the weights of '{settings.name}': {place.first_line(error)}", hint=place.hint(where)
-        ) from error
+    with _as_model_error(f"Cannot load the weights of '{settings.name}'", place.hint(where)), quiet():
+        model, info = _AUTO[kind].from_pretrained(
+            where,
+            config=config,
+            revision=settings.revision,
+            dtype=held,
+            use_safetensors=True,
+            trust_remote_code=settings.trust_remote_code,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **attention.argument(settings, device),
+            **quantize.arguments(settings, _AUTO[kind], config, device, dtype),
+        )
     fresh = tuple(info["missing_keys"]) + tuple(key for key, *_ in info["mismatched_keys"])
     body = [name for name in fresh if kind == "causal-lm" or not _belongs_to_head(model, name)]
     if body:
@@ -259,8 +258,9 @@ def _pretrained(
             f"The weights of '{settings.name}' do not fit its configuration; these would be random: {shown}."
         )
     quantize.settle(model, dtype)
-    for name in fresh if held != torch.float32 else ():  # a new head will move
-        model.get_parameter(name).data = model.get_parameter(name).data.float()
+    for name, weight in model.named_parameters() if held != torch.float32 else ():  # a head will move
+        if kind == "sequence-classification" and _belongs_to_head(model, name):
+            weight.data = weight.data.float()
     return model, fresh
 
 

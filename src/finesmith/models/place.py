@@ -80,6 +80,8 @@ def hint(place: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What a library said, without its advice."""
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__
+    """What a library said, without its advice; with the kind of error where the words alone say little."""
+    text = [line.strip() for line in str(error).strip().splitlines()]
+    said = " ".join(text[:2] if text and text[0].endswith(":") else text[:1])
+    short = isinstance(error, LookupError | TypeError | AttributeError | ArithmeticError | AssertionError)
+    return f"{type(error).__name__}: {said}".removesuffix(": ") if short or not said else said
