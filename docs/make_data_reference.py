@@ -35,8 +35,8 @@ file was read, and `finesmith show-tokens DATA` what is learnt of a row.
 
 ## Files
 
-One file, a folder, or a data set on a hub (`owner/name`, extra `hub`). Plain, gzipped (`.gz`) or zstd (`.zst`,
-extra `zstd`).
+One file, a folder, or a data set on a hub (`owner/name` or `owner/name:config`, extra `hub`).
+Plain, gzipped (`.gz`) or zstd (`.zst`, extra `zstd`).
 """
 FOLDER = """\
 A folder may hold the parts as files, such as `train.jsonl` and `test.jsonl`: a part that is there is taken as it
@@ -59,10 +59,12 @@ is micro-F1.
 MESSAGES = """\
 ## Messages
 
-The assistant's turns are learnt, all of them, the end of each included. A turn with `"weight": 0` (or `"train":
-false`) is read and not learnt; weights between 0 and 1 count in proportion. `content` is text, or a list of parts
-of type `text`. `tool_calls` (OpenAI's older `function_call` too) stand in an assistant's turn, and `tools` (older
-`functions`) in a column of the row. Other keys of a turn are handed to the model's chat template. A row has to end
+The assistant's turns are learnt, the end of each included; not a greeting before the user's first turn, nor, where
+prompt and completion are lists, those of the prompt unless their weight says so. A turn with `"weight": 0` (or
+`"train": false`) is read and not learnt; weights between 0 and 1 count in proportion. `content` is text, or a list
+of parts of type `text`. `tool_calls` (OpenAI's older `function_call` too) stand in an assistant's turn, and `tools`
+(older `functions`) in a column of the row. Other keys of a turn are handed to the model's chat template. A row has to
+end
 with an assistant's turn. These roles are known:
 """
 NAMES_HEAD = """\

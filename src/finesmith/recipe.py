@@ -31,7 +31,7 @@ QUOTES = "A shell splits a value at its spaces: quote the setting, as in 'data.c
 
 
 class Recipe(Settings):
-    """What was asked. Make one with `Recipe.load`, `recipe.make` or from keyword arguments through `finesmith.tune`."""
+    """What was asked. Make one with `recipe.load`, `recipe.make` or from keyword arguments through `finesmith.tune`."""
 
     data: DataSettings
     task: str = "auto"
@@ -46,7 +46,7 @@ class Recipe(Settings):
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Fixes the split, the order of rows, new weights and dropout."""
     track: list[Literal["tensorboard", "mlflow", "wandb", "trackio"]] = Field(default=[])
-    """Experiment trackers that also receive the steps (through Accelerate)."""
+    """Experiment trackers that also receive the steps (through Accelerate); each is an extra of its name."""
 
     def section(self, name: str) -> Settings:
         """The settings of the task or method called `name`."""

@@ -21,7 +21,7 @@ def options(parser: Any) -> None:
         "--minutes",
         type=float,
         metavar="M",
-        help="the budget: the least important is dropped first (quick has the time of three trainings)",
+        help="the budget: the least important is dropped first (quick has three trainings, a minute at least)",
     )
     parser.add_argument("--minimum-gain", type=float, default=None, metavar="X", help="the smallest gain of use (0)")
     parser.add_argument("--target", type=float, metavar="X", help="the score wanted: how many labels would reach it?")
@@ -30,7 +30,10 @@ def options(parser: Any) -> None:
     parser.add_argument("--glossary", metavar="FILE", help='JSON list of {"preferred": ..., "forbidden": [...]}')
     parser.add_argument("--prompts", metavar="FILE", help="what the model must still do: prompts, perhaps answers")
     parser.add_argument(
-        "--retention-margin", type=float, metavar="X", help="share of the knowledge that may be lost (0.01)"
+        "--retention-margin",
+        type=float,
+        metavar="X",
+        help="share of the knowledge that may be lost (0.01; of an encoder 0.05)",
     )
 
 

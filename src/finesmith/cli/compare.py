@@ -18,7 +18,7 @@ class Compare:
             "--effort",
             choices=_evidence.EFFORTS,
             default="quick",
-            help="how much is measured; quick (the default) takes three trainings' time at most",
+            help="how much is measured; quick (the default) is planned for three trainings' time",
         )
         parser.add_argument(
             "--only",

@@ -13,7 +13,8 @@ class DataSettings(Settings):
     """The examples. In a recipe a bare string is the `path`."""
 
     path: str
-    """A file, a folder with train / validation / test files, or a hub data set (`owner/name`)."""
+    """A file, a folder with train / validation / test files, or a hub data set (`owner/name`,
+    `owner/name:config`)."""
     columns: dict[str, str] = Field(default={})
     """What the columns mean, where it cannot be detected: `{text: body, label: queue}`; on the command line
     `data.columns.text=body data.columns.label=queue`."""
@@ -22,7 +23,8 @@ class DataSettings(Settings):
     max_bad_rows: int = Field(default=0, ge=0)
     """How many unusable rows are acceptable; each is then written to rejected.jsonl."""
     over_length: Literal["error", "drop", "truncate"] = "error"
-    """What happens to a row longer than `train.max_length`: stop, leave it out, or cut it. Counted either way."""
+    """What happens to a row longer than `train.max_length`: stop, leave it out, or cut it (a generator's validation and
+    test rows are left out even then). Counted either way. Documents are read in windows."""
     checks: Literal["stop", "warn", "off"] = "stop"
     """What `tune` does about blocking findings of the fast checks: stop, say so and go on, or not look at all."""
     validation: Annotated[float, Field(gt=0, lt=1)] | None = 0.1

@@ -12,7 +12,7 @@ Auto = Literal["auto"]
 
 
 class SpeedSettings(Settings):
-    """Ways to the same result; each is proved on the model before step 1, and left out with a note if it fails."""
+    """Ways to the same result. What depends on the architecture is proved before step 1, else left out with a note."""
 
     packing: bool = True
     """No padding: the sequences of a forward pass stand in one row, and attention stays inside each of them."""
