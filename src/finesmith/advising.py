@@ -6,6 +6,7 @@ without an error would gain less than is of use. What is left is what fine-tunin
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 from finesmith import examine, registry, run
 from finesmith.baselines.base import as_text
+from finesmith.errors import RecipeError
 from finesmith.evidence import clusters, plain, verdict
 from finesmith.evidence import compare as evidences
 from finesmith.metrics.base import Metric
@@ -63,14 +65,16 @@ def advise(
 
     Raises:
         DataError: the rows cannot be used.
+        RecipeError: a target or a gain that the metric cannot have.
     """
     watcher, clock = watcher or Watcher(), _Clock()
     place.check(recipe.model)
     prepared = run.prepare(recipe)
     recipe, splits = prepared.recipe, prepared.splits
-    findings = clock.time("check", lambda: examine.before_training(recipe, splits, recipe.task, watcher)[0])
     task = registry.resolve("tasks", recipe.task)(recipe.section(recipe.task)).fit(splits.train)
     metric = registry.resolve("metrics", task.primary)
+    _check_wanted(metric, target, minimum_gain)
+    findings = clock.time("check", lambda: examine.before_training(recipe, splits, recipe.task, watcher)[0])
     found: dict[str, Sequence[Prediction]] = {}
     missing: dict[str, str] = {}
     for name in _baselines(recipe.task):
@@ -228,13 +232,17 @@ def _weigh(
     }
     if not systems:
         return {}, {}, ""
-    best = max(systems, key=lambda name: _signed(metric) * systems[name].value)
-    gains = {
-        name: evidences.between(metric, targets, able[best], rows, clusters=together, seed=seed)
-        for name, rows in able.items()
-        if name != best
-    }
-    return systems, gains, best
+
+    def better(one: str, other: str) -> Estimate:
+        return evidences.between(metric, targets, able[one], able[other], clusters=together, seed=seed)
+
+    most = max(value.n for value in systems.values())
+    whole = [name for name in systems if systems[name].n == most]
+    best = max(whole, key=lambda name: _signed(metric) * systems[name].value)
+    for name in systems:  # one that answered fewer rows is better only if it is so on these
+        if name not in whole and better(name, best).value > 0:
+            best = name
+    return systems, {name: better(best, name) for name in systems if name != best}, best
 
 
 def _title(name: str) -> str:
@@ -259,6 +267,19 @@ def _room(metric: Metric, value: float) -> float | None:
 def _least(metric: Metric, given: float | None) -> float:
     span = metric.limits[1] - metric.limits[0]
     return given if given is not None else (0.01 * span if span != float("inf") else 0.0)
+
+
+def _check_wanted(metric: Metric, target: float | None, minimum_gain: float | None) -> None:
+    """Both have to be possible values of the metric.
+
+    Raises:
+        RecipeError: one is not.
+    """
+    low, high = metric.limits
+    for name, value, ends in (("target", target, (low, high)), ("minimum-gain", minimum_gain, (0.0, high - low))):
+        if value is not None and not (ends[0] <= value <= ends[1] and math.isfinite(value)):
+            wanted = f"between {ends[0]:g} and {ends[1]:g}" if math.isfinite(ends[1]) else f"{ends[0]:g} or more"
+            raise RecipeError(f"--{name} is {value:g}; for {metric.title} it must be {wanted}.")
 
 
 def _interval(metric: Metric, value: Estimate) -> str:

@@ -86,6 +86,26 @@ def texts(text: str, at: int = 4) -> list[dict[str, str]]:
     return changed(labelled(), at, text=f"{labelled()[at]['text']} {text}")
 
 
+def many_labels() -> list[dict[str, Any]]:
+    """Rows of five labels each, of which there are more than half as many as rows."""
+    draw = random.Random(0)
+    return [
+        {"text": " ".join(draw.choices(WORDS, k=9)) + f" {n}", "label": [f"l{(n * 5 + k) % 40:02}" for k in range(5)]}
+        for n in range(70)
+    ]
+
+
+def talks(count: int = 40, *, begin: int = 0, turns: int = 3) -> list[dict[str, Any]]:
+    """Conversations of several turns, each once."""
+    found = []
+    for number in range(begin, begin + count):
+        draw = random.Random(number)
+        said = [" ".join(draw.choices(WORDS, k=9)) for _ in range(2 * turns)]
+        roles = ("user", "assistant") * turns
+        found.append({"messages": [{"role": r, "content": text} for r, text in zip(roles, said, strict=True)]})
+    return found
+
+
 def sums(sign: str, count: int = 60) -> list[dict[str, str]]:
     """Rows of which only the sign says what is asked."""
     draw = random.Random(0)
@@ -283,6 +303,13 @@ POSITIVE: dict[str, list[Planted]] = {
             (":61",),
         ),
         Planted(
+            {"train": talks(), "test": [*talks(20, begin=100), *talks(1, begin=7, turns=2)]},
+            "warning",
+            1,
+            "the input and the answer of an earlier turn of a train or validation row",
+            (":21",),
+        ),
+        Planted(
             {"train": labelled(), "test": [*labelled(30, seed=5), *labelled()[:30]]}, "blocking", 30, "the input of"
         ),
         Planted(
@@ -455,6 +482,7 @@ NEGATIVE: dict[str, list[Planted]] = {
     ],
     "leakage": [
         CLEAN,
+        Planted({"train": talks(), "test": talks(20, begin=100)}),
         Planted({"train": labelled(), "test": labelled(60, seed=5)}),
         Planted({"train": sums("+"), "test": sums("-")}),
     ],
@@ -465,7 +493,13 @@ NEGATIVE: dict[str, list[Planted]] = {
     "self_test": [Planted(labelled(240))],
     "lengths": [CLEAN],
     "target_format": [PROMPTS, Planted(called(lambda n: {"what": f"{n}"}))],
-    "terms": [Planted(changed(answered(), 6, completion="The customers of the client pay."), glossary=GLOSSARY)],
+    "terms": [
+        Planted(changed(answered(), 6, completion="The customers of the client pay."), glossary=GLOSSARY),
+        Planted(
+            changed(answered(), 6, completion="Send an e-mail."),
+            glossary=({"preferred": "e-mail", "forbidden": ["mail"]},),
+        ),
+    ],
     "private_data": [
         Planted(texts("order 4539 1488 0343 6466, GB82 WEST 1234 5698 7654 33, 000-12-3456, 12:30 on 2024-05-06")),
         Planted(texts("version 1.2.3.456, ratio 3:4, price 1,234,567.89, @home, a@b, password: hunter2, 0800 hours")),

@@ -38,6 +38,12 @@ def test_terms_are_recalled_where_they_are_called_for():
     ]
 
 
+def test_a_preferred_term_with_a_forbidden_one_in_it_breaks_nothing():
+    terms = _terms.Glossary([{"preferred": "e-mail", "forbidden": ["mail"]}])
+    assert terms.forbidden("Send an e-mail.") == (0, 1) and terms.forbidden("Mail us by e-mail.") == (1, 1)
+    assert terms.called("write", "Use e-mail.") == [0] and terms.recall("write", "Use e-mail.", "by e-mail") == (1, 1)
+
+
 def test_slots_keep_the_letter_case_of_their_place():
     found = _terms.slots([{"preferred": "will", "forbidden": ["shall"]}], ["Will pay.", "It will pay.", "No."])
     assert [(slot.row, slot.before, slot.candidates) for slot in found] == [

@@ -10,7 +10,7 @@ from finesmith.__main__ import main
 from finesmith.errors import RecipeError
 from finesmith.metrics.accuracy import PLUGIN as ACCURACY
 from finesmith.metrics.bits_per_byte import PLUGIN as BITS
-from finesmith.types import Estimate, Finding
+from finesmith.types import Estimate, Example, Finding, Origin, Prediction
 
 TITLES = {"tfidf": "TF-IDF + linear SVM", "frozen": "A linear head"}
 
@@ -44,6 +44,26 @@ def test_the_target_is_reached_where_some_system_is_surely_above_it():
     decision, sentence = advising.decide(ACCURACY, systems, {}, "retrieved", titles, **told)
     assert decision == "do not fine-tune" and "TF-IDF + linear SVM reaches accuracy 0.925" in sentence
     assert advising.decide(ACCURACY, systems, {}, "retrieved", titles, **{**told, "target": 0.92})[0] != decision
+
+
+@pytest.mark.parametrize(
+    "asked", [{"target": 75.0}, {"target": float("nan")}, {"minimum_gain": 5.0}, {"minimum_gain": -1}]
+)
+def test_what_the_metric_cannot_be_is_no_target(asked):
+    with pytest.raises(RecipeError, match=r"--(target|minimum-gain) is .*; for accuracy it must be between 0 and 1"):
+        advising._check_wanted(ACCURACY, asked.get("target"), asked.get("minimum_gain"))
+    advising._check_wanted(BITS, 1.2, 0.1)
+
+
+def test_the_best_is_best_on_the_rows_that_both_answered():
+    test = [Example(f"t:{n}", f"text {n}", "ab"[n % 2], Origin("t", n)) for n in range(100)]
+    right = [Prediction(row.id, row.target) for row in test]
+    wrong = [Prediction(row.id, "ab"[row.target == "a"]) for row in test]
+    found = {"tfidf": [*right[:90], *wrong[90:]], "retrieved": [*wrong[:1], *right[1:20]]}
+    systems, gains, best = advising._weigh(ACCURACY, test, found, 0)
+    assert systems["retrieved"].value > systems["tfidf"].value and best == "tfidf" and gains["retrieved"].value > 0
+    found["retrieved"] = right[85:]
+    assert advising._weigh(ACCURACY, test, found, 0)[2] == "retrieved"
 
 
 def test_the_rule_names_a_base_that_is_behind_and_data_to_mend():

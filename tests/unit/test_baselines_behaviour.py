@@ -84,6 +84,18 @@ def test_knn_chooses_the_number_of_neighbours_on_training_rows_alone():
     assert [answer.output for answer in chosen] == ["red", "blue"]
 
 
+def test_knn_reads_characters_where_no_words_are_shared():
+    about = ["服务", "咖啡", "位置", "价格", "环境", "态度", "味道", "速度", "质量", "包装"]
+    said = [
+        (f"这家店的{what}{'非常好' if n % 2 else '太差了'}{n}", "good" if n % 2 else "bad")
+        for n, what in enumerate(about)
+    ]
+    train = [Example(f"t:{n}", text, label, Origin("t", n)) for n, (text, label) in enumerate(said)]
+    asked = [("1", "这家店的音乐非常好"), ("2", "这家店的灯光太差了")]
+    found = registry.resolve("baselines", "knn")(train, asked, seed=0)
+    assert [each.output for each in found] == ["good", "bad"]
+
+
 def test_knn_of_nothing_similar_is_the_commonest_label():
     knn = registry.resolve("baselines", "knn")
     assert knn(rows([("aa bb", "x"), ("cc dd", "y"), ("ee ff", "y")]), [("0", "zz")], seed=0)[0].output == "y"

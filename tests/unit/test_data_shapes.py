@@ -401,6 +401,12 @@ def test_parameters_of_tools_may_be_json_text():
         messages.conversation(r'[{"role": "user", "content": "\ud83d"}]')
 
 
+def test_a_text_without_blanks_is_no_code():
+    rows = [{"content": "今天天气很好我们去公园", "description": f"a longer english text {n}", "label": "ab"[n % 2]}
+            for n in range(4)]  # fmt: skip
+    assert plan_of(*rows).columns["text"] == "content"
+
+
 def test_a_column_of_codes_is_no_text_where_another_one_is():
     rows = [{"ticket": f"T-{n}", "description": f"my parcel {n} is late", "category": "ab"[n % 2]} for n in range(9)]
     plan = plan_of(*rows)

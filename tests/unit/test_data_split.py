@@ -198,9 +198,7 @@ def test_too_few_rows():
         split(dataset(all=distinct(6) * 2))
 
 
-def test_an_empty_part():
-    with pytest.raises(DataError, match=r"The test part would be empty: 12 rows form only 12 units"):
-        split(dataset(all=[(f"t {i}", str(i)) for i in range(12)]))
+def test_a_tiny_share_is_one_row():
     assert len(split(dataset(all=[(f"t {i}", None) for i in range(12)]), validation=0.001).validation) == 1
 
 
@@ -270,3 +268,50 @@ def test_an_unseen_label_that_only_encodes_its_accent_differently_names_its_twin
     with pytest.raises(DataError) as error:
         split(dataset(train=rows, test=[("other", "cafe\u0301")]))
     assert "training has 'caf\u00e9'" in error.value.problems[0]
+
+
+def talk(line, *turns, weight=1.0):
+    """A row that learns to answer every second turn."""
+    said = tuple(Message("assistant" if at % 2 else "user", text, weight * (at % 2)) for at, text in enumerate(turns))
+    return Example(f"x:{line}", Conversation(said[:-1]), said[-1], Origin("x.jsonl", line))
+
+
+def talks(rows):
+    writer = Writer()
+    for row in rows:
+        writer.add(row)
+    return Dataset({"all": writer.close()}, "messages", (), (), {})
+
+
+def test_a_conversation_stays_with_its_own_beginnings():
+    rows = []
+    for number in range(30):
+        said = [f"{word} {number}" for word in ("ask", "say", "ask again", "say again", "thank", "bow")]
+        rows += [talk(len(rows) + at, *said[: 2 * at]) for at in (1, 2, 3)]
+    splits = split(talks(rows))
+    for part in (splits.train, splits.validation, splits.test):
+        assert {int(each.input.messages[0].content.split()[1]) for each in part}.isdisjoint(
+            int(each.input.messages[0].content.split()[1])
+            for other in (splits.train, splits.validation, splits.test)
+            if other is not part
+            for each in other
+        )
+    assert len(splits.test) == 18
+
+
+def test_a_greeting_that_many_begin_with_joins_nobody():
+    rows = [talk(1, "hello", "hi"), *(talk(at, "hello", "hi", f"ask {at}", f"say {at}") for at in range(2, 90))]
+    assert len(split(talks(rows)).test) == 18
+    few = [talk(1, "hello", "hi"), *(talk(at, "hello", "no", f"ask {at}", f"say {at}") for at in range(2, 40))]
+    assert len(split(talks(few)).test) == 8, "another answer is another turn"
+
+
+def test_labels_that_are_ids_are_called_so():
+    with pytest.raises(DataError, match=r"200 of 200 rows have a label that no other row has: it is an id or a text"):
+        split(dataset(all=[(f"t {i}", f"T-{i}") for i in range(200)]))
+
+
+def test_many_small_classes_do_not_swell_the_validation_part_and_are_named():
+    splits = split(dataset(all=[(f"t {i}", f"class {i % 77}") for i in range(231)]))
+    assert len(splits.test) == 77 and len(splits.validation) < 35
+    assert "The test part has 33% of the rows, not 20%, for small classes or large groups." in splits.notes

@@ -67,6 +67,16 @@ def test_long_texts_are_compared_by_an_estimate():
     assert found.similarity[0] == pytest.approx(jaccard(long, other), abs=0.05)
 
 
+def test_a_long_text_and_most_of_it_are_near():
+    draw = random.Random(0)
+    words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(3, 9))) for _ in range(20_000)]
+    found = 0
+    for _ in range(5):
+        whole = " ".join(draw.choices(words, k=1500))
+        found += len(near.near_pairs([whole, whole[: int(0.76 * len(whole))]]).places)
+    assert found == 5, "similarity about 0.77, more grams than are kept"
+
+
 def test_among_leaves_out_pairs_of_the_first():
     texts = ["the parcel has not come yet", "the parcel has not come yet!", "the parcel has not come yet."]
     assert near.near_pairs(texts, among=2).places.tolist() == [[0, 2], [1, 2]]

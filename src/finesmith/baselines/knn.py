@@ -17,6 +17,7 @@ from finesmith.baselines._neighbours import Neighbours
 from finesmith.baselines.base import TestInput, as_text
 from finesmith.types import Example, Prediction
 
+SAMPLE = 200  # training rows that show whether words are shared
 COUNTS = (1, 3, 5, 9, 15, 25)
 MOST_ASKED = 1000  # training rows that choose the number of neighbours, evenly spread
 
@@ -34,7 +35,7 @@ class NearestNeighbours:
         if not test_inputs:
             return []
         texts, targets = [as_text(example.input) for example in train], [_labels(example) for example in train]
-        known = Neighbours(texts, characters=False)
+        known = _known(texts)
         several = isinstance(train[0].target, tuple)
         count = self.neighbours or _best_count(known, texts, targets, several)
         found = known.nearest([text for _, text in test_inputs], count)
@@ -45,10 +46,21 @@ class NearestNeighbours:
         ]
 
 
+def _known(texts: Sequence[str]) -> Neighbours:
+    """By words; by characters where most rows share no word with any other, as in scripts without blanks."""
+    known = Neighbours(texts, characters=False)
+    alone = [not similar.any() for _, _, similar in _others(known, texts, _spread(len(texts), SAMPLE))]
+    return Neighbours(texts, characters=True) if 2 * sum(alone) > len(alone) else known
+
+
+def _spread(count: int, most: int) -> list[int]:
+    step = max(1.0, count / most)
+    return [int(place * step) for place in range(min(count, most))]
+
+
 def _best_count(known: Neighbours, texts: Sequence[str], targets: Sequence[tuple[str, ...]], several: bool) -> int:
     """The number of neighbours that gives most training rows their own label, each without itself."""
-    step = max(1.0, len(texts) / MOST_ASKED)
-    places = [int(place * step) for place in range(min(len(texts), MOST_ASKED))]
+    places = _spread(len(texts), MOST_ASKED)
     right: Counter[int] = Counter()
     for place, near, similar in _others(known, texts, places):
         for count in COUNTS:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from finesmith.data import near
-from finesmith.data.duplicates import content, exact_content, exact_key
+from finesmith.data.duplicates import content, exact_content, exact_key, turn_keys
 from finesmith.data.private import excerpt, masked
 from finesmith.data.rows import Rejected
 from finesmith.types import Conversation, Example, Finding, Message
@@ -101,6 +101,11 @@ class Checked:
         """For each row the number of its exact content (see `duplicates`), by their first row: [N]."""
         number: dict[bytes, int] = {}
         return np.array([number.setdefault(exact_key(row.input), len(number)) for row in self.rows], np.int64)
+
+    @cached_property
+    def turns(self) -> list[tuple[bytes, ...]]:
+        """For each row its trained answers behind what stands before them, its target last (see `duplicates`)."""
+        return [turn_keys(row, exact=True) for row in self.rows]
 
     @cached_property
     def first_rows(self) -> np.ndarray:

@@ -44,11 +44,11 @@ class Injections:
 
     def __call__(self, data: Checked, progress: Progress) -> Iterator[Finding]:
         """One finding over all kinds."""
-        kinds: dict[str, list[int]] = {}
+        kinds: dict[str, dict[int, None]] = {}
         shown = []
         for place, row in enumerate(data.rows):
             for kind, text in _hits(row):
-                kinds.setdefault(kind, []).append(place)
+                kinds.setdefault(kind, {})[place] = None
                 shown.append({"row": str(row.origin), "kind": kind, "text": excerpt(text)})
         if kinds:
             found = sorted({place for places in kinds.values() for place in places})

@@ -38,7 +38,7 @@ class LabelBalance:
         if not everything:
             return
         yield self._sizes(everything)
-        if len(everything) > max(20, 0.5 * len(data.rows)):
+        if len(everything) > max(20, 0.5 * everything.total()):
             yield self._ids(everything, len(data.rows))
             return
         for part, least, verb in (("train", TRAIN, "learnt"), ("test", TEST, "tested")):

@@ -1,4 +1,4 @@
-"""Test rows that were trained on: the same input, nearly the same one, or the same group, in another part."""
+"""Test rows that were trained on: the same input, nearly the same one, the same group, or a turn of a conversation."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Leak:
     exact: dict[int, int]
     near: dict[int, int]
     group: dict[int, int]
+    turn: dict[int, int]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Leakage:
                 ("exact", "the input of"),
                 ("near", "the input, or nearly the input, of"),
                 ("group", "the group of"),
+                ("turn", "the input and the answer of an earlier turn of"),
             ):
                 pairs: dict[int, int] = getattr(leak, kind)
                 if pairs:
@@ -56,10 +58,10 @@ class Leakage:
         if not _came(data, finding.detail["part"]):
             return Mend()
         leak = leaks(data, finding.detail["part"])
-        like = {**leak.exact, **leak.near, **leak.group}
-        found = set(like) if finding.detail["kind"] != "group" else set(leak.group)
+        kind = finding.detail["kind"]
+        found = set(getattr(leak, kind)) if kind in ("group", "turn") else {*leak.exact, *leak.near, *leak.group}
         earlier = np.isin(data.parts, EARLIER[finding.detail["part"]])
-        return Mend(drop=data.origins(np.flatnonzero(earlier & _twins(data, found, finding.detail["kind"])).tolist()))
+        return Mend(drop=data.origins(np.flatnonzero(earlier & _twins(data, found, kind)).tolist()))
 
 
 def leaks(data: Checked, part: str, progress: Progress = lambda done: None) -> Leak:
@@ -72,6 +74,10 @@ def leaks(data: Checked, part: str, progress: Progress = lambda done: None) -> L
     for place in there:
         if (group := data.rows[place].group) is not None:
             owners.setdefault(group, place)
+    learnt: dict[bytes, int] = {}
+    for place in there:
+        for key in data.turns[place][:-1]:
+            learnt.setdefault(key, place)
     known = np.full(int(data.unique.max(initial=-1)) + 1, -1)
     known[data.unique[there[::-1]]] = there[::-1]  # the first row of each content
     alike = _alike(known, data.near(progress).places)
@@ -80,6 +86,7 @@ def leaks(data: Checked, part: str, progress: Progress = lambda done: None) -> L
         {place: int(known[name]) for place, name in zip(here, names, strict=True) if known[name] >= 0},
         {place: int(alike[name]) for place, name in zip(here, names, strict=True) if alike[name] >= 0},
         {place: owners[group] for place in here if (group := data.rows[place].group) in owners},
+        {place: learnt[keys[-1]] for place in here if (keys := data.turns[place]) and keys[-1] in learnt},
     )
 
 
@@ -94,9 +101,9 @@ def _alike(known: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def leaked_ids(data: Checked, part: str = "test") -> list[str]:
-    """Ids of the rows of `part` that are equal or near to a row of an earlier part, or of its group."""
+    """Ids of the rows of `part` that are equal or near to a row of an earlier part or a turn in it, or of its group."""
     leak = leaks(data, part)
-    return [data.rows[place].id for place in sorted({*leak.exact, *leak.near, *leak.group})]
+    return [data.rows[place].id for place in sorted({*leak.exact, *leak.near, *leak.group, *leak.turn})]
 
 
 def _finding(data: Checked, part: str, kind: str, what: str, pairs: dict[int, int], total: int) -> Finding:
@@ -145,6 +152,9 @@ def _twins(data: Checked, places: set[int], kind: str) -> np.ndarray:
     if kind == "group":
         groups = {data.rows[place].group for place in places}
         return np.array([row.group in groups for row in data.rows])
+    if kind == "turn":
+        asked = {data.turns[place][-1] for place in places}
+        return np.array([not asked.isdisjoint(keys[:-1]) for keys in data.turns])
     names = {int(data.unique[place]) for place in places}
     if kind == "near":
         places_near = data.near().places

@@ -40,6 +40,8 @@ UK += (
 )
 UK += r"|fulfil|enrol|grey|analyse[sd]?|analysing|programme"
 SPELLING = {"US": re.compile(rf"\b(?:{US})\b", re.I), "UK": re.compile(rf"\b(?:{UK})\b", re.I)}
+SIGNS = {"a period": ".。．।۔։።", "!": "!！", "?": "?？؟", ":": ":：", ",": ",，"}
+ENDINGS = {sign: name for name, signs in SIGNS.items() for sign in signs}
 HEADER = re.compile(r"^(?:#{1,6}\s+\S.{0,60}|\*\*[^*\n]{2,60}\*\*:?|[A-Z][\w '&/-]{1,50}:)\s*$", re.MULTILINE)
 BULLET = re.compile(r"^\s*(?:([-*•–])|(\d{1,2}[.)])|([a-z][.)]))\s+\S", re.MULTILINE)
 
@@ -111,12 +113,12 @@ def _ending(answer: str) -> str:
     last = answer.rstrip()[-1:]
     if last in "}]`":
         return ""
-    return {".": "a period", "!": "!", "?": "?", ":": ":", ",": ","}.get(last, "no period")
+    return ENDINGS.get(last, "no period")
 
 
 def _opening(answer: str) -> str:
     first = answer.lstrip()[:1]
-    return "" if not first.isalpha() else "a capital" if first.isupper() else "a small letter"
+    return "a capital" if first.isupper() else "a small letter" if first.islower() else ""
 
 
 def _dates(answer: str) -> str:
@@ -197,7 +199,7 @@ def _same(answers: list[str]) -> Finding:
 
 
 def _overview(shares: dict[str, dict[str, int]], total: int) -> Finding:
-    steady = {trait: next(iter(counts)) for trait, counts in shares.items() if len(counts) == 1}
+    steady = {trait: next(iter(counts)) for trait, counts in shares.items() if [*counts.values()] == [total]}
     told = "; ".join(f"{trait} {excerpt(form, 40)}" for trait, form in steady.items())
     first = {
         trait: sum(counts.values()) and max(counts.values()) / sum(counts.values()) for trait, counts in shares.items()

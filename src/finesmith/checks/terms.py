@@ -54,7 +54,8 @@ def _count(entry: Mapping[str, Any], answers: list[tuple[str, str]]) -> dict[str
     preferred, forbidden = str(entry["preferred"]), [str(term) for term in entry["forbidden"]]
     patterns = {term: pattern(term) for term in forbidden}
     hits = {
-        term: [(origin, text) for origin, text in answers if pattern.search(text)] for term, pattern in patterns.items()
+        term: [(origin, text) for origin, text in answers if found.search(outside(preferred, term, text))]
+        for term, found in patterns.items()
     }
     good = sum(bool(pattern(preferred).search(text)) for _, text in answers)
     rows = sorted({origin for found in hits.values() for origin, _ in found})
@@ -72,6 +73,11 @@ def _count(entry: Mapping[str, Any], answers: list[tuple[str, str]]) -> dict[str
 def pattern(term: str) -> re.Pattern[str]:
     """The term as whole words, in any letter case."""
     return re.compile(rf"(?<!\w){re.escape(term)}(?!\w)", re.IGNORECASE)
+
+
+def outside(preferred: str, term: str, text: str) -> str:
+    """The text without the preferred term, where that has the forbidden one in it (e-mail, mail)."""
+    return pattern(preferred).sub(" ", text) if pattern(term).search(preferred) else text
 
 
 def _around(text: str, pattern: re.Pattern[str]) -> str:

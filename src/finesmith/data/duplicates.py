@@ -10,8 +10,9 @@ import hashlib
 import json
 import re
 import unicodedata
+from collections.abc import Iterator
 
-from finesmith.types import Conversation, Input, Message
+from finesmith.types import Conversation, Example, Input, Message
 
 NO_WORD = re.compile(r"\W+")
 UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufe0f\ufeff]")
@@ -82,6 +83,26 @@ def exact_key(given: Input) -> bytes:
 def content_key(given: Input) -> bytes:
     """16 bytes that are equal for inputs with the same content."""
     return _key(content(given))
+
+
+def turns(example: Example) -> Iterator[tuple[Input, Message]]:
+    """Every answer of a row that is trained, behind what stands before it; the row's target is the last."""
+    given, target = example.input, example.target
+    if not isinstance(target, Message):
+        return
+    asked = False
+    for place, message in enumerate(given.messages if isinstance(given, Conversation) else ()):
+        asked |= message.role not in ("system", "assistant")
+        if asked and message.role == "assistant" and message.weight > 0 and isinstance(given, Conversation):
+            yield Conversation(given.messages[:place], given.tools), message
+    yield given, target
+
+
+def turn_keys(example: Example, *, exact: bool) -> tuple[bytes, ...]:
+    """The same as 16 bytes each, equal for equal answers behind equal turns: word by word, or sign by sign."""
+    if exact:
+        return tuple(_key(f"{exact_content(before)}\0{answer(said)}") for before, said in turns(example))
+    return tuple(_key(f"{content(before)}\0{normalised(said.text)}") for before, said in turns(example))
 
 
 def _key(text: str) -> bytes:

@@ -75,7 +75,11 @@ def codes(rows: Sequence[Row], keys: Sequence[str]) -> set[str]:
 
 
 def _one_word(value: Any) -> bool:
-    return absent(value) or (isinstance(value, str) and len(value) <= CODE_LENGTH and len(value.split()) <= 1)
+    """Nothing, or a short word; not in scripts without capitals, of which many have no blanks either."""
+    if not isinstance(value, str) or absent(value):
+        return absent(value)
+    spoken = any(sign.isalpha() and sign.upper() == sign.lower() for sign in value)
+    return not spoken and len(value) <= CODE_LENGTH and len(value.split()) <= 1
 
 
 def settings(columns: Mapping[str, str]) -> str:

@@ -62,9 +62,13 @@ def near_pairs(
         among: leave out pairs whose members are both among the first so many texts.
         progress: called with numbers of texts done.
     """
-    grams = shingle(texts)
-    signatures = _signatures(grams, bands[0] * bands[1], seed, progress)
-    places = _candidates(signatures, bands, among, threshold - 0.15)  # a standard error of the agreement is 0.04
+    parts, signatures = [], [np.zeros((0, bands[0] * bands[1]), np.uint32)]
+    for chunk in _chunks(texts):
+        whole = _hashed(chunk)
+        signatures.append(_signatures(_joined([whole]), bands[0] * bands[1], seed, progress))  # of all its grams
+        parts.append(_capped(*whole))
+    grams, signed = _joined(parts), np.concatenate(signatures)
+    places = _candidates(signed, bands, among, threshold - 0.15)  # a standard error of the agreement is 0.04
     similarity = _jaccard(grams, places)
     keep = similarity >= threshold - SLACK
     return Pairs(places[keep], similarity[keep])
@@ -92,14 +96,22 @@ def clusters(places: np.ndarray, count: int) -> list[list[int]]:
 
 
 def shingle(texts: Sequence[str]) -> Grams:
-    """The grams of every text."""
-    parts, sizes = [], []
-    for chunk in _chunks(texts):
-        values, counts = _hashed(chunk)
-        parts.append(values)
-        sizes.append(counts)
-    starts = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]) if sizes else np.zeros(1, np.int64)
-    return (np.concatenate(parts) if parts else np.zeros(0, np.uint32)), starts
+    """The grams of every text, at most `MOST_GRAMS` of each."""
+    return _joined([_capped(*_hashed(chunk)) for chunk in _chunks(texts)])
+
+
+def _joined(parts: Sequence[Grams]) -> Grams:
+    """Parts of grams and their counts, as grams and starts."""
+    if not parts:
+        return np.zeros(0, np.uint32), np.zeros(1, np.int64)
+    counts = np.concatenate([counts for _, counts in parts])
+    return np.concatenate([values for values, _ in parts]), np.concatenate([[0], np.cumsum(counts)])
+
+
+def _capped(values: np.ndarray, counts: np.ndarray) -> Grams:
+    """Of each text the grams with the smallest hashes, and how many they are."""
+    rank = np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return values[rank < MOST_GRAMS], np.minimum(counts, MOST_GRAMS)
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
@@ -128,11 +140,7 @@ def _hashed(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     inside = np.arange(len(grams)) + GRAM <= np.repeat(np.cumsum(lengths), lengths)[: len(grams)]
     keys = _distinct((owner[: len(grams)][inside] << np.uint64(32)) | (_mixed(grams[inside]) >> np.uint64(32)))
     row = (keys >> np.uint64(32)).astype(np.int64)
-    counts = np.bincount(row, minlength=len(texts))
-    if counts.max() > MOST_GRAMS:
-        rank = np.arange(len(keys)) - np.repeat(np.cumsum(counts) - counts, counts)
-        keys, counts = keys[rank < MOST_GRAMS], np.minimum(counts, MOST_GRAMS)
-    return (keys & np.uint64(0xFFFFFFFF)).astype(np.uint32), counts
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.uint32), np.bincount(row, minlength=len(texts))
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:

@@ -21,6 +21,10 @@ MIN_UNITS = 10
 """Fewer groups of rows that may be parted cannot be split into three meaningful parts."""
 
 SHOWN = 5
+ENOUGH = 1.25
+"""A validation part of so many times its share gets no more rows for the sake of small classes; the test still does."""
+FAR = 0.05
+"""A part whose share is so far off is named."""
 PARTS = ("train", "validation", "test")
 
 
@@ -84,13 +88,25 @@ def _cut(
     _bring_home(placed, rows)
     empty = [name for name, part in placed.items() if not part]
     if empty:
+        _refuse_ids(rows)
         raise DataError(
             f"The {empty[0]} part would be empty: {len(rows):,} rows form only "
             f"{counted(len(units), 'unit')} that may be parted.",
             hint="Add rows, or use a coarser share.",
         )
     cut = {name: sorted(index for unit in part for index in unit.rows) for name, part in placed.items()}
-    return cut, list(_notes(rows, units, cut, seed=seed, stratified=stratify and rows[0].label is not None))
+    return cut, list(_notes(rows, units, cut, shares, seed=seed, stratified=stratify and rows[0].label is not None))
+
+
+def _refuse_ids(rows: Sequence[Row]) -> None:
+    """Where most rows have a label that no other has, it is no class."""
+    counts = Counter(label for row in rows for label in row.labels or ())
+    alone = sum(any(counts[label] == 1 for label in row.labels or ()) for row in rows)
+    if 2 * alone > len(rows):
+        raise DataError(
+            f"{alone:,} of {len(rows):,} rows have a label that no other row has: it is an id or a text, not a class.",
+            hint="Say which column is the label: data.columns.label=COLUMN; or use a generation task.",
+        )
 
 
 def _place(units: Sequence[Unit], shares: Mapping[str, float]) -> dict[str, list[Unit]]:
@@ -100,13 +116,15 @@ def _place(units: Sequence[Unit], shares: Mapping[str, float]) -> dict[str, list
         strata.setdefault(unit.stratum, []).append(unit)
     placed: dict[str, list[Unit]] = {"train": [], **{name: [] for name in shares}}
     carry = dict.fromkeys(shares, 0.0)
+    total = {name: share * sum(len(unit.rows) for unit in units) for name, share in shares.items()}
     for stratum in sorted(strata):
         left = strata[stratum]
         size, least = sum(len(unit.rows) for unit in left), int(len(left) >= 1 + len(shares))
         for position, (name, share) in enumerate(shares.items()):
             wanted = size * share + carry[name]
             reserve = len(shares) - position if least else 1  # units for training and for the parts still to come
-            taken = _take(left, wanted, least=least, most=len(left) - reserve)
+            full = name != "test" and sum(len(unit.rows) for unit in placed[name]) > ENOUGH * total[name] + 1
+            taken = [] if full else _take(left, wanted, least=least, most=len(left) - reserve)
             carry[name] = max(-1.0, min(1.0, wanted - sum(len(unit.rows) for unit in taken)))
             placed[name] += taken
             gone = {unit.order for unit in taken}
@@ -139,11 +157,21 @@ def _bring_home(placed: dict[str, list[Unit]], rows: Sequence[Row]) -> None:
 
 
 def _notes(
-    rows: Sequence[Row], units: Sequence[Unit], cut: Mapping[str, Sequence[int]], *, seed: int, stratified: bool
+    rows: Sequence[Row],
+    units: Sequence[Unit],
+    cut: Mapping[str, Sequence[int]],
+    shares: Mapping[str, float],
+    *,
+    seed: int,
+    stratified: bool,
 ) -> Iterator[str]:
     sizes = ", ".join(f"{len(cut[name]):,} {name}" for name in PARTS if name in cut)
     how = "stratified by label, " if stratified else ""
     yield f"Split {len(rows):,} rows into {sizes} ({how}seed {seed})."
+    for name, share in shares.items():
+        if abs(len(cut[name]) / len(rows) - share) > FAR:
+            got = len(cut[name]) / len(rows)
+            yield f"The {name} part has {got:.0%} of the rows, not {share:.0%}, for small classes or large groups."
     if len(units) < len(rows):
         form = counted(len(units), "unit")
         yield f"Equal inputs and rows of one group were kept in one part: {len(rows):,} rows form {form}."

@@ -1,4 +1,4 @@
-"""What may be parted: rows that share their input or their group form one unit."""
+"""What may be parted: rows of one input or group form one unit, and a conversation with its own beginnings."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from finesmith.data.duplicates import content_key
+from finesmith.data.duplicates import content_key, turn_keys
 from finesmith.types import Example
+
+FORMULA = 50
+"""A turn that more conversations hold is no beginning of them but a formula (a greeting)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,8 @@ class Row:
     labels: tuple[str, ...] | None
     label: str | None
     """The one label, for stratifying; None for several labels and for texts."""
+    turns: tuple[bytes, ...] = ()
+    """Of a conversation: its answers behind what stands before them, the one that is measured last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ def row_of(example: Example) -> Row:
     target = example.target
     label = target if isinstance(target, str) else None
     labels = (label,) if label is not None else target if isinstance(target, tuple) else None
-    return Row(content_key(example.input), example.group, labels, label)
+    return Row(content_key(example.input), example.group, labels, label, turn_keys(example, exact=False))
 
 
 def gather(rows: Sequence[Row], *, seed: int, stratify: bool) -> list[Unit]:
@@ -54,6 +59,12 @@ def gather(rows: Sequence[Row], *, seed: int, stratify: bool) -> list[Unit]:
         parent[root(index)] = root(first.setdefault(("content", row.content), index))
         if row.group is not None:
             parent[root(index)] = root(first.setdefault(("group", row.group), index))
+    last = {row.turns[-1]: index for index, row in enumerate(rows) if row.turns}
+    held = Counter(turn for row in rows for turn in row.turns[:-1])
+    for index, row in enumerate(rows):
+        for turn in row.turns[:-1]:
+            if turn in last and held[turn] <= FORMULA:
+                parent[root(index)] = root(last[turn])
     members: dict[int, list[int]] = {}
     for index in range(len(rows)):
         members.setdefault(root(index), []).append(index)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finesmith.checks.terms import pattern
+from finesmith.checks.terms import outside, pattern
 from finesmith.measurements import _general
 from finesmith.types import Example, Message
 
@@ -51,13 +51,15 @@ class Glossary:
 
     def uses(self, place: int, text: str) -> bool:
         """Whether the preferred term stands in a text, other than inside a forbidden one (Order in Purchase Order)."""
-        for term in self._forbidden[place]:
-            text = term.sub(" ", text)
+        for term in self.entries[place]["forbidden"]:
+            text = outside(str(term), str(self.entries[place]["preferred"]), text)
         return bool(self._preferred[place].search(text))
 
     def breaks(self, place: int, text: str) -> bool:
         """Whether a forbidden variant stands in a text."""
-        return any(term.search(text) for term in self._forbidden[place])
+        preferred = str(self.entries[place]["preferred"])
+        forbidden = zip(self.entries[place]["forbidden"], self._forbidden[place], strict=True)
+        return any(found.search(outside(preferred, str(term), text)) for term, found in forbidden)
 
     def recall(self, prompt: str, reference: str, answer: str) -> tuple[float, float]:
         """Terms used, of those called for."""
