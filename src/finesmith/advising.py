@@ -6,7 +6,6 @@ without an error would gain less than is of use. What is left is what fine-tunin
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +13,9 @@ from typing import Any, Literal
 
 from finesmith import examine, registry, run
 from finesmith.baselines.base import as_text
-from finesmith.errors import RecipeError
 from finesmith.evidence import clusters, plain, verdict
 from finesmith.evidence import compare as evidences
-from finesmith.metrics.base import Metric
+from finesmith.metrics.base import Metric, refuse_impossible
 from finesmith.models import place
 from finesmith.recipe import Recipe
 from finesmith.report import words
@@ -73,7 +71,7 @@ def advise(
     recipe, splits = prepared.recipe, prepared.splits
     task = registry.resolve("tasks", recipe.task)(recipe.section(recipe.task)).fit(splits.train)
     metric = registry.resolve("metrics", task.primary)
-    _check_wanted(metric, target, minimum_gain)
+    refuse_impossible(metric, target, minimum_gain)
     findings = clock.time("check", lambda: examine.before_training(recipe, splits, recipe.task, watcher)[0])
     found: dict[str, Sequence[Prediction]] = {}
     missing: dict[str, str] = {}
@@ -267,19 +265,6 @@ def _room(metric: Metric, value: float) -> float | None:
 def _least(metric: Metric, given: float | None) -> float:
     span = metric.limits[1] - metric.limits[0]
     return given if given is not None else (0.01 * span if span != float("inf") else 0.0)
-
-
-def _check_wanted(metric: Metric, target: float | None, minimum_gain: float | None) -> None:
-    """Both have to be possible values of the metric.
-
-    Raises:
-        RecipeError: one is not.
-    """
-    low, high = metric.limits
-    for name, value, ends in (("target", target, (low, high)), ("minimum-gain", minimum_gain, (0.0, high - low))):
-        if value is not None and not (ends[0] <= value <= ends[1] and math.isfinite(value)):
-            wanted = f"between {ends[0]:g} and {ends[1]:g}" if math.isfinite(ends[1]) else f"{ends[0]:g} or more"
-            raise RecipeError(f"--{name} is {value:g}; for {metric.title} it must be {wanted}.")
 
 
 def _interval(metric: Metric, value: Estimate) -> str:

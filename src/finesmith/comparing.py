@@ -21,6 +21,7 @@ from finesmith.evidence import claims, decision, plain, verdict
 from finesmith.evidence import compare as evidences
 from finesmith.measurements import _kept, _plan
 from finesmith.measurements.base import Effort, Measured, Study
+from finesmith.metrics.base import refuse_impossible
 from finesmith.reopening import answers, open_study
 from finesmith.report import card as cards
 from finesmith.report import verdict_page
@@ -78,6 +79,7 @@ def compare(
 
     Raises:
         RunError: no finished run is there.
+        RecipeError: a target or a gain that the run's metric cannot have.
         DataError: the data is no longer what the run was made with.
     """
     watcher = watcher or Watcher()
@@ -86,6 +88,7 @@ def compare(
     asked = {"effort": effort, "minutes": minutes, "minimum_gain": minimum_gain or None, "only": list(only), **told}
     asked = {name: value for name, value in asked.items() if value is not None and value != []}
     study = open_study(path, effort=effort, options=values, watcher=watcher)
+    refuse_impossible(study.primary, values.get("target"), minimum_gain)
     study.minimum_gain, study.asked = minimum_gain, asked
     known = _known(study, only=only, again=again)
     budget = _plan.budget(study, minutes=minutes, named=bool(only))

@@ -118,8 +118,7 @@ def as_inputs(inputs: Iterable[Any]) -> list[Input]:
         raise DataError(f"predict takes a list of inputs, not one {what}.", hint=f"For one answer write: [{what}].")
     found = [_as_input(item, place) for place, item in enumerate(inputs, start=1)]
     for number, item in enumerate(found, start=1):
-        texts = [item] if isinstance(item, str) else [str(turn.content) for turn in item.messages]
-        if half := strict_json.half_character(texts):
+        if half := strict_json.half_character(item if isinstance(item, str) else [m.content for m in item.messages]):
             raise DataError(f"Input {number} {half}.")
     return found
 
@@ -210,20 +209,20 @@ class Card:
     columns: Mapping[str, str]
 
 
-def answering(path: str | Path) -> Card:
-    """The card of a model that gives answers.
+def answering(path: str | Path, *, documents: bool = False) -> Card:
+    """The card of a finished model that gives answers, or where `documents` may be, of any.
 
     Raises:
         RunError: no finished model is there, or one that was trained on plain documents.
     """
-    _, card = card_of(path)
-    task = _task(card)
-    if task.kind == "causal-lm" and not hasattr(task, "prompt"):
+    _, found = card_of(path)
+    card = Card(_task(found), found.get("columns", {}))
+    if not documents and card.task.kind == "causal-lm" and not hasattr(card.task, "prompt"):
         raise RunError(
             f"'{path}' was trained on plain documents: it has no answers to give.",
             hint=f"See what it gained with: finesmith show {path}",
         )
-    return Card(task, card.get("columns", {}))
+    return card
 
 
 def _task(card: Mapping[str, Any]) -> Task:

@@ -120,7 +120,7 @@ def _write(folder: RunFolder, recipe: Recipe, scale: float, watcher: Watcher) ->
 
 def _study(folder: RunFolder, recipe: Recipe, watcher: Watcher) -> Study:
     """The run, opened; its rows only where the head at scale 0 has yet to be fitted."""
-    task = predictor.answering(folder.file(TUNED)).task
+    task = predictor.answering(folder.file(TUNED), documents=True).task
     if task.kind == "sequence-classification" and not folder.file(_line.START).exists():
         return reopening.open_study(folder.path, effort="quick", options={}, watcher=watcher)
     evidence = plain.from_json(folder.read_json("evidence.json"))

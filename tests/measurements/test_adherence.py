@@ -44,6 +44,12 @@ def test_a_preferred_term_with_a_forbidden_one_in_it_breaks_nothing():
     assert terms.called("write", "Use e-mail.") == [0] and terms.recall("write", "Use e-mail.", "by e-mail") == (1, 1)
 
 
+def test_a_slot_is_no_part_of_a_forbidden_term():
+    entries = [{"preferred": "Order", "forbidden": ["Purchase Order"]}]
+    (slot,) = _terms.slots(entries, ["The Purchase Order is no Order.", "A Purchase Order."])
+    assert slot.row == 0 and slot.before == "The Purchase Order is no "
+
+
 def test_slots_keep_the_letter_case_of_their_place():
     found = _terms.slots([{"preferred": "will", "forbidden": ["shall"]}], ["Will pay.", "It will pay.", "No."])
     assert [(slot.row, slot.before, slot.candidates) for slot in found] == [

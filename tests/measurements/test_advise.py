@@ -9,6 +9,7 @@ from finesmith import advising
 from finesmith.__main__ import main
 from finesmith.errors import RecipeError
 from finesmith.metrics.accuracy import PLUGIN as ACCURACY
+from finesmith.metrics.base import refuse_impossible
 from finesmith.metrics.bits_per_byte import PLUGIN as BITS
 from finesmith.types import Estimate, Example, Finding, Origin, Prediction
 
@@ -51,8 +52,8 @@ def test_the_target_is_reached_where_some_system_is_surely_above_it():
 )
 def test_what_the_metric_cannot_be_is_no_target(asked):
     with pytest.raises(RecipeError, match=r"--(target|minimum-gain) is .*; for accuracy it must be between 0 and 1"):
-        advising._check_wanted(ACCURACY, asked.get("target"), asked.get("minimum_gain"))
-    advising._check_wanted(BITS, 1.2, 0.1)
+        refuse_impossible(ACCURACY, asked.get("target"), asked.get("minimum_gain"))
+    refuse_impossible(BITS, 1.2, 0.1)
 
 
 def test_the_best_is_best_on_the_rows_that_both_answered():

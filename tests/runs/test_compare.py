@@ -12,7 +12,7 @@ from finesmith import comparing
 from finesmith.errors import DataError, RecipeError
 from finesmith.evidence import claims
 from finesmith.watch import Watcher
-from tests.conftest import ticket_rows, write_csv
+from tests.conftest import ticket_rows, write_csv, write_jsonl
 from tests.runs.test_whole_runs import command
 
 SETTINGS = (
@@ -215,3 +215,23 @@ def test_where_nobody_looked_for_leaks_the_evidence_says_so(asked, finished, tmp
     assert "data.checks is off" in unseen[claims.LEAKS] and claims.LEAKS not in seen
     assert command("compare", tmp_path / "run", *NOTHING_FITS)[0] == 0
     assert claims.LEAKS in finesmith.load(tmp_path / "run").evidence.not_measured
+
+
+def test_a_run_on_plain_documents_is_compared_and_scaled(models, tmp_path):
+    notes = [{"text": row["text"] * 3} for row in ticket_rows(60)]
+    data = write_jsonl(tmp_path / "notes.jsonl", notes)
+    words = ("tune", data, "--model", models("llama"), "task=text", *SETTINGS, "train.max_length=32")
+    code, _, err = command(*words, "--out", tmp_path / "run")
+    assert code == 0, err
+    code, out, err = command("compare", tmp_path / "run", "--only", "retention", "--only", "consistency", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert "retention" in told["measured"] and told["not_measured"]["consistency"] == "plain documents ask no questions"
+    assert command("set-scale", tmp_path / "run", "0.5")[0] == 0
+    assert command("set-scale", tmp_path / "run", "1")[0] == 0
+
+
+@pytest.mark.parametrize("words", [("--target", "90"), ("--target", "nan"), ("--minimum-gain", "3"), ("--risk", "0")])
+def test_values_that_cannot_be_meant_are_refused_before_the_work(finished, words):
+    code, _, err = command("compare", finished, *CHEAP, *words)
+    assert code == 2 and words[0] in err and "must be" in err

@@ -37,8 +37,8 @@ def options(parser: Any) -> None:
     )
 
 
-BIG = sys.float_info.max
-RANGES = {"minutes": (0.0, BIG), "minimum_gain": (0.0, BIG), "retention_margin": (0.0, BIG), "risk": (0.0, 1.0)}
+BIG, SMALL = sys.float_info.max, 1e-9
+RANGES = {"minutes": (0.0, BIG), "minimum_gain": (0.0, BIG), "retention_margin": (0.0, BIG), "risk": (SMALL, 1 - SMALL)}
 """The least and the most that an option may be; none may be infinite, or no number."""
 
 

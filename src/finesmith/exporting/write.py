@@ -94,7 +94,7 @@ def export(
 
 
 def _target(to: str | Path) -> Path:
-    target = Path(to).expanduser().absolute()
+    target = Path(to).expanduser().resolve()
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         held = "is a file" if target.is_file() else "holds files already"
         raise RunError(f"'{to}' {held}.", hint="Name a folder that is not there yet.")

@@ -15,6 +15,7 @@ import numpy as np
 from finesmith import registry
 from finesmith.checks import _features
 from finesmith.data import passages
+from finesmith.errors import ModelError
 from finesmith.evidence import stats
 from finesmith.models.load import is_decoder
 from finesmith.tasks._order import length_order, token_batches
@@ -166,8 +167,9 @@ def documents(tokenizer: Any, texts: Sequence[str], kinds: Sequence[str], length
 def answers(study: Study, loaded: Loaded, rows: Sequence[Example], kind: str, task: Any = None) -> Texts:
     """Targets given their inputs, as the run's task encodes them (a generator's)."""
     task = task or study.task
+    most = int(task.state().get("max_length", 1 << 30))  # documents are read in windows, answers whole
     pieces = [piece for place, row in enumerate(rows)
-              for piece in task.encode(row, place, loaded.tokenizer, 1 << 30, final_only=True)]  # fmt: skip
+              for piece in task.encode(row, place, loaded.tokenizer, most, final_only=True)]  # fmt: skip
     sizes = [max(1, len(str(getattr(row.target, "text", row.input)).encode())) for row in rows]
     return Texts(np.asarray([kind] * len(rows)), pieces, np.asarray(sizes, float))
 
@@ -182,7 +184,10 @@ def speaker(study: Study, loaded: Loaded) -> Callable[[Mapping[str, Any]], Any] 
 
     if not is_decoder(models.load_config(study.recipe.model)):
         return None
-    asked = models.load(study.recipe.model, "causal-lm")
+    try:
+        asked = models.load(study.recipe.model, "causal-lm")
+    except ModelError:  # a trunk without an output layer, good for a classifier
+        return None
     output = fast.cut(asked.model)
     model: Any = loaded.model
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -99,7 +99,7 @@ def slots(entries: Sequence[Mapping[str, Any]], references: Sequence[str]) -> li
     found = []
     for row, reference in enumerate(references):
         for entry in entries:
-            match = pattern(str(entry["preferred"])).search(reference)
+            match = _outside_forbidden(entry, reference)
             rivals = [str(term) for term in entry["forbidden"]][:RIVALS]
             if match and rivals:
                 shown = match.group()
@@ -107,6 +107,13 @@ def slots(entries: Sequence[Mapping[str, Any]], references: Sequence[str]) -> li
                 found.append(Slot(row, reference[: match.start()], (shown, *alike)))
     step = max(1.0, len(found) / SLOTS)
     return [found[int(place * step)] for place in range(min(SLOTS, len(found)))]
+
+
+def _outside_forbidden(entry: Mapping[str, Any], reference: str) -> re.Match[str] | None:
+    """The first preferred term that is no part of a forbidden one (Order in Purchase Order)."""
+    wrong = [each.span() for term in entry["forbidden"] for each in pattern(str(term)).finditer(reference)]
+    found = pattern(str(entry["preferred"])).finditer(reference)
+    return next((m for m in found if not any(a <= m.start() and m.end() <= b for a, b in wrong)), None)
 
 
 def probability(study: Study, model: Predictor, rows: Sequence[Example], places: Sequence[Slot]) -> np.ndarray:

@@ -121,6 +121,12 @@ class Study:
         return self.metrics[self.task.primary]
 
     @property
+    def planned_steps(self) -> int:
+        """Optimizer steps that the run was to make; `patience` may have ended it sooner."""
+        *_, last = self.folder.read_lines("steps.jsonl")
+        return int(last["of"])
+
+    @property
     def targets(self) -> dict[str, Target]:
         """The test rows' targets by id, in the order that fixes the resamples."""
         return {row.id: row.target for row in self.splits.test}

@@ -42,7 +42,9 @@ class Consistency:
     needs: tuple[str, ...] = ("prompting",)
 
     def skips(self, study: Study) -> str:
-        """A run that has no base in the form of the task has nothing to be compared with."""
+        """A run that has no base in the form of the task has nothing to be compared with; documents have no answers."""
+        if study.task.kind == "causal-lm" and not hasattr(study.task, "prompt"):
+            return "plain documents ask no questions"
         return _line.refusal(study.folder, study.recipe) if study.task.kind == "sequence-classification" else ""
 
     def cost(self, study: Study) -> float:

@@ -122,12 +122,10 @@ def _count(rows: Sequence[Example], share: float) -> int:
 
 def _trained(study: Study, watcher: Watcher, rows: Sequence[Example]) -> dict[str, Any]:
     """A point: the run's recipe on some of its rows, with the floor on steps."""
-    train = study.recipe.train
+    train, whole = study.recipe.train, study.planned_steps
     settings: dict[str, Any] = {}
-    if train.max_steps is None:
-        whole = float(train.epochs) * math.ceil(len(study.splits.train) / train.batch_size)
-        steps = float(train.epochs) * math.ceil(len(rows) / train.batch_size)
-        settings = {"epochs": float(train.epochs) * max(1.0, min(FLOOR, whole) / steps)}
+    if train.max_steps is None and whole * len(rows) < min(FLOOR, whole) * len(study.splits.train):
+        settings = {"epochs": "auto", "max_steps": min(FLOOR, whole)}
     with study.retrained(watcher, rows=rows, train=settings) as arm:
         answers = arm.predict(study.splits.test)
         return {"rows": len(rows), "score": study.score(study.splits.test, answers), "steps": arm.costs["steps"]}

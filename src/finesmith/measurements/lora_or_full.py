@@ -47,7 +47,9 @@ class LoraOrFull:
     uses: tuple[str, ...] = ("minimum_gain",)
 
     def skips(self, study: Study) -> str:
-        """Adapters on random weights learn nothing."""
+        """Adapters on random weights learn nothing, and quantised weights cannot move."""
+        if study.recipe.model.quantize != "none":
+            return "the weights of a quantised base cannot move"
         return "the base has random weights, to which LoRA adds little" if study.recipe.model.from_scratch else ""
 
     def cost(self, study: Study) -> float:

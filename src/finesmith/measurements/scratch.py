@@ -31,7 +31,9 @@ class Scratch:
     needs: tuple[str, ...] = ("learning_curve",)
 
     def skips(self, study: Study) -> str:
-        """A run that was from scratch itself has nothing to be compared with."""
+        """A run that was from scratch itself has nothing to be compared with; random weights are not quantised."""
+        if study.recipe.model.quantize != "none":
+            return "the weights of a quantised base cannot move"
         return "the run itself began from random weights" if study.recipe.model.from_scratch else ""
 
     def cost(self, study: Study) -> float:

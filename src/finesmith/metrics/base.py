@@ -13,6 +13,7 @@ over another) or `Metric`.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from finesmith.errors import RecipeError
 from finesmith.types import Message, Prediction, Target
 
 Kind = Literal["share", "ratio", "other"]
@@ -126,3 +128,16 @@ def edits(one: Sequence[str], other: Sequence[str]) -> float:
     from rapidfuzz.distance import Levenshtein
 
     return float(Levenshtein.normalized_distance(one, other))
+
+
+def refuse_impossible(metric: Metric, target: float | None, minimum_gain: float | None) -> None:
+    """A score that would be good enough, and a gain that is of use, have to be possible values of the metric.
+
+    Raises:
+        RecipeError: one is not.
+    """
+    low, high = metric.limits
+    for name, value, ends in (("target", target, (low, high)), ("minimum-gain", minimum_gain, (0.0, high - low))):
+        if value is not None and not (ends[0] <= value <= ends[1] and math.isfinite(value)):
+            wanted = f"between {ends[0]:g} and {ends[1]:g}" if math.isfinite(ends[1]) else f"{ends[0]:g} or more"
+            raise RecipeError(f"--{name} is {value:g}; for {metric.title} it must be {wanted}.")
