@@ -41,7 +41,7 @@ UK += (
 UK += r"|fulfil|enrol|grey|analyse[sd]?|analysing|programme"
 SPELLING = {"US": re.compile(rf"\b(?:{US})\b", re.I), "UK": re.compile(rf"\b(?:{UK})\b", re.I)}
 HEADER = re.compile(r"^(?:#{1,6}\s+\S.{0,60}|\*\*[^*\n]{2,60}\*\*:?|[A-Z][\w '&/-]{1,50}:)\s*$", re.MULTILINE)
-BULLET = re.compile(r"^\s*(?:([-*•–])|(\d{1,2}[.)])|([a-z][.)]))\s+\S", re.MULTILINE)
+BULLET = re.compile(r"^[^\S\n]*(?:([-*•–])|(\d{1,2}[.)])|([a-z][.)]))\s+\S", re.MULTILINE)
 
 
 @dataclass(frozen=True)
