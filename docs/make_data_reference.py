@@ -52,9 +52,9 @@ short column of few values beside a long one is guessed to be its label, and tha
 `check`, `tune` and `show-tokens`.
 """
 LABELS = """\
-A label is text or a whole number. Several labels for a text are a list in every row, in CSV as JSON in the cell:
-`["refund", "card"]`; an empty list says that none holds. Each label then gets its own probability, and the metric
-is micro-F1.
+A label is text or a whole number. Several labels for a text are a list in every row, in CSV as text in the cell, in
+JSON (`["refund", "card"]`) or as pandas writes it (`['refund', 'card']`); an empty list says that none holds. Each
+label then gets its own probability, and the metric is micro-F1.
 """
 MESSAGES = """\
 ## Messages

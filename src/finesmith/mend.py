@@ -21,7 +21,8 @@ def fix(recipe: Recipe, found: Examined, data: Checked) -> Cleaned:
         mend: Mend = check.mend(finding, data) if hasattr(check, "mend") else Mend()
         for origin in mend.drop:
             changes.drop.setdefault(origin, finding.check)
-        if mend.text and finding.check not in {name for name, _ in changes.text}:
-            changes.text.append((finding.check, mend.text))
+        if mend.text:
+            changes.text.setdefault(finding.check, mend.text)
+            changes.in_labels |= {finding.check} if mend.in_labels else set()
         changes.labels.update(mend.labels or {})
     return clean(recipe.data.path, changes, format=recipe.data.format, columns=data.columns)

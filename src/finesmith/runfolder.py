@@ -139,7 +139,7 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file in one piece."""
-        self.write_with(name, lambda path: path.write_text(text, encoding="utf-8"))
+        self.write_with(name, lambda path: path.write_text(text, encoding="utf-8", newline=""))
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes plain values as JSON."""

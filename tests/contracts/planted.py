@@ -172,6 +172,8 @@ POSITIVE: dict[str, list[Planted]] = {
     "encoding": [
         Planted(texts("cafÃ© crÃ¨me"), "warning", 1, "Mojibake", (":5",)),
         Planted(texts("itâ€™s here"), "warning", 1, "Mojibake"),
+        Planted(texts("ESPAÃ‘A"), "warning", 1, "Mojibake"),
+        Planted(texts("Ã…ngstrÃ¶m"), "warning", 1, "Mojibake"),
         Planted(texts("lost \ufffd sign"), "warning", 1, "Lost"),
         Planted(texts("zero\u200bwidth"), "note", 1, "Invisible"),
         Planted(texts("bell\u0007"), "note", 1, "Control"),
@@ -467,7 +469,10 @@ POSITIVE: dict[str, list[Planted]] = {
 NEGATIVE: dict[str, list[Planted]] = {
     "unusable": [CLEAN, Planted(chats())],
     "parting": [CLEAN, PROMPTS],
-    "encoding": [Planted(texts("café crème, naïve Ærø: “quoted” – 20 €, Ångström, ÂNGULO, Ã, São Paulo"))],
+    "encoding": [
+        Planted(texts("café crème, naïve Ærø: “quoted” – 20 €, Ångström, ÂNGULO, Ã, São Paulo")),
+        Planted(texts("A IRMÃ… sorriu, “IRMÃ” e «MANHÃ», AMANHÃ\u00a0! “Ã” «Â» TALISMÃ™")),
+    ],
     "languages": [CLEAN, PROMPTS],
     "markup": [Planted(texts("if a < b and b > c then R&D; x <- y &c")), PROMPTS],
     "turns": [Planted(chats()), PROMPTS],

@@ -6,8 +6,9 @@ import pytest
 
 from finesmith import __version__, registry
 from finesmith.__main__ import main
-from finesmith.cli import _parser
+from finesmith.cli import _parser, predict
 from finesmith.errors import RecipeError, counted
+from finesmith.runfolder import write_file
 
 COMMANDS = [name.replace("_", "-") for name in registry.available("commands")]
 
@@ -44,6 +45,18 @@ def test_every_command_has_help(run, command):
     code, out, err = run(command, "--help")
     assert (code, err) == (0, "") and out.startswith(f"usage: finesmith {command}")
     assert registry.summary("commands", command.replace("-", "_")).split()[0] in out
+
+
+def test_answers_in_a_csv_are_read_back_as_they_were(tmp_path):
+    outputs = ["one", "a\rb", "a\r\nb", ' "', None, ("x", "y"), "a,b;c", "\r"]
+    scores = {"a;b;c;d": 0.25, "e, f": 0.75}
+    lines = [{"id": f"{n}", "output": output, "scores": scores} for n, output in enumerate(outputs)]
+    path = tmp_path / "answers.csv"
+    write_file(path, predict.WRITERS[".csv"](lines))
+    with path.open("rb") as file:
+        got = [row for _, row in registry.resolve("formats", "csv").rows(file, "answers.csv")]
+    assert [row["output"] for row in got] == ["one", "a\rb", "a\r\nb", ' "', "", '["x", "y"]', "a,b;c", "\r"]
+    assert {row["score a;b;c;d"] for row in got} == {"0.25"} and {row["score e, f"] for row in got} == {"0.75"}
 
 
 def test_an_unknown_command_names_the_nearest(run):

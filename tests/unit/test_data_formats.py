@@ -147,6 +147,57 @@ def test_csv_quote_that_is_never_closed():
     ]
 
 
+SWALLOWED = "".join(f"text {n},{'ab'[n % 2]}\n" for n in range(90))
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "reason"),
+    [
+        (f'"open,a\n{SWALLOWED}', 2, "a quote that opens here is never closed (it takes in 91 lines, to the end"),
+        (f'"two\nlines","open\n{SWALLOWED}', 2, "a quote that opens in line 3 is never closed (it takes in 91"),
+        (f'"open,a\n{SWALLOWED}"x, y",b\nlast,a\n', 2, "(a quote that opens here takes in 92 lines)"),
+        (f'"open,a\n{SWALLOWED}5",b,c\n', 2, "has 3 fields where the header has 2, and takes in 92 lines"),
+        (b'"open,a\ncaf\xe9,b\n' + SWALLOWED.encode(), 2, "a quote that opens here is never closed"),
+    ],
+)
+def test_csv_rows_that_a_quote_takes_in_are_never_accepted_as_one(content, line, reason):
+    head = "text,label\n"
+    (bad,) = [
+        (place, row)
+        for place, row in rows_of("csv", head + content if isinstance(content, str) else head.encode() + content)
+        if isinstance(row, Bad)
+    ]
+    assert bad[0] == line and bad[1].rest and reason in bad[1].reason and len(bad[1].text) <= 200
+
+
+def test_csv_a_bad_quote_behind_a_field_of_two_lines_takes_in_nothing():
+    got = rows_of("csv", 'a,b\n"two\nlines","x"y\n5,6\n"two\nlines",6,7\n')
+    assert [isinstance(row, Bad) and row.rest for _, row in got] == [False] * 3 and got[1] == (4, {"a": "5", "b": "6"})
+
+
+@pytest.mark.parametrize(
+    ("content", "row"),
+    [
+        ('"Text, lang";Label\nhello;a\n', {"Text, lang": "hello", "Label": "a"}),
+        ("text;label (a, b)\nhello;a\n", {"text": "hello", "label (a, b)": "a"}),
+        ("text;label (a, b, c)\nhello;a\n", {"text": "hello", "label (a, b, c)": "a"}),
+        ('"say ""a;b;c""",label\nhello,a\n', {'say "a;b;c"': "hello", "label": "a"}),
+        ("id,text;raw,label\n1,hello\n", None),
+        ('\ntext\tlabel\n"a, b; c\nd"\tx\n', {"text": "a, b; c\nd", "label": "x"}),
+        ("text\nhello\n", {"text": "hello"}),
+    ],
+)
+def test_csv_separator_is_told_from_the_header_and_the_next_line(content, row):
+    ((_, found),) = rows_of("csv", content)
+    assert found == row or (row is None and "has 2 fields where the header has 3, if ',' separates" in found.reason)
+
+
+def test_csv_header_that_cannot_be_read_says_how_to_name_the_separator():
+    with pytest.raises(DataError, match="the header cannot be read") as error:
+        rows_of("csv", 'the "text"|"label"\n"a","b"c\n'.replace("the ", ""))
+    assert "sep=;" in error.value.hint
+
+
 def test_csv_goes_on_after_a_bad_quote():
     got = rows_of("csv", 'a,b\n"x"y,2\n5,6\n')
     assert isinstance(got[0][1], Bad) and got[1] == (3, {"a": "5", "b": "6"})
@@ -192,6 +243,43 @@ def test_other_files_under_a_text_name():
 def test_parquet_that_is_none():
     with pytest.raises(DataError, match=r"x.parquet cannot be read as Parquet \(after record 0\)"):
         rows_of("parquet", b"no parquet")
+
+
+def parquet_of(**columns):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    sink = io.BytesIO()
+    parquet.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["timestamp", "date", "duration", "text", "list"])
+def test_parquet_values_that_python_has_not_are_bad_rows(kind):
+    import pyarrow as pa
+
+    bad_text = pa.Array.from_buffers(pa.string(), 3, pa.array([b"fine", b"caf\xe9", b"x"], pa.binary()).buffers())
+    column = {
+        "timestamp": lambda: pa.array([0, 253402300800 * 10**6, 1], pa.timestamp("us")),
+        "date": lambda: pa.array([0, 10**7, 1], pa.date32()),
+        "duration": lambda: pa.array([0, 2**62, 1], pa.duration("s")),
+        "text": lambda: bad_text,
+        "list": lambda: pa.array([[0], [1, 253402300800 * 10**6], []], pa.list_(pa.timestamp("us"))),
+    }[kind]()
+    got = rows_of("parquet", parquet_of(text=["a", "b", "c"], when=column))
+    assert [place for place, _ in got] == [1, 2, 3] and not any(isinstance(got[n][1], Bad) for n in (0, 2))
+    assert got[2][1]["text"] == "c"
+    assert got[1][1].reason.startswith("the value in the column 'when' (") and "cannot be read: " in got[1][1].reason
+
+
+def test_parquet_columns_of_one_name():
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    sink = io.BytesIO()
+    parquet.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, names=["text", "label", "label"]), sink)
+    with pytest.raises(DataError, match=r"^x.parquet names a column twice: label\.$"):
+        rows_of("parquet", sink.getvalue())
 
 
 @pytest.mark.parametrize("said", ["sep=;", '"sep=;"', "SEP=;\r"])

@@ -142,6 +142,11 @@ def test_an_openai_batch_file_is_answered(tmp_path):
     assert inputs.lines([json.dumps(row) + "\n" for row in rows], spoken=True) == inputs.read(path)
 
 
+def test_a_line_that_is_nested_too_deeply_is_a_text():
+    line = '{"messages": ' + "[" * 100_000
+    assert inputs.lines([line], spoken=True).inputs == (line,)
+
+
 def test_a_line_with_messages_is_a_row_for_those_who_write():
     row = json.dumps({"messages": SPOKEN, "tools": OFFERED})
     found = inputs.lines([row, "\n", "a text\r\n", '{"a": 1}'], spoken=True)

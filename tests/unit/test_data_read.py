@@ -20,6 +20,7 @@ from finesmith.data.sources import looks_like_hub_id, part_of
 from finesmith.data.store import Writer
 from finesmith.errors import DataError, RecipeError
 from finesmith.types import Conversation, Example, Message, Origin
+from tests.conftest import write_csv
 
 
 def jsonl(path, rows):
@@ -200,6 +201,7 @@ def test_own_ids_that_start_again_in_each_part(tmp_path):
     [
         ("train.jsonl", "train"), ("Train-00001-of-00002.parquet", "train"), ("valid.csv.gz", "validation"),
         ("val.csv", "validation"), ("dev.tsv", "validation"), ("eval.json", "validation"), ("tickets_test.csv", "test"),
+        ("tickets_test.json.jsonl", "test"),
         ("test/part-0.jsonl", "test"), ("data/train-0.parquet", "train"), ("tickets.csv", None), ("latest.csv", None),
     ],
 )  # fmt: skip
@@ -295,6 +297,55 @@ def test_hub_data_set():
     assert len(found[0].digest()) == 64
 
 
+class Labels:
+    """A list of labels, as the library `datasets` describes it."""
+
+    feature = Label
+
+
+class SeveralSplit(list):
+    features = MappingProxyType({"labels": Labels, "tags": [Label], "text": None, "more": {"x": None}})
+
+
+def test_hub_data_set_with_several_labels_a_row():
+    rows = [{"text": "a", "labels": [0, 1], "tags": [1]}, {"text": "b", "labels": [], "tags": [-1]}]
+    hidden = [{"text": "c", "labels": [-1], "tags": []}, {"text": "d", "labels": None, "tags": []}]
+    splits = {"train": SeveralSplit(rows), "test": SeveralSplit(hidden)}
+    (train,), notes = hub.sources("owner/name", load=lambda *_: splits)
+    assert [row for _, row in train.rows()] == [
+        {"text": "a", "labels": ["neg", "pos"], "tags": ["pos"]},
+        {"text": "b", "labels": [], "tags": []},
+    ]
+    assert notes == ("Splits not read, as none of their rows has a label: test.",)
+
+
+def test_hub_classes_as_the_library_itself_has_them():
+    datasets = pytest.importorskip("datasets")
+    names = datasets.ClassLabel(names=["joy", "anger", "fear"])
+    for several in (datasets.Sequence(names), [names]):
+        features = datasets.Features({"text": datasets.Value("string"), "labels": several, "one": names})
+        content = {"text": ["a", "b"], "labels": [[0, 2], []], "one": [1, 2]}
+        table = datasets.Dataset.from_dict(content, features=features)
+        (train,), _ = hub.sources("owner/name", load=lambda *_, table=table: {"train": table})
+        assert [row["labels"] for _, row in train.rows()] == [["joy", "fear"], []]
+        assert [row["one"] for _, row in train.rows()] == ["anger", "fear"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "labels"),
+    [
+        (["['card', 'login']", '["card"]', "[]"], [("card", "login"), ("card",), ()]),
+        (["['card' 'login']", "['it\\'s']", "[\"it's\", 'x']"], [("card", "login"), ("it's",), ("it's", "x")]),
+        (["[1 2\n 3]", "[3, 1,]", "[4]"], [("1", "2", "3"), ("1", "3"), ("4",)]),
+        (["[card, login]", "['a', None]", "[['a']]"], ["[card, login]", "['a', None]", "[['a']]"]),
+        (["[" * 100_000, "['a'", "[007]"], ["[" * 100_000, "['a'", "[007]"]),
+    ],
+)
+def test_lists_of_labels_in_a_table_as_pandas_and_numpy_write_them(tmp_path, cells, labels):
+    path = write_csv(tmp_path / "x.csv", [{"text": f"row {n}", "label": cell} for n, cell in enumerate(cells)])
+    assert [row.target for row in read(path).parts["all"]] == labels
+
+
 def test_hub_ids_and_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
@@ -386,6 +437,13 @@ def test_a_json_file_whose_rest_is_lost_is_refused_whatever_is_accepted(tmp_path
     with pytest.raises(DataError, match=r"x.json cannot be read to its end") as error:
         read(path, max_bad_rows=1000)
     assert error.value.problems == (f"{path}:41: text after the end of the list of records, which is not read",)
+
+
+def test_a_csv_file_of_which_a_quote_takes_rows_in_is_refused_whatever_is_accepted(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text('text,label\none,a\n"two,b\n' + "three,a\nfour,b\n" * 40)
+    with pytest.raises(DataError, match=r"x.csv cannot be read to its end; how many rows are lost cannot be told"):
+        read(path, max_bad_rows=1000)
 
 
 def test_a_made_id_gives_way_to_an_own_one(tmp_path):

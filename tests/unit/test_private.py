@@ -17,10 +17,16 @@ REAL = {
     "IBAN": ["GB82 WEST 1234 5698 7654 32", "DE89370400440532013000", "FR14 2004 1010 0505 0001 3M02 606"],  # ISO 13616
     "e-mail": ["ada.lovelace+x@mail.example.co.uk"],
     "phone number": ["+44 20 7946 0958", "(212) 555-0147", "212-555-0147", "+49 (30) 901820", "030 901 8200"],
-    "key or token": [KEY, "AKIAIOSFODNN7EXAMPLE", "-----BEGIN RSA PRIVATE KEY-----", "api_key = 'x8Kd02hLqP5vTz71Wm'"],
+    "key or token": [
+        KEY,
+        "AKIAIOSFODNN7EXAMPLE",
+        "-----BEGIN RSA PRIVATE KEY-----",
+        "sk-or-v1-" + "0a1b2c3d4e5f6789" * 4,
+        "sk-3f9c0e7a51d24b8896e7d0c4b1a25f63",
+        "api_key = 'x8Kd02hLqP5vTz71Wm'",
+    ],
     "national id": [
         "219-09-9999",
-        "943 476 5919",
         "12345678Z",
         "X1234567L",
         "RSSMRA85T10A562S",
@@ -33,7 +39,9 @@ ALIKE = [
     "666-09-9999", "943 476 5918", "12345678A", "RSSMRA85T10A562T", "2 55 08 14 168 025 39", "0.0.0.0", "300.1.1.1",
     "1.2.3", "2026-11-21 10:15", "EUR 12,500.00", "version 10.4.2", "password: hunter2",
     "invoice 20240017",
-    "1234567890123456",
+    "1234567890123456", "943 476 5919",
+    "https://news.example.com/sk-hynix-announces-new-memory-chips", "sk-learn-compatible-feature-union",
+    "sk-hynix-announces-HBM4-chips-in-2026", "sk-Hynix-HBM3E-HBM4-H200-B300-2026",
 ]  # fmt: skip
 
 
@@ -46,6 +54,14 @@ def test_finds_and_masks(kind, text):
 @pytest.mark.parametrize("text", ALIKE)
 def test_leaves_alone_what_only_looks_alike(text):
     assert private.find(f"see {text} there") == []
+
+
+@pytest.mark.parametrize("text", ["NHS number {}", "{} (my nhs no.)", "health service number: {}"])
+def test_a_number_of_the_health_service_needs_a_word_that_says_so(text):
+    masked = private.masked(text.format("943 476 5919"), only=private.CERTAIN)
+    assert masked == text.format("[national id]")
+    assert private.find(text.format("943 476 5918")) == []
+    assert private.find("943 476 5919" + " and so on" * 9 + " with the NHS") == [], "too far away"
 
 
 def test_masks_only_the_kinds_asked_for():

@@ -32,10 +32,13 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Mend:
-    """What `check --fix` does about a finding: rows to leave out, a change of every text, labels to rename."""
+    """What `check --fix` does about a finding: rows to leave out, a change of every text (`in_labels`: of labels too),
+    labels to rename.
+    """
 
     drop: Sequence[str] = ()
     text: Callable[[str], str] | None = None
+    in_labels: bool = False
     labels: Mapping[str, str] | None = None
 
 

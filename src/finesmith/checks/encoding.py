@@ -11,11 +11,26 @@ from finesmith.checks.base import SHOWN, Checked, Mend, Progress, share
 from finesmith.data.private import excerpt
 from finesmith.types import Finding
 
-MOJIBAKE = re.compile(
-    "[\u00c2\u00c3][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013\u2014\u2018-\u201e"
-    "\u2020-\u2022\u2026\u2030\u2039\u203a\u20ac\u2122]|\u00e2\u20ac[\u0080-\u00bf\u0152\u0153\u02dc\u2018-\u201e\u2020-\u2022\u2026\u2122\u00a6]|\u00ef\u00bb\u00bf|\u00f0\u0178"
+_BYTE = (
+    "\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013\u2014\u2018-\u201e\u2020-\u2022"
 )
-"""UTF-8 that was read as Windows-1252 or Latin-1: its lead bytes and a continuation byte."""
+_BYTE += "\u2026\u2030\u2039\u203a\u20ac\u2122"
+_INSIDE = "\u00ab\u00ae\u00bb\u2013\u2018\u201a-\u201e\u2020-\u2022\u2039\u203a\u2122"
+_CLOSES = f"{_INSIDE}\u00b7\u2014\u2019\u2026"
+"""Signs that may stand right behind a word; those of `_INSIDE` hardly ever do so before a letter."""
+_LETTER = r"[^\W\d_]"
+MOJIBAKE = re.compile(
+    "[\u00c2\u00c3](?:"
+    f"(?![\u00a0{_CLOSES}])[{_BYTE}]|(?<=\u00c2)\u00a0"
+    f"|(?<=[a-z0-9\u00df-\u00f6\u00f8-\u00ff].)[\u00a0{_CLOSES}]"  # a capital behind a small letter
+    f"|(?<=\u00c3)[{_INSIDE}](?={_LETTER})"
+    f"|(?<!{_LETTER}.)(?<=\u00c3)(?:\u00a0|[{_CLOSES}](?={_LETTER}))"
+    f"|(?<!{_LETTER}.)(?<![\u00ab\u2039\u201c\u201e].)(?<=\u00c2)[\u00ab\u00ae\u00bb]"
+    ")|\u00e2\u20ac[\u0080-\u00bf\u0152\u0153\u02dc\u2018-\u201e\u2020-\u2022\u2026\u2122\u00a6]|\u00ef\u00bb\u00bf|\u00f0\u0178"
+)
+"""UTF-8 that was read as Windows-1252 or Latin-1: its lead bytes and a continuation byte.
+
+Portuguese words end with such a capital (IRM\u00c3, AMANH\u00c3): a sign behind one counts only where no word ends."""
 LOST = re.compile("\ufffd")
 INVISIBLE = re.compile("[\u200b\u2060\ufeff\u00ad\u202a-\u202e\u2066-\u2069]")
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -56,7 +71,7 @@ class Encoding:
 
     def mend(self, finding: Finding, data: Checked) -> Mend:
         """Repairs mojibake and takes invisible and control characters out; a lost character stays lost."""
-        return Mend(text=repaired)
+        return Mend(text=repaired, in_labels=True)
 
 
 def repaired(text: str) -> str:

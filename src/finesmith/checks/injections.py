@@ -22,7 +22,7 @@ PATTERNS = {
     "asking for the system prompt": rf"\b(?:reveal|print|show|repeat|output|leak|tell me)\b{GAP}"
     r"\b(?:system|initial|hidden|original)\s+(?:prompt|instructions?|message)\b",
     "forged turns": r"(?m)<\|(?:im_start|im_end|system|assistant|user|eot_id|start_header_id|endoftext)\|>|"
-    r"\[/?INST\]|<<SYS>>|<start_of_turn>|^\s*#{2,3}\s*(?:system|assistant|instruction)s?\s*:",
+    r"\[/?INST\]|<<SYS>>|<start_of_turn>|^[^\S\n]*#{2,3}\s*(?:system|assistant|instruction)s?\s*:",
     "orders about the answer": rf"\b(?:classify|label|mark|rate|score) (?:this|the following|it)\b{GAP}\bas\b{GAP}"
     rf"\b(?:no matter|regardless|always|instead)\b|\brespond only with\b{GAP}\b(?:regardless|no matter)\b",
 }

@@ -43,7 +43,7 @@ SPELLING = {"US": re.compile(rf"\b(?:{US})\b", re.I), "UK": re.compile(rf"\b(?:{
 SIGNS = {"a period": ".。．।۔։።", "!": "!！", "?": "?？؟", ":": ":：", ",": ",，"}
 ENDINGS = {sign: name for name, signs in SIGNS.items() for sign in signs}
 HEADER = re.compile(r"^(?:#{1,6}\s+\S.{0,60}|\*\*[^*\n]{2,60}\*\*:?|[A-Z][\w '&/-]{1,50}:)\s*$", re.MULTILINE)
-BULLET = re.compile(r"^\s*(?:([-*•–])|(\d{1,2}[.)])|([a-z][.)]))\s+\S", re.MULTILINE)
+BULLET = re.compile(r"^[^\S\n]*(?:([-*•–])|(\d{1,2}[.)])|([a-z][.)]))\s+\S", re.MULTILINE)
 
 
 @dataclass(frozen=True)

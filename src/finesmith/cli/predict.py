@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import json
 import sys
@@ -107,15 +106,20 @@ def _jsonl(lines: Lines) -> str:
 
 def _csv(lines: Lines) -> str:
     """One column for each label's score; several labels in one cell as a JSON list."""
+    from finesmith.data import tables
+
     labels = list(dict.fromkeys(label for line in lines for label in line.get("scores", {})))
+    rows = (
+        [line["id"], _cell(line["output"]), *(line.get("scores", {}).get(label) for label in labels)] for line in lines
+    )
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "output", *(f"score {label}" for label in labels)])
-    for line in lines:
-        output = "" if line["output"] is None else line["output"]  # left out: an empty cell
-        output = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
-        writer.writerow([line["id"], output, *(line.get("scores", {}).get(label, "") for label in labels)])
+    tables.write(text, ["id", "output", *(f"score {label}" for label in labels)], rows)
     return text.getvalue()
+
+
+def _cell(output: Any) -> str | None:
+    """An answer that was left out is an empty cell."""
+    return output if output is None or isinstance(output, str) else json.dumps(output, ensure_ascii=False)
 
 
 WRITERS: dict[str, Callable[[Lines], str]] = {".jsonl": _jsonl, ".csv": _csv}

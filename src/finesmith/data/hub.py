@@ -41,7 +41,11 @@ def sources(
 def _unlabelled(rows: Any) -> bool:
     """Whether all class numbers are -1 or absent, as in the test rows of a benchmark with a leaderboard."""
     columns = list(_class_names(rows))
-    return bool(columns) and all(row[column] is None or row[column] == -1 for row in rows for column in columns)
+    return bool(columns) and all(_absent(row[column]) for row in rows for column in columns)
+
+
+def _absent(value: Any) -> bool:
+    return all(map(_absent, value)) if isinstance(value, list) else value is None or value == -1
 
 
 def _name_and_config(source: str) -> tuple[str, str | None]:
@@ -86,10 +90,21 @@ def _named_rows(rows: Any) -> Iterator[Row]:
 def _class_names(rows: Any) -> dict[str, list[str]]:
     """The names of the classes of each column that holds class numbers."""
     features = getattr(rows, "features", None) or {}
-    return {column: feature.names for column, feature in features.items() if getattr(feature, "names", None)}
+    classes = {column: _classes(feature) for column, feature in features.items()}
+    return {column: names for column, names in classes.items() if names}
+
+
+def _classes(feature: Any) -> list[str] | None:
+    """The names in a ClassLabel, or in a list of them (several labels a row)."""
+    if isinstance(feature, list | tuple):
+        return _classes(feature[0]) if feature else None
+    inner = getattr(feature, "feature", None)
+    return _classes(inner) if inner is not None else getattr(feature, "names", None)
 
 
 def _named(value: Any, names: list[str] | None) -> Any:
+    if isinstance(value, list) and names is not None:
+        return [_named(each, names) for each in value if not _absent(each)]
     if names is None or not isinstance(value, int):
         return value
     return names[value] if value >= 0 else None

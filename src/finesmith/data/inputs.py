@@ -107,7 +107,7 @@ def _spoken_row(line: str) -> Row | None:
     """The row that a line is, where it is a JSON object with messages."""
     try:
         row = json.loads(line) if line.lstrip().startswith("{") else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     row = _unwrapped(row)
     return row if isinstance(row, dict) and "messages" in row else None

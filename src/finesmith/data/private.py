@@ -23,11 +23,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How one kind looks. `valid` refuses matches without a right checksum; `hint` is in every match's text."""
+    """How one kind looks. `valid` refuses matches without a right checksum, `beside` those with no such word near."""
 
     name: str
     pattern: re.Pattern[str]
     valid: Callable[[str], bool] = bool
+    beside: re.Pattern[str] | None = None
 
 
 def find(text: str) -> list[Found]:
@@ -38,7 +39,11 @@ def find(text: str) -> list[Found]:
     for kind in KINDS:
         for match in kind.pattern.finditer(text):
             start, end = match.span()
-            if kind.valid(match.group()) and all(end <= other.start or start >= other.end for other in found):
+            if (
+                kind.valid(match.group())
+                and all(end <= other.start or start >= other.end for other in found)
+                and (kind.beside is None or kind.beside.search(text[max(0, start - NEAR) : end + NEAR]))
+            ):
                 found.append(Found(kind.name, start, end))
     return sorted(found, key=lambda each: each.start)
 
@@ -132,6 +137,13 @@ def _token(text: str) -> bool:
     return any(map(str.isdigit, value)) and any(map(str.isalpha, value)) and len(set(value)) >= 10
 
 
+def _drawn(text: str) -> bool:
+    """A key behind `sk-`, and no name in an address (`sk-hynix-announces-...`): in one part of it, between dashes,
+    capitals, small letters and digits take turns as they do in what is drawn at random.
+    """
+    return any(len(part) >= 12 and len(TURN.findall(part)) >= 4 for part in re.split(r"[-_]", text))
+
+
 ODD = [1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10]
 ODD += [22, 25, 24, 23]
 """Values of 0 to 9 and A to Z in the odd places of a codice fiscale."""
@@ -149,7 +161,6 @@ SECRETS = (
     r"\bgh[pousr]_[A-Za-z0-9]{36,}\b",
     r"\bgithub_pat_[A-Za-z0-9_]{40,}\b",
     r"\bglpat-[A-Za-z0-9_-]{20,}",
-    r"\bsk-(?:[a-z]+-)*[A-Za-z0-9_-]{20,}",
     r"\b[sr]k_live_[A-Za-z0-9]{16,}\b",
     r"\bxox[abprs]-[A-Za-z0-9-]{10,}",
     r"\bhf_[A-Za-z0-9]{30,}\b",
@@ -159,15 +170,25 @@ SECRETS = (
 NAMED_SECRET = (
     r"(?i)\b(?:api[_-]?key|secret|access[_-]?token|auth[_-]?token|passwd|password)\b\s*[:=]\s*[\"']?[\w./+-]{16,}[\"']?"
 )
+TURN = re.compile(r"(?<=[a-z])[A-Z0-9]|(?<=[A-Z])\d|(?<=\d)[A-Za-z]")
+"""Where another sort of sign follows; a small letter behind a capital is how every name begins."""
+NEAR = 40
+"""Characters before and behind a number in which a word must stand that says what it is."""
 KINDS = (
     Kind("key or token", re.compile("|".join(SECRETS))),
+    Kind("key or token", re.compile(r"\bsk-[A-Za-z0-9_-]{20,}"), _drawn),
     Kind("key or token", re.compile(NAMED_SECRET), _token),
     Kind("e-mail", re.compile(r"(?<![\w.+-])[A-Za-z0-9][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}\b")),
     Kind("IBAN", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), iban),
     Kind("national id", re.compile(r"\b[12] ?\d{2} ?(?:0[1-9]|1[0-2]) ?\d{2} ?\d{3} ?\d{3} ?\d{2}\b"), _french),
     Kind("card number", re.compile(r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d-])"), _card),
     Kind("national id", re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])"), _us_id),
-    Kind("national id", re.compile(r"(?<!\d)\d{3} \d{3} \d{4}(?!\d)"), _uk_health),
+    Kind(
+        "national id",
+        re.compile(r"(?<!\d)\d{3} \d{3} \d{4}(?!\d)"),
+        _uk_health,
+        re.compile(r"\bNHS\b|\bhealth", re.IGNORECASE),
+    ),
     Kind("national id", re.compile(r"\b(?:\d{8}|[XYZxyz]-?\d{7})-?[A-Za-z]\b"), _spanish),
     Kind("national id", re.compile(r"\b[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]\b"), _italian),
     Kind("IP address", re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"), _address),

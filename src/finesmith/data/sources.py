@@ -191,7 +191,10 @@ def part_of(path: PurePath) -> str | None:
     Raises:
         DataError: the path names two parts.
     """
-    words = [re.findall(r"[a-z]+", name.lower()) for name in (*path.parent.parts, _stem(path))]
+    name, known = _stem(path), suffixes()
+    while PurePath(name).suffix.lower() in known:  # `test.json.jsonl`, as a cleaned copy may be called
+        name = PurePath(name).stem
+    words = [re.findall(r"[a-z]+", name.lower()) for name in (*path.parent.parts, name)]
     ends = {word for name in words if name for word in (name[0], name[-1])}
     named = sorted({PARTS[word] for word in ends if word in PARTS})
     if len(named) > 1:
