@@ -191,7 +191,7 @@ def card_of(path: str | Path) -> tuple[Path, dict[str, Any]]:
     """The model folder of a run (or of a copy of it), and what Finesmith wrote about it.
 
     Raises:
-        RunError: no finished model is there.
+        RunError: no finished model is there, or its card is damaged.
     """
     run = RunFolder(path).exist().path
     folder = run / "model" if (run / "model").is_dir() else run
@@ -199,7 +199,7 @@ def card_of(path: str | Path) -> tuple[Path, dict[str, Any]]:
         raise RunError(
             f"'{path}' holds no finished model.", hint="Give the folder of a run that `finesmith tune` finished."
         )
-    return folder, json.loads((folder / CARD).read_text(encoding="utf-8"))
+    return folder, RunFolder(folder).read_json(CARD)
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ def abstention(folder: Path) -> Abstention | None:
     """When a model folder's model gives no answer; None where that was not measured or no threshold is good enough."""
     if not (folder / ABSTAIN).exists():
         return None
-    return Abstention(**json.loads((folder / ABSTAIN).read_text(encoding="utf-8")))
+    return Abstention(**RunFolder(folder).read_json(ABSTAIN))
 
 
 def keep_abstention(folder: Path, found: Abstention | None) -> None:
