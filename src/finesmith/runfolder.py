@@ -48,7 +48,7 @@ class RunFolder:
         folder = cls(path)
         if folder.path.is_file():
             raise RunError(f"'{path}' is a file; a run needs a folder.", hint="Choose another folder with --out.")
-        if folder.path.exists() and any(folder.path.iterdir()):
+        if folder.path.exists() and any(place.name != "lock" for place in folder.path.iterdir()):
             raise RunError(f"'{path}' {folder._describe()}", hint=folder._way_out())
         folder._made = [place for place in (folder.path, *folder.path.parents) if not place.exists()]
         with replacing.writing(folder.path):

@@ -175,6 +175,14 @@ def test_a_run_that_wrote_nothing_leaves_no_folder(tmp_path):
     assert names(tmp_path / "given") == ["recipe.yaml"]
 
 
+def test_a_folder_with_nothing_but_the_lock_of_a_killed_process_is_empty(tmp_path):
+    (tmp_path / "lock").write_text("4711")
+    folder = RunFolder.create(tmp_path)
+    folder.write_text("recipe.yaml", "")
+    folder.release()
+    assert names(tmp_path) == ["recipe.yaml"]
+
+
 def test_a_second_writer_is_refused(folder):
     with pytest.raises(RunError) as error:
         RunFolder.create(folder.path)
