@@ -1,6 +1,7 @@
 """The governor: order, budget, and what it makes of measurements that take longer or shorter than planned."""
 
 import math
+import re
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -186,6 +187,18 @@ def test_one_that_fails_does_not_take_the_others_with_it(fakes, monkeypatch):
     found, missing, _, notes = made(fakes, monkeypatch, _plan.Budget(), **plugins)
     assert list(found) == ["b"] and missing == {"a": "it failed: RuntimeError: out of memory"}
     assert "a: not measured: it failed: RuntimeError: out of memory" in notes
+
+
+def test_whatever_goes_wrong_in_one_stays_there(fakes, monkeypatch):
+    def wrong(self, study, watcher):
+        raise self.fails if isinstance(self.fails, BaseException) else AssertionError
+
+    monkeypatch.setattr(Fake, "__call__", wrong)
+    for error, told in ((re.error("nothing to repeat"), "nothing to repeat"), (KeyError("x"), "'x'")):
+        _, missing, _, _ = made(fakes, monkeypatch, _plan.Budget(), a=(1, 1.0, 1.0, "quick", (), "", error))
+        assert missing["a"] == f"it failed: {type(error).__name__}: {told}"
+    with pytest.raises(KeyboardInterrupt):
+        made(fakes, monkeypatch, _plan.Budget(), a=(1, 1.0, 1.0, "quick", (), "", KeyboardInterrupt()))
 
 
 def test_what_was_measured_before_something_that_it_needs_is_measured_again(fakes, monkeypatch):
