@@ -155,4 +155,5 @@ def _say(folder: RunFolder, scale: float, point: str, measured: Mapping[str, Any
     if scale != 1:
         facts["scale"] = {"scale": scale, **({"point": point} if point else {})}
     folder.write_json("manifest.json", facts)
-    folder.write_text("README.md", cards.with_scale(folder.read_text("README.md"), scale, point, measured))
+    if folder.file("README.md").exists():
+        folder.write_text("README.md", cards.with_scale(folder.read_text("README.md"), scale, point, measured))
