@@ -83,9 +83,10 @@ class Predictor:
         With `abstain` an answer below the threshold of `finesmith compare` has the output None.
 
         Raises:
-            RunError: `abstain`, and no threshold is known.
+            RunError: `abstain`, and no threshold is known; or a model that was trained on plain documents.
             DataError: a text by itself instead of a list, or an input of another kind.
         """
+        _require_answers(self.task, "The run")
         rows = as_inputs(inputs)
         if self.task.kind == "sequence-classification" and any(isinstance(row, Conversation) for row in rows):
             raise DataError("This run classifies texts, but a row is a conversation.", hint="Give a text for each row.")
@@ -218,12 +219,14 @@ def answering(path: str | Path) -> Card:
     """
     _, card = card_of(path)
     task = _task(card)
-    if task.kind == "causal-lm" and not hasattr(task, "prompt"):
-        raise RunError(
-            f"'{path}' was trained on plain documents: it has no answers to give.",
-            hint=f"See what it gained with: finesmith show {path}",
-        )
+    _require_answers(task, f"'{path}'", str(path))
     return Card(task, card.get("columns", {}))
+
+
+def _require_answers(task: Task, named: str, path: str = "RUN") -> None:
+    if task.kind == "causal-lm" and not hasattr(task, "prompt"):
+        hint = f"See what it gained with: finesmith show {path}"
+        raise RunError(f"{named} was trained on plain documents: it has no answers to give.", hint=hint)
 
 
 def _task(card: Mapping[str, Any]) -> Task:
