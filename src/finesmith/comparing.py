@@ -85,7 +85,7 @@ def compare(
     asked = {name: value for name, value in asked.items() if value is not None and value != []}
     study = open_study(path, effort=effort, options=values, watcher=watcher)
     study.minimum_gain, study.asked = minimum_gain, asked
-    known = _known(study, only=only, again=again)
+    before = known = _known(study, only=only, again=again)
     budget = _plan.budget(study, minutes=minutes, named=bool(only))
     items = _plan.plan(study, budget, spent=time.monotonic() - began, only=only, done=tuple(known))
     if late := _plan.overtaken(items):  # made before something that they would use
@@ -102,7 +102,8 @@ def compare(
         "training_seconds": study.train_seconds,
         "budget": budget.seconds if math.isfinite(budget.seconds) else None,
     }
-    return _write(study, {**_without(study, known, missing), **made}, missing, costs, asked)
+    found = {**before, **_kept.earlier(study, only=only), **made}  # what is not made again is not lost
+    return _write(study, found, {name: why for name, why in missing.items() if name not in found}, costs, asked)
 
 
 def _known(study: Study, *, only: Sequence[str], again: bool) -> _kept.Results:
@@ -169,10 +170,10 @@ def _measure(
         study.found[item.name] = found[item.name]["numbers"]
         study.predictions = {**study.predictions, **result.systems}
         watcher.note(f"{item.title}: {result.says}")
+        _kept.outdate(item.name, study)
         for late in _plan.resting_on(item.name, study):
             del study.found[late.name]
             found.pop(late.name, None)
-            study.folder.file(f"measured/{late.name}.json").unlink(missing_ok=True)
             missing[late.name] = f"it was made before {item.title}, which it needs, and not again"
             left += [late] if not only or late.name in only else []
     return found, missing, pace

@@ -242,7 +242,8 @@ def test_again_asks_anew_what_is_named_and_leaves_the_rest(fakes):
         answered = [{"id": "1", "output": "yes", "scores": {}}]
         folder.write_lines("predictions/prompt.jsonl", answered)
         for name, systems in (("prompting", ["prompt"]), ("controls", []), ("adherence", [])):
-            folder.write_json(f"measured/{name}.json", {"numbers": {}, "knew": ["prompting"], "systems": systems})
+            values = {"numbers": {}, "knew": ["prompting"], "systems": systems, "says": "well"}
+            folder.write_json(f"measured/{name}.json", values)
         for only, left in (((), []), (("controls",), ["adherence", "prompting"])):
             opened = study(folder=folder)
             assert sorted(comparing._known(opened, only=only, again=True)) == left == sorted(opened.found)
@@ -255,7 +256,11 @@ def test_again_asks_anew_what_is_named_and_leaves_the_rest(fakes):
             opened, [_plan.Item("prompting", "prompting", 1.0)], _plan.Budget(), 0.0, Watcher(), only=("prompting",)
         )
         assert list(found) == ["prompting"] and "made before prompting, which it needs" in missing["adherence"]
-        assert not folder.file("measured/adherence.json").exists()
+        told = _kept.earlier(study(folder=folder), only=("prompting",))
+        assert list(told) == ["adherence"] and told["adherence"]["before"] == ["prompting"]
+        assert told["adherence"]["says"] == "well; made before prompting was measured anew"
+        assert sorted(_kept.read(study(folder=folder))) == ["controls", "prompting"], "it is made again where it may be"
+        assert list(_kept.earlier(study(folder=folder))) == ["adherence"], "and kept where it is not"
 
 
 def kept(folder, *, only=(), **asked):
