@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from finesmith import registry, run
 from finesmith.data import given
 from finesmith.errors import FinesmithError
@@ -90,7 +88,7 @@ def compare(
     study = open_study(path, effort=effort, options=values, watcher=watcher)
     refuse_impossible(study.primary, values.get("target"), minimum_gain)
     study.minimum_gain, study.asked = minimum_gain, asked
-    known = _known(study, only=only, again=again)
+    before = known = _known(study, only=only, again=again)
     budget = _plan.budget(study, minutes=minutes, named=bool(only))
     items = _plan.plan(study, budget, spent=time.monotonic() - began, only=only, done=tuple(known))
     if late := _plan.overtaken(items):  # made before something that they would use
@@ -107,7 +105,8 @@ def compare(
         "training_seconds": study.train_seconds,
         "budget": budget.seconds if math.isfinite(budget.seconds) else None,
     }
-    return _write(study, {**_without(study, known, missing), **made}, missing, costs, asked)
+    found = {**before, **_kept.earlier(study, only=only), **made}  # what is not made again is not lost
+    return _write(study, found, {name: why for name, why in missing.items() if name not in found}, costs, asked)
 
 
 def _known(study: Study, *, only: Sequence[str], again: bool) -> _kept.Results:
@@ -174,10 +173,10 @@ def _measure(
         study.found[item.name] = found[item.name]["numbers"]
         study.predictions = {**study.predictions, **result.systems}
         watcher.note(f"{item.title}: {result.says}")
+        _kept.outdate(item.name, study)
         for late in _plan.resting_on(item.name, study):
             del study.found[late.name]
             found.pop(late.name, None)
-            study.folder.file(f"measured/{late.name}.json").unlink(missing_ok=True)
             missing[late.name] = f"it was made before {item.title}, which it needs, and not again"
             left += [late] if not only or late.name in only else []
     return found, missing, pace
@@ -189,12 +188,7 @@ def _made(name: str, study: Study, watcher: Watcher) -> Measured | str:
         return registry.resolve("measurements", name)(study, watcher)
     except FinesmithError as error:
         return str(error)
-    except (
-        RuntimeError,
-        MemoryError,
-        ArithmeticError,
-        np.linalg.LinAlgError,
-    ) as error:  # a full device, a singular matrix
+    except Exception as error:  # a full device, a singular matrix, a mistake of ours: the others are worth having
         return f"it failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     finally:
         study.forget()

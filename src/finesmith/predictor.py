@@ -83,9 +83,10 @@ class Predictor:
         With `abstain` an answer below the threshold of `finesmith compare` has the output None.
 
         Raises:
-            RunError: `abstain`, and no threshold is known.
+            RunError: `abstain`, and no threshold is known; or a model that was trained on plain documents.
             DataError: a text by itself instead of a list, or an input of another kind.
         """
+        _require_answers(self.task, "The run")
         rows = as_inputs(inputs)
         if self.task.kind == "sequence-classification" and any(isinstance(row, Conversation) for row in rows):
             raise DataError("This run classifies texts, but a row is a conversation.", hint="Give a text for each row.")
@@ -190,7 +191,7 @@ def card_of(path: str | Path) -> tuple[Path, dict[str, Any]]:
     """The model folder of a run (or of a copy of it), and what Finesmith wrote about it.
 
     Raises:
-        RunError: no finished model is there.
+        RunError: no finished model is there, or its card is damaged.
     """
     run = RunFolder(path).exist().path
     folder = run / "model" if (run / "model").is_dir() else run
@@ -198,7 +199,7 @@ def card_of(path: str | Path) -> tuple[Path, dict[str, Any]]:
         raise RunError(
             f"'{path}' holds no finished model.", hint="Give the folder of a run that `finesmith tune` finished."
         )
-    return folder, json.loads((folder / CARD).read_text(encoding="utf-8"))
+    return folder, RunFolder(folder).read_json(CARD)
 
 
 @dataclass(frozen=True)
@@ -215,14 +216,17 @@ def answering(path: str | Path, *, documents: bool = False) -> Card:
     Raises:
         RunError: no finished model is there, or one that was trained on plain documents.
     """
-    _, found = card_of(path)
-    card = Card(_task(found), found.get("columns", {}))
-    if not documents and card.task.kind == "causal-lm" and not hasattr(card.task, "prompt"):
-        raise RunError(
-            f"'{path}' was trained on plain documents: it has no answers to give.",
-            hint=f"See what it gained with: finesmith show {path}",
-        )
-    return card
+    _, card = card_of(path)
+    task = _task(card)
+    if not documents:
+        _require_answers(task, f"'{path}'", str(path))
+    return Card(task, card.get("columns", {}))
+
+
+def _require_answers(task: Task, named: str, path: str = "RUN") -> None:
+    if task.kind == "causal-lm" and not hasattr(task, "prompt"):
+        hint = f"See what it gained with: finesmith show {path}"
+        raise RunError(f"{named} was trained on plain documents: it has no answers to give.", hint=hint)
 
 
 def _task(card: Mapping[str, Any]) -> Task:
@@ -283,7 +287,7 @@ def abstention(folder: Path) -> Abstention | None:
     """When a model folder's model gives no answer; None where that was not measured or no threshold is good enough."""
     if not (folder / ABSTAIN).exists():
         return None
-    return Abstention(**json.loads((folder / ABSTAIN).read_text(encoding="utf-8")))
+    return Abstention(**RunFolder(folder).read_json(ABSTAIN))
 
 
 def keep_abstention(folder: Path, found: Abstention | None) -> None:

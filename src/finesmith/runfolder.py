@@ -13,16 +13,14 @@ Every file is written under a temporary name and then renamed; one process at a 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-from safetensors import SafetensorError
-
+from finesmith import replacing
 from finesmith.errors import RunError, nearest
 from finesmith.locking import Lock
 
@@ -50,10 +48,10 @@ class RunFolder:
         folder = cls(path)
         if folder.path.is_file():
             raise RunError(f"'{path}' is a file; a run needs a folder.", hint="Choose another folder with --out.")
-        if folder.path.exists() and any(folder.path.iterdir()):
+        if folder.path.exists() and any(place.name != "lock" for place in folder.path.iterdir()):
             raise RunError(f"'{path}' {folder._describe()}", hint=folder._way_out())
         folder._made = [place for place in (folder.path, *folder.path.parents) if not place.exists()]
-        with _writing(folder.path):
+        with replacing.writing(folder.path):
             folder.path.mkdir(parents=True, exist_ok=True)
         folder._lock()
         return folder
@@ -129,6 +127,8 @@ class RunFolder:
             RunError: it is not.
         """
         if not self.exist().file(name).exists():
+            if self.finished:
+                raise RunError(f"The finished run '{self.path}' is not whole: it has no {name}.")
             if holder := self._lock_file.holder():
                 raise RunError(f"'{self.path}' is running: {self._progress()}{holder}.")
             begun = self.file("recipe.yaml").exists()
@@ -153,22 +153,9 @@ class RunFolder:
         """Lets `write` make a file or folder under a temporary name and renames it when it is complete.
 
         Raises:
-            RunError: the disk is full or the place cannot be written; nothing half-written stays.
+            RunError: the disk is full or the place cannot be written; what was there stays, and nothing half-written.
         """
-        target = self.file(name)
-        part = target.with_name(f".{target.name}.part")
-        try:
-            with _writing(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _remove(part)  # of a process that was killed while it wrote
-                write(part)
-                _as_others_are(part)
-                if target.is_dir():
-                    shutil.rmtree(target)
-                os.replace(part, target)
-        finally:
-            with suppress(OSError):
-                _remove(part)
+        replacing.put(self.file(name), write)
 
     def copy(self, name: str, to: str) -> None:
         """Copies a folder of the run."""
@@ -176,22 +163,30 @@ class RunFolder:
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
         """Adds one line to a JSONL log."""
-        with _writing(self.file(name)), self.file(name).open("a", encoding="utf-8") as file:
+        with replacing.writing(self.file(name)), self.file(name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def read_json(self, name: str) -> Any:
-        """Plain values from a JSON file of the run."""
-        return json.loads(self.read_text(name))
+        """Plain values from a JSON file of the run.
+
+        Raises:
+            RunError: it is not there, or damaged.
+        """
+        return self._parsed(name, self.require(name).read_bytes())
 
     def read_text(self, name: str) -> str:
         """A text file of the run."""
         return self.require(name).read_text(encoding="utf-8")
 
     def read_lines(self, name: str) -> Iterator[dict[str, Any]]:
-        """Rows of a JSONL file of the run."""
-        with self.require(name).open(encoding="utf-8") as file:
-            for line in file:
-                yield json.loads(line)
+        """Rows of a JSONL file of the run.
+
+        Raises:
+            RunError: it is not there, or damaged.
+        """
+        with self.require(name).open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield self._parsed(f"{name}:{number}", line)
 
     def cut_steps(self, last: int) -> list[dict[str, Any]]:
         """Removes log lines after a step, so that a resumed run does not log it twice; returns those that are left."""
@@ -212,7 +207,7 @@ class RunFolder:
 
     def remove(self, name: str) -> None:
         """Removes a file or folder of the run, if it is there."""
-        _remove(self.file(name))
+        replacing.remove(self.file(name))
 
     def release(self) -> None:
         """Gives the lock back; folders that were made for the run and hold nothing are removed again."""
@@ -223,12 +218,20 @@ class RunFolder:
                     place.rmdir()
 
     def _lock(self) -> None:
-        with _writing(self._lock_file.path):
+        with replacing.writing(self._lock_file.path):
             taken = self._lock_file.take()
         if not taken:
             holder = self._lock_file.holder() or "another process"
             hint = "Wait for it, or choose another folder with --out."
             raise RunError(f"The run '{self.path}' is being written by {holder}.", hint=hint)
+
+    def _parsed(self, name: str, text: bytes) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            why = str(error) if text.strip() else "it is empty"
+            hint = "Was it copied only in part? Take a whole copy, or train again."
+            raise RunError(f"{self.file(name)} is damaged: {why}.", hint=hint) from error
 
     def _progress(self) -> str:
         """How far its training is."""
@@ -262,30 +265,3 @@ def write_file(path: str | Path, text: str) -> None:
         RunError: the place cannot be written.
     """
     RunFolder(Path(path).parent).write_text(Path(path).name, text)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except RunError:
-        raise
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise RunError(f"Cannot write {path}: {reason}.", hint="Is the disk full or the folder read-only?") from error
-
-
-def _as_others_are(part: Path) -> None:
-    """Gives files the mode that the umask asks for: safetensors lets only their owner read them."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    for file in [part] if part.is_file() else part.rglob("*"):
-        if file.is_file():
-            file.chmod(0o666 & ~mask)

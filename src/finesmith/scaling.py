@@ -54,20 +54,18 @@ def set_scale(path: str | Path, wanted: str | float, *, watcher: Watcher | None 
     folder.require("evidence.json")
     scale, point = _settle(folder, str(wanted))
     recipe = recipes.load(folder.require("recipe.yaml"))
-    why = _line.refusal(folder, recipe)
-    if why and scale != 1:
+    if scale != 1 and (why := _line.refusal(folder, recipe)):
         raise RecipeError(f"The model of '{path}' has no other scale than 1: {why}.")
     before = float(folder.read_json("manifest.json").get("scale", {}).get("scale", 1.0))
     folder, watcher = RunFolder.change(path), watcher or Watcher()
     try:
         for note in folder.notes:
             watcher.note(note)
-        if not folder.file(TUNED).is_dir():
-            folder.copy("model", TUNED)
         if scale == 1:
-            folder.copy(TUNED, "model")
-            folder.remove(TUNED)
+            _restore(folder)
         else:
+            if not folder.file(TUNED).is_dir():
+                folder.copy("model", TUNED)
             _write(folder, recipe, scale, watcher)
         measured = _measured(folder, scale)
         _say(folder, scale, point, measured)
@@ -93,6 +91,14 @@ def _settle(folder: RunFolder, wanted: str) -> tuple[float, str]:
     if not (math.isfinite(scale) and 0 <= scale <= LARGEST):
         raise RecipeError(f"The scale {wanted} is not between 0 and {LARGEST:g}.", hint=_ALLOWED)
     return scale, ""
+
+
+def _restore(folder: RunFolder) -> None:
+    """The tuned model's own files, also where `model/` was lost."""
+    if folder.file(TUNED).is_dir():
+        folder.copy(TUNED, "model")
+        folder.remove(TUNED)
+    folder.require("model")
 
 
 def _write(folder: RunFolder, recipe: Recipe, scale: float, watcher: Watcher) -> None:
@@ -149,4 +155,5 @@ def _say(folder: RunFolder, scale: float, point: str, measured: Mapping[str, Any
     if scale != 1:
         facts["scale"] = {"scale": scale, **({"point": point} if point else {})}
     folder.write_json("manifest.json", facts)
-    folder.write_text("README.md", cards.with_scale(folder.read_text("README.md"), scale, point, measured))
+    if folder.file("README.md").exists():
+        folder.write_text("README.md", cards.with_scale(folder.read_text("README.md"), scale, point, measured))

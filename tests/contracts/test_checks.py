@@ -153,6 +153,11 @@ def holds(name, finding, data):
 EMPTY = examine.Examined("rows.jsonl", "classification", {"train": 1}, (), {}, {})
 
 
+def test_the_heading_names_the_source_as_it_was_given():
+    told = plainly._heading(dataclasses.replace(EMPTY, source="../data/rows.jsonl"))
+    assert told == "../data/rows.jsonl: 1 rows (1 train), classification. nothing found."
+
+
 def test_many_labels_in_each_row_are_no_ids(look):
     told = found("label_balance", look(Planted(many_labels())))
     assert told and all(finding.severity != "blocking" for finding in told)

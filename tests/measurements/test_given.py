@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from finesmith.data import prompts
+from finesmith.data import glossary, prompts
 from finesmith.errors import DataError
 from finesmith.types import Conversation, Message
 from tests.conftest import clause_rows, write_jsonl
@@ -29,11 +29,22 @@ def test_prompts_of_which_only_some_have_answers_are_refused_with_their_lines(tm
         prompts.read(str(tmp_path / "nothing.jsonl"))
 
 
+def test_a_trigger_that_is_no_expression_is_named_with_its_entry(tmp_path):
+    entry = {"preferred": "late", "forbidden": ["overdue"]}
+    place = tmp_path / "glossary.json"
+    place.write_text(json.dumps([entry, {**entry, "trigger": "due|after"}]))
+    assert len(glossary.read(str(place))) == 2
+    place.write_text(json.dumps([entry, {**entry, "trigger": "(due"}, {**entry, "trigger": 3}]))
+    with pytest.raises(DataError, match="no regular expression") as caught:
+        glossary.read(str(place))
+    assert [problem[:8] for problem in caught.value.problems] == ["entry 2:", "entry 3:"]
+
+
 def test_what_is_given_later_is_measured_and_the_rest_is_kept(models, tmp_path):
     data = write_jsonl(tmp_path / "rows.jsonl", clause_rows(60))
     path = kept.tuned(data, models("llama"), tmp_path / "run", generation={"max_new_tokens": 4})
-    glossary = tmp_path / "glossary.json"
-    glossary.write_text(json.dumps([{"preferred": "late", "forbidden": ["overdue"]}]))
+    terms = tmp_path / "glossary.json"
+    terms.write_text(json.dumps([{"preferred": "late", "forbidden": ["overdue"]}]))
     asked = write_jsonl(tmp_path / "asked.jsonl", [{"prompt": f"where is {n}"} for n in range(4)])
 
     def compare(*more: str) -> dict:
@@ -44,10 +55,10 @@ def test_what_is_given_later_is_measured_and_the_rest_is_kept(models, tmp_path):
     with kept.few_passages():
         first = compare()
         assert "terminology" in first["not_measured"] and "prompts" not in first["measured"]["retention"]["numbers"]
-        again = compare("--glossary", str(glossary))
+        again = compare("--glossary", str(terms))
         assert "terminology" not in again["not_measured"]
         assert again["seconds"]["retention"] == first["seconds"]["retention"], "it uses no glossary and is kept"
-        last = compare("--prompts", str(asked), "--retention-margin", "50", "--glossary", str(glossary))
+        last = compare("--prompts", str(asked), "--retention-margin", "50", "--glossary", str(terms))
         without = compare("--prompts", str(asked), "--retention-margin", "50")
     found = last["measured"]["retention"]["numbers"]
     assert found["margin"] == 50 and found["retained"] and found["prompts"]["change_bits_per_byte"]["n"] == 4

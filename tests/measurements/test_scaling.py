@@ -156,6 +156,22 @@ def test_what_is_impossible_is_refused_and_changes_nothing(run, tmp_path):
     assert not (path / "lock").exists()
 
 
+def test_a_model_folder_that_was_lost_comes_back(run):
+    path = run("llama", "lora", "clauses")
+    before = digests(path / "model")
+    scaling.set_scale(path, 0.5)
+    shutil.rmtree(path / "model")
+    (path / "README.md").unlink()
+    scaling.set_scale(path, 0.25)
+    assert not (path / "README.md").exists()
+    shutil.rmtree(path / "model")
+    scaling.set_scale(path, 1)
+    assert digests(path / "model") == before and not (path / "tuned").exists()
+    shutil.rmtree(path / "model")
+    with pytest.raises(RunError, match="is not whole: it has no model"):
+        scaling.set_scale(path, 1)
+
+
 def test_the_abstention_threshold_is_the_tuned_models_own(run):
     path = run("bert", "full", "tickets")
     found = predictor.Abstention(1.5, 0.7, 0.05, True, 40, False)

@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 import finesmith
+from finesmith import predictor
 from finesmith import run as runs
-from finesmith.errors import DataError
+from finesmith.errors import DataError, RunError
 from tests import small
 from tests.conftest import ticket_rows, write_csv, write_jsonl
 from tests.runs.test_whole_runs import command
@@ -145,6 +147,30 @@ def test_a_conversation_goes_on_after_an_empty_answer(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("one\ntwo\n"))
     _talk({"tuned": Silent()}, [])
     assert [turn.content for turn in asked[-1].messages] == ["one", "", "two"]
+
+
+def test_a_conversation_that_cannot_go_on_gives_way_to_a_new_one(monkeypatch, capsys):
+    from finesmith.cli.chat import _talk
+    from finesmith.types import Prediction
+
+    class Small:
+        def predict(self, inputs):
+            if len(inputs[0].messages) > 3:
+                raise DataError("Input 1 has 9 tokens.", hint="The model reads 8.")
+            return [Prediction("0", f"answer to {inputs[0].messages[-1].content}")]
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("one\ntwo\nthree\nfour\n"))
+    _talk({"base": Small(), "tuned": Small()}, [])
+    told = capsys.readouterr()
+    assert [line.split()[-1] for line in told.out.splitlines()] == ["one", "one", "two", "two", "four", "four"]
+    assert told.err == "error: Input 1 has 9 tokens.\nThe model reads 8.\nA new conversation begins.\n"
+
+
+def test_a_model_of_plain_documents_answers_nothing():
+    task = SimpleNamespace(kind="causal-lm", answer=lambda *given, **more: [None])
+    with pytest.raises(RunError, match="plain documents: it has no answers") as caught:
+        predictor.Predictor(task, None).predict(["a"])
+    assert caught.value.hint == "See what it gained with: finesmith show RUN"
 
 
 def test_a_run_on_a_local_base_answers_from_every_folder(models, clauses, tmp_path, monkeypatch):

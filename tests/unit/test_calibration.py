@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import brier_score_loss, log_loss
 
 from finesmith.evidence import calibration, ece, told
+from finesmith.measurements import calibration as measured
 
 
 def drawn(n, k=5, sharp=2.0, seed=0):
@@ -243,6 +244,13 @@ def test_an_answer_of_several_labels_is_right_and_sure_as_a_whole():
     assert several().right.mean() == pytest.approx(several().confidence.mean(), abs=0.02), "they are independent here"
     single = told.Told(np.array([[0.7, 0.2, 0.1]]), np.array([0]))
     assert single.confidence == [0.7] and single.right == [1] and single.held.tolist() == [[True, False, False]]
+
+
+def test_sets_where_no_test_row_has_a_label():
+    chances, several = drawn(30, k=2)[0], np.random.default_rng(1).random((30, 2)) > 0.5
+    held, test = told.Told(chances, several), told.Told(chances[:3], np.zeros((3, 2), bool))
+    found = measured._sets(held, test, 0.1)
+    assert found["worst_class"] is None and found["holds"] == 1.0
 
 
 def test_sets_of_several_labels_hold_the_wanted_share():

@@ -1,9 +1,13 @@
 """Learning curves of known laws, published points, and what must never be said."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from finesmith.evidence import curve
+from finesmith.measurements import learning_curve
+from finesmith.types import Example, Origin
 
 SIZES = np.array([500, 1000, 2000, 4000])
 
@@ -100,3 +104,25 @@ def test_published_curves_are_continued_within_their_range(name):
         times = sizes[end] / sizes[end - 1]
         found = fitted.at(times)
         assert found.low - 0.02 <= errors[end] <= found.high + 0.02
+
+
+def study(labels, rows=250):
+    train = [Example(str(at), f"t{at}", f"l{at % labels}", Origin("f", at)) for at in range(rows)]
+    parts = SimpleNamespace(train=train, test=[])
+    metric = SimpleNamespace(limits=(0.0, 1.0), higher_is_better=True, title="accuracy")
+    recipe = SimpleNamespace(train=SimpleNamespace(max_steps=10))
+    evidence = SimpleNamespace(costs={"steps": 10})
+    more = {"train_seconds": 10.0, "answer_seconds": 0.0}
+    return SimpleNamespace(splits=parts, primary=metric, recipe=recipe, evidence=evidence, **more)
+
+
+def test_no_part_is_trained_twice_however_many_labels():
+    measurement = learning_curve.LearningCurve("learning curve")
+    for labels, parts in ((2, [31, 62, 125]), (50, [50, 62, 125]), (100, [100, 125]), (150, [150]), (250, [])):
+        opened = study(labels)
+        assert learning_curve._parts(opened.splits.train) == parts
+        why = measurement.skips(opened)
+        assert bool(why) == (len(parts) < 2)
+        assert not why or why.startswith("every part needs a row of each label: of 250 training rows")
+        if not why:
+            assert measurement.cost(opened) == pytest.approx(10 * len(parts) + 5e-3 * 250)

@@ -3,6 +3,8 @@
 import pytest
 
 from finesmith.evidence import claims
+from finesmith.measurements import retention as measured
+from finesmith.types import Estimate
 from tests.unit.test_claims import as_json, judged, one
 
 
@@ -103,3 +105,10 @@ def test_what_is_kept_over_seeds_is_an_a():
     weaker = frontier(0.5, 0.0, half=0.002)
     scaled = one(claims.KNOWLEDGE, {**lost, "seeds": seeds, "frontier": weaker})
     assert (scaled.outcome, scaled.grade) == ("supported", "B"), "the strength was chosen for one seed"
+
+
+def test_a_margin_below_a_percent_is_not_nothing():
+    change = {"change_bits_per_byte": Estimate(0.001, 0.0, 0.002, 212), "kl_general": 0.01}
+    bits = {"tuned_bits_per_byte": 2.0, "base_bits_per_byte": 1.99}
+    for margin, told in ((0.005, "margin of 0.5 %"), (0.05, "margin of 5 %")):
+        assert measured._says({**change, **bits, "margin": margin, "retained": True, "lost": False}).endswith(told)

@@ -1,6 +1,7 @@
 """The governor: order, budget, and what it makes of measurements that take longer or shorter than planned."""
 
 import math
+import re
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -188,6 +189,18 @@ def test_one_that_fails_does_not_take_the_others_with_it(fakes, monkeypatch):
     assert "a: not measured: it failed: RuntimeError: out of memory" in notes
 
 
+def test_whatever_goes_wrong_in_one_stays_there(fakes, monkeypatch):
+    def wrong(self, study, watcher):
+        raise self.fails if isinstance(self.fails, BaseException) else AssertionError
+
+    monkeypatch.setattr(Fake, "__call__", wrong)
+    for error, told in ((re.error("nothing to repeat"), "nothing to repeat"), (KeyError("x"), "'x'")):
+        _, missing, _, _ = made(fakes, monkeypatch, _plan.Budget(), a=(1, 1.0, 1.0, "quick", (), "", error))
+        assert missing["a"] == f"it failed: {type(error).__name__}: {told}"
+    with pytest.raises(KeyboardInterrupt):
+        made(fakes, monkeypatch, _plan.Budget(), a=(1, 1.0, 1.0, "quick", (), "", KeyboardInterrupt()))
+
+
 def test_what_was_measured_before_something_that_it_needs_is_measured_again(fakes, monkeypatch):
     fakes(prompting=Fake("prompting", 1, 1.0), adherence=Fake("adherence", 1, 1.0, needs=("prompting",)))
     with RunFolder.temporary() as folder:
@@ -229,7 +242,8 @@ def test_again_asks_anew_what_is_named_and_leaves_the_rest(fakes):
         answered = [{"id": "1", "output": "yes", "scores": {}}]
         folder.write_lines("predictions/prompt.jsonl", answered)
         for name, systems in (("prompting", ["prompt"]), ("controls", []), ("adherence", [])):
-            folder.write_json(f"measured/{name}.json", {"numbers": {}, "knew": ["prompting"], "systems": systems})
+            values = {"numbers": {}, "knew": ["prompting"], "systems": systems, "says": "well"}
+            folder.write_json(f"measured/{name}.json", values)
         for only, left in (((), []), (("controls",), ["adherence", "prompting"])):
             opened = study(folder=folder)
             assert sorted(comparing._known(opened, only=only, again=True)) == left == sorted(opened.found)
@@ -242,7 +256,11 @@ def test_again_asks_anew_what_is_named_and_leaves_the_rest(fakes):
             opened, [_plan.Item("prompting", "prompting", 1.0)], _plan.Budget(), 0.0, Watcher(), only=("prompting",)
         )
         assert list(found) == ["prompting"] and "made before prompting, which it needs" in missing["adherence"]
-        assert not folder.file("measured/adherence.json").exists()
+        told = _kept.earlier(study(folder=folder), only=("prompting",))
+        assert list(told) == ["adherence"] and told["adherence"]["before"] == ["prompting"]
+        assert told["adherence"]["says"] == "well; made before prompting was measured anew"
+        assert sorted(_kept.read(study(folder=folder))) == ["controls", "prompting"], "it is made again where it may be"
+        assert list(_kept.earlier(study(folder=folder))) == ["adherence"], "and kept where it is not"
 
 
 def kept(folder, *, only=(), **asked):

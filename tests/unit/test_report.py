@@ -145,6 +145,18 @@ def test_the_card_says_what_was_measured_and_what_was_not():
     assert "- Seed: 7" in text
 
 
+@pytest.mark.parametrize("bare", ["# Mine\n\nWritten by hand.\n", "# Mine\n\n> It is good.\n\nMore.\n", ""])
+def test_the_scale_is_said_on_any_card_and_taken_back(bare):
+    said = card.with_scale(bare, 0.5, "knee", {"test": 0.75})
+    assert "at scale 0.5 (the point `knee`)" in said and "give 0.750" in said
+    assert card.with_scale(said, 0.25, "", None).count("<!-- scale -->") == 1
+    assert card.with_scale(said, 1, "", None).strip() == bare.strip()
+
+
+def test_a_cell_is_text():
+    assert card._cell("<b>R&D</b> | x\ny") == r"&lt;b&gt;R&amp;D&lt;/b&gt; \| x y"
+
+
 def test_a_card_about_nothing_known_guesses_nothing():
     text = card.render(GENERATION, {})
     assert front_matter(text)["library_name"] == "transformers"

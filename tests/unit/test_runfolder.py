@@ -14,6 +14,7 @@ from contextlib import suppress
 
 import pytest
 
+from finesmith import predictor
 from finesmith.errors import RunError
 from finesmith.run import free_name
 from finesmith.runfolder import RunFolder, write_file
@@ -39,6 +40,19 @@ def test_what_is_written_is_read(folder):
     assert list(folder.read_lines("predictions/b.jsonl")) == [{"n": 1}, {"text": "two\nlines \u2028"}]
     assert [row["step"] for row in folder.read_lines("steps.jsonl")] == [1, 2]
     assert names(folder.path) == ["a.json", "lock", "predictions", "steps.jsonl"]
+
+
+@pytest.mark.parametrize(("held", "why"), [(b"", "it is empty"), (b'{"gains": {', "Expecting"), (b"\xff\xfe", "")])
+def test_a_damaged_file_is_named(folder, held, why):
+    for name in ("evidence.json", "finesmith.json"):
+        folder.file(name).write_bytes(held)
+    with pytest.raises(RunError, match=f"evidence.json is damaged: {why}"):
+        folder.read_json("evidence.json")
+    with pytest.raises(RunError, match=f"finesmith.json is damaged: {why}"):
+        predictor.card_of(folder.path)
+    folder.file("rows.jsonl").write_bytes(b"{}\n" + (held or b"\n"))
+    with pytest.raises(RunError, match=r"rows.jsonl:2 is damaged"):
+        list(folder.read_lines("rows.jsonl"))
 
 
 def test_a_write_that_fails_leaves_what_was_there(folder):
@@ -75,6 +89,43 @@ def test_a_folder_replaces_the_one_before(folder):
 
         folder.write_with("model", write)
     assert names(folder.file("model")) == ["second"]
+
+
+def new(path):
+    path.mkdir()
+    (path / "new").write_text("")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), PermissionError(1, "Operation not permitted")])
+def test_a_folder_that_cannot_be_replaced_is_still_there(folder, monkeypatch, error):
+    folder.write_with("model", lambda path: (path.mkdir(), (path / "old").write_text("")))
+
+    def refused(*places):
+        raise error
+
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises((KeyboardInterrupt, RunError)):
+        folder.write_with("model", new)
+    assert names(folder.file("model")) == ["old"] and names(folder.path) == ["lock", "model"]
+
+
+def test_a_folder_that_cannot_be_removed_stands_aside_whole(folder, monkeypatch):
+    folder.write_with("model", lambda path: (path.mkdir(), (path / "old").write_text("")))
+
+    def refused(*places, **more):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("shutil.rmtree", refused)
+    folder.write_with("model", new)
+    assert names(folder.file("model")) == ["new"]
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_is_not(folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    folder.file("model").symlink_to(tmp_path / "elsewhere")
+    folder.write_with("model", new)
+    assert names(folder.file("model")) == ["new"] and not folder.file("model").is_symlink()
+    assert names(tmp_path / "elsewhere") == [] and names(folder.path) == ["lock", "model"]
 
 
 def test_what_a_killed_process_left_half_written_is_in_nobodys_way(folder):
@@ -122,6 +173,14 @@ def test_a_run_that_wrote_nothing_leaves_no_folder(tmp_path):
     folder.release()
     folder.release()  # twice does no harm
     assert names(tmp_path / "given") == ["recipe.yaml"]
+
+
+def test_a_folder_with_nothing_but_the_lock_of_a_killed_process_is_empty(tmp_path):
+    (tmp_path / "lock").write_text("4711")
+    folder = RunFolder.create(tmp_path)
+    folder.write_text("recipe.yaml", "")
+    folder.release()
+    assert names(tmp_path) == ["recipe.yaml"]
 
 
 def test_a_second_writer_is_refused(folder):

@@ -244,6 +244,11 @@ def mixed(over, under, share):
     return "#" + "".join(f"{round(share * a + (1 - share) * b):02x}" for a, b in zip(*parts, strict=True))
 
 
+def test_letters_that_the_font_lacks_are_drawn_in_silence(recwarn):
+    plot = {"kind": "bars", "title": "t", "x": "x", "labels": ["請求書 😀", "b"], "values": [1, 2]}
+    assert "請求書 😀" in plots.svg(plot) and not [str(each.message) for each in recwarn]
+
+
 def test_contrast_is_computed_as_wcag_does():
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)

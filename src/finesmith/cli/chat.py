@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from finesmith.errors import RunError
+from finesmith.errors import FinesmithError, RunError
 from finesmith.types import Conversation, Message
 
 
@@ -58,12 +58,23 @@ def _talk(models: dict[str, Any], start: list[dict[str, Any]]) -> None:
             histories = {name: [*start] for name in models}
             continue
         for name, model in models.items():
-            histories[name].append({"role": "user", "content": line})
-            said = (Message(turn["role"], turn["content"], 0.0) for turn in histories[name])  # an answer may be empty
-            answer = model.predict([Conversation(tuple(said))])[0].output
-            histories[name].append({"role": "assistant", "content": answer})
+            try:
+                answer = _answer(model, histories[name], line)
+            except FinesmithError as error:  # the context is full, half a character was typed
+                print(f"error: {error}\nA new conversation begins.", file=sys.stderr)
+                histories = {name: [*start] for name in models}
+                break
             title = (f"{name:<6}", "bold") if people or len(models) > 1 else ""
             console.print(Text.assemble(title, answer), soft_wrap=True)
+
+
+def _answer(model: Any, history: list[dict[str, Any]], line: str) -> str:
+    """What a model says to a line; the history goes on with both."""
+    history.append({"role": "user", "content": line})
+    said = (Message(turn["role"], turn["content"], 0.0) for turn in history)  # an answer may be empty
+    answer = str(model.predict([Conversation(tuple(said))])[0].output)
+    history.append({"role": "assistant", "content": answer})
+    return answer
 
 
 def _line(console: Any, typed: Iterator[str] | None) -> str | None:

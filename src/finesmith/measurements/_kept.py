@@ -32,21 +32,56 @@ def read(study: Study, *, only: Sequence[str] = ()) -> Results:
     `uses`, or with something that is not given now; but measurements that `only` leaves out are asked nothing, so they
     stand where nothing new is given to them. What a measurement can say anew from its own numbers (`retold`) is.
     """
-    place = study.folder.file("measured")
-    names = sorted(path.stem for path in place.glob("*.json")) if place.is_dir() else []
-    found = {name: study.folder.read_json(f"measured/{name}.json") for name in names}
-    plugins = {name: registry.resolve("measurements", name) for name in names}
+    found = _all(study)
+    plugins = {name: registry.resolve("measurements", name) for name in found}
     stand: Results = {}
     stale: Results = {}
     for name, values in found.items():
-        if set(plugins[name].needs) & set(names) - set(values.get("knew", ())):
+        if _unknown(name, found):
             continue
-        now, before = given(name, study), values.get("given", {})
-        asked = not only or name in only or any(before.get(option) != value for option, value in now.items())
-        differs = now != before and (asked or hasattr(plugins[name], "retold"))
+        differs = given(name, study) != values.get("given", {}) and (
+            not _stands(name, values, study, only) or hasattr(plugins[name], "retold")
+        )
         (stale if differs else stand)[name] = values
     study.found.update({name: values["numbers"] for name, values in stand.items()})
     return {**stand, **_retold(study, stale, plugins)}
+
+
+def outdate(name: str, study: Study) -> None:
+    """Writes into results that need a measurement that they do not know it as it is now."""
+    for late, values in _all(study).items():
+        if name in registry.resolve("measurements", late).needs and name in values.get("knew", ()):
+            values["knew"].remove(name)
+            study.folder.write_json(f"measured/{late}.json", values)
+
+
+def earlier(study: Study, *, only: Sequence[str] = ()) -> Results:
+    """What was made before something that it `needs`, and not again since; each says so."""
+    found, told = _all(study), {}
+    for name, values in found.items():
+        if (late := _unknown(name, found)) and _stands(name, values, study, only):
+            titles = " and ".join(str(found[each].get("title", each)) for each in late)
+            told[name] = {**values, "says": f"{values['says']}; made before {titles} was measured anew", "before": late}
+    return told
+
+
+def _all(study: Study) -> Results:
+    place = study.folder.file("measured")
+    names = sorted(path.stem for path in place.glob("*.json")) if place.is_dir() else []
+    return {name: study.folder.read_json(f"measured/{name}.json") for name in names}
+
+
+def _unknown(name: str, found: Results) -> list[str]:
+    """What a result needs and did not know, although it is there now."""
+    return sorted(set(registry.resolve("measurements", name).needs) & set(found) - set(found[name].get("knew", ())))
+
+
+def _stands(name: str, values: Mapping[str, Any], study: Study, only: Sequence[str]) -> bool:
+    """Whether it was made with what is given now; what `only` leaves out only with nothing that is new."""
+    now, before = given(name, study), values.get("given", {})
+    if not only or name in only:
+        return bool(now == before)
+    return all(before.get(option) == value for option, value in now.items())
 
 
 def _retold(study: Study, stale: Results, plugins: Mapping[str, Any]) -> Results:

@@ -46,17 +46,18 @@ def refusal(folder: RunFolder, recipe: Recipe) -> str:
 
     if recipe.model.from_scratch:
         return "the run began from random weights: there is no base to go back to"
-    if folder.file("model/adapter_config.json").exists():
-        return between.refusal(folder.read_json("model/adapter_config.json"))
+    place = "tuned" if folder.file("tuned").is_dir() else "model"  # as in Study.tuned_folder
+    if folder.file(f"{place}/adapter_config.json").exists():
+        return between.refusal(folder.read_json(f"{place}/adapter_config.json"))
     if getattr(recipe.model, "quantize", "none") != "none":
         return "the base is quantised: weights of a few bits cannot be interpolated"
-    return _resized(folder, recipe)
+    return _resized(folder.read_json(f"{place}/config.json"), recipe)
 
 
-def _resized(folder: RunFolder, recipe: Recipe) -> str:
+def _resized(tuned: Mapping[str, Any], recipe: Recipe) -> str:
     from finesmith.models import load as models
 
-    base, tuned = models.load_config(recipe.model), folder.read_json("model/config.json")
+    base = models.load_config(recipe.model)
     if getattr(base, "quantization_config", None) is not None:
         return "the base is quantised: weights of a few bits cannot be interpolated"
     sizes = getattr(base.get_text_config(), "vocab_size", None), tuned.get("vocab_size")

@@ -154,7 +154,7 @@ def _coverage(test: Told) -> list[dict[str, float]]:
     return [{"share": share, "accuracy": float(1 - risk[at])} for share, at in zip(SHARES, places, strict=True)]
 
 
-def _sets(held: Told, test: Told, alpha: float) -> dict[str, float]:
+def _sets(held: Told, test: Told, alpha: float) -> dict[str, float | None]:
     """Sets of labels that hold the truth in 1 - alpha of the rows (of several labels that share of them): the quantile,
     and what it does on the test rows."""
     quantile = held.quantile(alpha)
@@ -162,14 +162,14 @@ def _sets(held: Told, test: Told, alpha: float) -> dict[str, float]:
     truth, size = test.held, members.sum(axis=1)
     holds = (members & truth).sum(axis=1) / np.maximum(1, truth.sum(axis=1))
     holds[~truth.any(axis=1)] = 1.0
-    worst = min(float(members[truth[:, label], label].mean()) for label in np.flatnonzero(truth.any(axis=0)))
+    classes = [float(members[truth[:, label], label].mean()) for label in np.flatnonzero(truth.any(axis=0))]
     return {
         "alpha": alpha,
         "quantile": quantile,
         "holds": float(holds.mean()),
         "size": float(size.mean()),
         "empty": float((size == 0).mean()),
-        "worst_class": worst,
+        "worst_class": min(classes, default=None),  # no test row may have a label
     }
 
 

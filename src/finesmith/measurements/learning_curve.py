@@ -43,31 +43,31 @@ class LearningCurve:
     uses: tuple[str, ...] = ("target", "minimum_gain")
 
     def skips(self, study: Study) -> str:
-        """Rows enough, and a metric whose best value is known."""
+        """Rows enough, a metric whose best value is known, and two parts at least."""
         if len(study.splits.train) < LEAST:
             return f"{len(study.splits.train)} training rows are too few for parts of them; {LEAST} are needed"
         if _best(study.primary) is None:
             return f"the best possible {study.primary.title} is not known"
+        if len(parts := _parts(study.splits.train)) < 2:
+            rows, fewer = len(study.splits.train), " and ".join(f"{part:,}" for part in parts) or "none"
+            return f"every part needs a row of each label: of {rows:,} training rows that leaves parts of {fewer}"
         return ""
 
     def cost(self, study: Study) -> float:
         """The parts' trainings and their answers to the test rows."""
         steps = max(1.0, float(study.evidence.costs.get("steps", FLOOR)))
         least = 1.0 if study.recipe.train.max_steps is not None else min(1.0, FLOOR / steps)
-        shares = [max(share, least) for share in SHARES]
-        answers = (len(SHARES) + 1) * len(study.splits.test) * study.answer_seconds
+        shares = [max(part / len(study.splits.train), least) for part in _parts(study.splits.train)]
+        answers = (len(shares) + 1) * len(study.splits.test) * study.answer_seconds
         return study.train_seconds * sum(shares) + answers + 5e-3 * len(study.splits.train)
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Trains on each part, fits the curve, looks at most four times ahead."""
         train = list(study.splits.train)
         order = nested(train, seed=study.recipe.seed)
-        points = [
-            _trained(study, watcher, [train[place] for place in order[: _count(train, share)]]) for share in SHARES
-        ]
+        points = [_trained(study, watcher, [train[place] for place in order[:part]]) for part in _parts(train)]
         whole = study.score(study.splits.test, study.predictions["tuned"])
         points.append({"rows": len(train), "score": whole, "steps": study.evidence.costs.get("steps")})
-        points = [point for at, point in enumerate(points) if at == 0 or point["rows"] > points[at - 1]["rows"]]
         return _told(study, points, _free(study, train, order))
 
     def retold(self, study: Study, values: Mapping[str, Any]) -> Measured:
@@ -112,6 +112,11 @@ def _covering(rows: Sequence[Example], places: Mapping[str, Sequence[int]]) -> l
             known |= labels
             first.append(place)
     return first
+
+
+def _parts(rows: Sequence[Example]) -> list[int]:
+    """How many rows each part has: none twice (many labels make small parts equal), none as large as the whole."""
+    return sorted({count for share in SHARES if (count := _count(rows, share)) < len(rows)})
 
 
 def _count(rows: Sequence[Example], share: float) -> int:

@@ -189,7 +189,7 @@ def _says(numbers: dict[str, Any]) -> str:
         if numbers["lost"]
         else f"not shown to be kept{yours} within"
     )
-    return f"{said}: knowledge {outcome} the margin of {numbers['margin']:.0%}"
+    return f"{said}: knowledge {outcome} the margin of {100 * numbers['margin']:g} %"
 
 
 def _plots(numbers: dict[str, Any]) -> tuple[dict[str, Any], ...]:

@@ -57,7 +57,8 @@ def render(evidence: Evidence, about: About) -> str:
 
 
 def with_scale(card: str, scale: float, point: str, measured: Mapping[str, Any] | None) -> str:
-    """The card of a model that was set to another scale than 1, said below its first sentence; at 1 the card alone."""
+    """The card of a model that was set to another scale than 1, said below its first sentence, or at its end
+    where it has none; at 1 the card alone."""
     bare = re.sub(r"\n*<!-- scale -->.*?<!-- /scale -->", "", card, flags=re.DOTALL)
     if scale == 1:
         return bare
@@ -67,9 +68,12 @@ def with_scale(card: str, scale: float, point: str, measured: Mapping[str, Any] 
         f"At this scale the test rows give {measured['test']:.3f}." if measured else "This scale was not measured.",
         "What else this card says was measured at scale 1. `finesmith set-scale RUN 1` brings that model back.",
     ]
-    first, rest = bare.split("\n> ", 1)
+    note = f"<!-- scale -->\n**{told[0]}** {' '.join(told[1:])}\n<!-- /scale -->\n"
+    first, mark, rest = bare.partition("\n> ")
+    if not mark:  # a card that its owner wrote anew
+        return f"{bare.rstrip()}\n\n{note}".lstrip()
     verdict, _, rest = rest.partition("\n")
-    return f"{first}\n> {verdict}\n\n<!-- scale -->\n**{told[0]}** {' '.join(told[1:])}\n<!-- /scale -->\n{rest}"
+    return f"{first}\n> {verdict}\n\n{note}{rest}"
 
 
 def exported(card: str, task: str, about: About) -> str:
@@ -234,7 +238,10 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: bool =
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    """A label may look like HTML or end the cell."""
+    for sign, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
+        text = text.replace(sign, written)
+    return " ".join(text.split())
 
 
 def fenced(text: str, language: str) -> str:

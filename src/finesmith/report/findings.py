@@ -80,7 +80,7 @@ def _rank(finding: Finding) -> int:
 def _heading(examined: Examined) -> str:
     parts = ", ".join(f"{count:,} {part}" for part, count in examined.rows.items() if count)
     total = sum(examined.rows.values())
-    return f"{examined.source}: {total:,} rows ({parts}), {examined.task}. {summary(examined)}.".replace("..", ".")
+    return f"{examined.source}: {total:,} rows ({parts}), {examined.task}. {summary(examined)}."
 
 
 def _table(findings: list[Finding], source: str) -> Table:

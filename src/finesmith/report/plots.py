@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import html
-import math
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import StringIO
-from itertools import pairwise
 from typing import Any
+
+from finesmith.report import _corners
 
 INK = "#010203"
 """Stands for the colour of the text while drawing; replaced by `currentColor`."""
@@ -37,15 +39,18 @@ def svg(plot: Mapping[str, Any], form: str = "broad", description: str = "") -> 
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(
-        {
-            "svg.fonttype": "none",
-            "svg.hashsalt": "finesmith",
-            "font.size": 9,
-            "axes.unicode_minus": False,
-            "text.parse_math": False,  # a label may have dollar signs
-            **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
-        }
+    with (
+        _unmeasured(),
+        matplotlib.rc_context(
+            {
+                "svg.fonttype": "none",
+                "svg.hashsalt": "finesmith",
+                "font.size": 9,
+                "axes.unicode_minus": False,
+                "text.parse_math": False,  # a label may have dollar signs
+                **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+            }
+        ),
     ):
         figure = Figure(figsize=(WIDTHS[form], _height(plot, form)), layout="constrained")
         axes = figure.add_subplot()
@@ -56,6 +61,14 @@ def svg(plot: Mapping[str, Any], form: str = "broad", description: str = "") -> 
         out = StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inline(out.getvalue(), plot["title"], description, form)
+
+
+@contextmanager
+def _unmeasured() -> Iterator[None]:
+    """Letters that matplotlib's font lacks are only measured wrongly: the reader's own fonts draw them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        yield
 
 
 def _height(plot: Mapping[str, Any], form: str) -> float:
@@ -190,38 +203,14 @@ def _path(axes: Any, plot: Mapping[str, Any], form: str) -> None:
     together: dict[tuple[float, ...], list[str]] = {}
     for name, place in plot["marks"].items():
         together.setdefault(tuple(place), []).append(name)
-    taken = _along(plot["values"])
+    taken = _corners.along(plot["values"])
     size = [(max(each) - min(each)) or 1.0 for each in (across, up)]
     for place, names in sorted(together.items()):
         axes.plot(*place, marker="o", color=MARK)
-        right, above = _freest([place[0] / size[0], place[1] / size[1]], taken, size)
+        right, above = _corners.freest([place[0] / size[0], place[1] / size[1]], taken, size)
         said = ",\n".join(names) if form == "slim" else ", ".join(names)
         side = {"ha": "left" if right > 0 else "right", "va": "bottom" if above > 0 else "top"}
         axes.annotate(said, place, xytext=(5 * right, 5 * above), textcoords="offset points", color=INK, **side)
-
-
-def _along(points: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Places along the path, ten between two points."""
-    return [
-        [a + step / 10 * (b - a) for a, b in zip(start, end, strict=True)]
-        for start, end in pairwise(points)
-        for step in range(11)
-    ]
-
-
-def _freest(place: Sequence[float], taken: list[list[float]], size: Sequence[float]) -> tuple[int, int]:
-    """The corner (right or left, above or below) where a label is furthest from the path and from earlier labels,
-    which it joins."""
-
-    def free(corner: tuple[int, int]) -> float:
-        spots = [(place[0] + corner[0] * far, place[1] + corner[1] * 0.08) for far in (0.03, 0.1, 0.17)]
-        return min(math.hypot(x / size[0] - at, 2 * (y / size[1] - to)) for x, y in taken for at, to in spots)
-
-    best = max(((1, 1), (-1, 1), (1, -1), (-1, -1)), key=free)
-    taken += [
-        [size[0] * (place[0] + best[0] * far), size[1] * (place[1] + best[1] * 0.08)] for far in (0.03, 0.1, 0.17)
-    ]
-    return best
 
 
 def _reliability(axes: Any, plot: Mapping[str, Any], form: str) -> None:
