@@ -4,6 +4,7 @@ import html
 import json
 import re
 import shlex
+import shutil
 
 import pytest
 
@@ -11,6 +12,8 @@ import finesmith
 from finesmith import comparing
 from finesmith.errors import DataError, RecipeError
 from finesmith.evidence import claims
+from finesmith.measurements.base import Measured
+from finesmith.types import Estimate
 from finesmith.watch import Watcher
 from tests.conftest import ticket_rows, write_csv, write_jsonl
 from tests.runs.test_whole_runs import command
@@ -23,6 +26,7 @@ SETTINGS = (
     "train.evaluations=1",
 )
 CHEAP = ("--only", "calibration")
+FOUND = {"learning_curve": {"points": []}, "scratch": {"gap": Estimate(0.3, 0.2, 0.4, 50), "score": 0.2}}
 NOTHING_FITS = ("--minutes", "0.000001")
 
 
@@ -146,6 +150,19 @@ def test_planned_seconds_stand_beside_taken_ones(finished):
     assert told["costs"]["planned"] == kept["planned"] and told["costs"]["budget"] is None
     assert told["costs"]["seconds"] >= kept["seconds"] and told["costs"]["training_seconds"] > 0
     assert "calibration and abstention: measured before" in command("compare", finished, *CHEAP)[2]
+
+
+def test_what_is_not_made_again_is_kept_and_says_so(finished, tmp_path, monkeypatch):
+    run = shutil.copytree(finished, tmp_path / "run")
+    monkeypatch.setattr(comparing, "_made", lambda name, study, watcher: Measured(f"{name} says", FOUND.get(name, {})))
+    comparing.compare(run, only=["learning_curve"])
+    assert comparing.compare(run, only=["scratch"]).measured["scratch"]["says"] == "scratch says"
+    for asked in ({"only": ["learning_curve"], "again": True}, {"only": ["calibration"]}, {"minutes": 1e-6}):
+        told = comparing.compare(run, **asked)
+        assert told.measured["scratch"]["says"] == "scratch says; made before learning curve was measured anew"
+        assert "scratch" not in told.not_measured and (run / "measured/scratch.json").exists()
+        assert "made before learning curve was measured anew" in (run / "report.html").read_text().lower()
+    assert comparing.compare(run, only=["scratch"]).measured["scratch"]["says"] == "scratch says"
 
 
 def test_the_card_has_the_verdict_once_however_often_it_is_compared(finished):
