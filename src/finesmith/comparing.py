@@ -24,7 +24,7 @@ from finesmith.reopening import answers, open_study
 from finesmith.report import card as cards
 from finesmith.report import verdict_page
 from finesmith.types import Claim, Evidence
-from finesmith.watch import Watcher
+from finesmith.watch import Interrupted, Watcher
 
 __all__ = ["Comparison", "as_json", "attempt", "compare", "open_study"]
 
@@ -186,6 +186,8 @@ def _made(name: str, study: Study, watcher: Watcher) -> Measured | str:
     """The result, or why there is none: one measurement that fails does not take the others with it."""
     try:
         return registry.resolve("measurements", name)(study, watcher)
+    except Interrupted:  # Ctrl-C in one of its trainings, which waits for the step at hand
+        raise KeyboardInterrupt from None
     except FinesmithError as error:
         return str(error)
     except Exception as error:  # a full device, a singular matrix, a mistake of ours: the others are worth having

@@ -9,12 +9,12 @@ import shutil
 import pytest
 
 import finesmith
-from finesmith import comparing
+from finesmith import comparing, registry
 from finesmith.errors import DataError, RecipeError
 from finesmith.evidence import claims
 from finesmith.measurements.base import Measured
 from finesmith.types import Estimate
-from finesmith.watch import Watcher
+from finesmith.watch import Interrupted, Watcher
 from tests.conftest import ticket_rows, write_csv, write_jsonl
 from tests.runs.test_whole_runs import command
 
@@ -252,3 +252,15 @@ def test_a_run_on_plain_documents_is_compared_and_scaled(models, tmp_path):
 def test_values_that_cannot_be_meant_are_refused_before_the_work(finished, words):
     code, _, err = command("compare", finished, *CHEAP, *words)
     assert code == 2 and words[0] in err and "must be" in err
+
+
+def test_ctrl_c_in_a_training_of_the_comparison_ends_it(finished, monkeypatch):
+    """It waits for the step at hand there, so it comes as an exception of the training, not of the keyboard."""
+    shot = registry.resolve("measurements", "calibration")
+
+    def stop(*_):
+        raise Interrupted("a folder that is gone")
+
+    monkeypatch.setattr(type(shot), "__call__", stop)
+    code, _, err = command("compare", finished, *CHEAP, "--again")
+    assert code == 130 and "stopped" in err and "it failed" not in err
