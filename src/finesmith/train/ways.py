@@ -59,7 +59,9 @@ def prepare(
     if company == "equal":
         notes.append("padding would change what this model says: only sequences of one length are computed together")
     if company == "none":
-        notes.append("this model answers otherwise where several sequences share a batch: each is computed alone")
+        notes.append(
+            "not shown that sequences in one batch leave one another alone in this model: each is computed alone"
+        )
     if blocked and packed:
         notes.append(f"attention in blocks up to {blocked} tokens")
     return blocked, tuple(notes)
