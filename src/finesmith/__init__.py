@@ -57,11 +57,13 @@ def tune(
         raise RecipeError(f"There is no evidence '{evidence}'. {nearest(str(evidence), efforts)}")
     if minutes is not None and evidence is None:
         raise RecipeError("minutes has no effect without evidence.", hint='Add evidence="quick", or leave it out.')
-    made = run.tune(recipes.from_source(str(data), settings), watcher=watcher)
+    recipe = recipes.from_source(str(data), settings)
+    made = run.tune(recipe, watcher=watcher)
     if evidence is not None:
         from finesmith import comparing
 
-        if why := comparing.attempt(made.path, effort=evidence, minutes=minutes, watcher=watcher):
+        given = {"effort": evidence, "minutes": minutes, "trust_remote_code": recipe.model.trust_remote_code}
+        if why := comparing.attempt(made.path, **given, watcher=watcher):
             warnings.warn(f"The run is finished; the comparison could not be made: {why}", stacklevel=2)
     return made
 
@@ -115,7 +117,14 @@ def advise(
 
 
 def export(
-    path: str | Path, to: str | Path, *, dtype: str = "auto", rows: int = 16, device: str = "auto", watcher: Any = None
+    path: str | Path,
+    to: str | Path,
+    *,
+    dtype: str = "auto",
+    rows: int = 16,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    watcher: Any = None,
 ) -> Exported:
     """Writes a finished run's model into one folder for transformers, vLLM, llama.cpp and others, and proves it.
 
@@ -125,13 +134,15 @@ def export(
         dtype: of the weights: float32, bfloat16, float16; auto keeps that of the base.
         rows: how many test rows the trained model and the folder both answer.
         device: auto, cuda, mps or cpu.
+        trust_remote_code: run Python code that comes with the base; the run may have come from anybody.
         watcher: a `finesmith.watch.Watcher` that receives notes and progress.
 
     Raises:
         finesmith.errors.ExportError: the folder does not answer as the trained model does; nothing is left of it.
         finesmith.errors.RunError: no finished run; the folder holds something already, or cannot be written.
     """
-    return load(path).export(to, dtype=dtype, rows=rows, device=device, watcher=watcher)
+    own = trust_remote_code
+    return load(path).export(to, dtype=dtype, rows=rows, device=device, trust_remote_code=own, watcher=watcher)
 
 
 def load(path: str | Path) -> Run:

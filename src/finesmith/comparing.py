@@ -23,6 +23,7 @@ from finesmith.metrics.base import refuse_impossible
 from finesmith.reopening import answers, open_study
 from finesmith.report import card as cards
 from finesmith.report import verdict_page
+from finesmith.runfolder import RunFolder
 from finesmith.types import Claim, Evidence
 from finesmith.watch import Interrupted, Watcher
 
@@ -60,6 +61,7 @@ def compare(
     only: Sequence[str] = (),
     again: bool = False,
     options: Mapping[str, Any] | None = None,
+    trust_remote_code: bool = False,
     watcher: Watcher | None = None,
 ) -> Comparison:
     """Measures what `tune` left open, and judges the claims.
@@ -74,9 +76,11 @@ def compare(
         again: also makes those whose result is in the run already: those that `only` names, else all.
         options: what measurements may use besides: `glossary` and `prompts` (a path, or what such a file holds),
             `unlabelled` (a path), `target`, `risk`, `retention_margin`.
+        trust_remote_code: run Python code that comes with the base.
 
     Raises:
-        RunError: no finished run is there.
+        RunError: no finished run is there, or another process writes it; the base needs code of its own, which was not
+            asked for.
         RecipeError: a target or a gain that the run's metric cannot have.
         DataError: the data is no longer what the run was made with.
     """
@@ -85,28 +89,31 @@ def compare(
     values, told = given.read(options or {})
     asked = {"effort": effort, "minutes": minutes, "minimum_gain": minimum_gain or None, "only": list(only), **told}
     asked = {name: value for name, value in asked.items() if value is not None and value != []}
-    study = open_study(path, effort=effort, options=values, watcher=watcher)
-    refuse_impossible(study.primary, values.get("target"), minimum_gain)
-    study.minimum_gain, study.asked = minimum_gain, asked
-    before = known = _known(study, only=only, again=again)
-    budget = _plan.budget(study, minutes=minutes, named=bool(only))
-    items = _plan.plan(study, budget, spent=time.monotonic() - began, only=only, done=tuple(known))
-    if late := _plan.overtaken(items):  # made before something that they would use
-        known = _without(study, known, late)
+    with RunFolder.changing(path) as folder:
+        for note in folder.notes:
+            watcher.note(note)
+        study = open_study(path, effort=effort, options=values, trust_remote_code=trust_remote_code, watcher=watcher)
+        refuse_impossible(study.primary, values.get("target"), minimum_gain)
+        study.minimum_gain, study.asked = minimum_gain, asked
+        before = known = _known(study, only=only, again=again)
+        budget = _plan.budget(study, minutes=minutes, named=bool(only))
         items = _plan.plan(study, budget, spent=time.monotonic() - began, only=only, done=tuple(known))
-    for line in _plan.lines(items):
-        watcher.note(line)
-    made, missing, pace = _measure(study, items, budget, began, watcher, only=only)
-    took = time.monotonic() - began
-    watcher.note(_plan.took(took, pace, study.train_seconds))
-    costs = {
-        "seconds": took,
-        "planned": pace.planned,
-        "training_seconds": study.train_seconds,
-        "budget": budget.seconds if math.isfinite(budget.seconds) else None,
-    }
-    found = {**before, **_kept.earlier(study, only=only), **made}  # what is not made again is not lost
-    return _write(study, found, {name: why for name, why in missing.items() if name not in found}, costs, asked)
+        if late := _plan.overtaken(items):  # made before something that they would use
+            known = _without(study, known, late)
+            items = _plan.plan(study, budget, spent=time.monotonic() - began, only=only, done=tuple(known))
+        for line in _plan.lines(items):
+            watcher.note(line)
+        made, missing, pace = _measure(study, items, budget, began, watcher, only=only)
+        took = time.monotonic() - began
+        watcher.note(_plan.took(took, pace, study.train_seconds))
+        costs = {
+            "seconds": took,
+            "planned": pace.planned,
+            "training_seconds": study.train_seconds,
+            "budget": budget.seconds if math.isfinite(budget.seconds) else None,
+        }
+        found = {**before, **_kept.earlier(study, only=only), **made}  # what is not made again is not lost
+        return _write(study, found, {name: why for name, why in missing.items() if name not in found}, costs, asked)
 
 
 def _known(study: Study, *, only: Sequence[str], again: bool) -> _kept.Results:

@@ -259,13 +259,9 @@ def load(
     folder, card = card_of(path)
     task = _task(card)
     keep = dtype == "auto" and card["model"]["dtype"] == "float32"
-    if card["model"].get("trust_remote_code") and not trust_remote_code:
-        raise RunError(
-            f"'{path}' needs Python code that comes with its base '{card['model']['name']}'.",
-            hint="If you trust where both come from, add --trust-remote-code (in Python trust_remote_code=True).",
-        )
     where = {"device": device, "dtype": "float32" if keep else dtype}
     base = ModelSettings.model_validate({**card["model"], "from_scratch": False, **where})
+    place.require_trust(base, path, trust_remote_code)
     settings = base if card["adapter"] else base.model_copy(update={"name": str(folder), "revision": None})
     if card["adapter"]:
         place.check_base(base, folder.parent if folder.name == "model" else folder)

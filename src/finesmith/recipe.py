@@ -21,8 +21,10 @@ from ruamel.yaml.reader import ReaderError
 from finesmith import conflicts, registry
 from finesmith.data.settings import DataSettings
 from finesmith.errors import RecipeError
+from finesmith.models import place as models_at
 from finesmith.models.settings import ModelSettings
 from finesmith.problems import explain_all, line, place
+from finesmith.runfolder import RunFolder
 from finesmith.settings import Settings
 from finesmith.train.settings import TrainSettings
 from finesmith.train.speed import SpeedSettings
@@ -122,6 +124,17 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe
     if not isinstance(document, Mapping):
         raise RecipeError(f"{path}:1: a recipe is a mapping of settings, such as 'data: tickets.csv'.")
     return make(_merge(_plain(document), overrides or {}), source=str(path), document=document)
+
+
+def of_run(folder: RunFolder, *, trust_remote_code: bool) -> Recipe:
+    """The recipe of a run, of which Python code that comes with its base may be run if that is asked for.
+
+    Raises:
+        RunError: no run is there; or its base brings code of its own, which was not asked for.
+    """
+    recipe = load(folder.require("recipe.yaml"))
+    models_at.require_trust(recipe.model, folder.path, trust_remote_code)
+    return recipe
 
 
 def make(values: Mapping[str, Any], *, source: str = "", document: Any = None) -> Recipe:

@@ -24,13 +24,15 @@ PROBED_ROWS, PROBED_SECONDS = 16, 0.5
 until that takes so long."""
 
 
-def open_study(path: str | Path, *, effort: Effort, options: Mapping[str, Any], watcher: Watcher) -> Study:
+def open_study(
+    path: str | Path, *, effort: Effort, options: Mapping[str, Any], trust_remote_code: bool = False, watcher: Watcher
+) -> Study:
     """A finished run with its rows, answers and models, and a probe of what a training and an answer take here."""
     from finesmith import predictor
 
     folder = RunFolder(path)
     folder.require("evidence.json")
-    recipe = recipes.load(folder.require("recipe.yaml"))
+    recipe = recipes.of_run(folder, trust_remote_code=trust_remote_code)
     place.check_base(recipe.model, folder.path)
     prepared = run.prepare(recipe)
     run.require_unchanged(prepared, folder)

@@ -167,17 +167,17 @@ def _check(prepared: Prepared, watcher: Watcher) -> Checkup:
     return Checkup(findings, tuple(leaked), looked)
 
 
-def resume(path: str | Path, *, watcher: Watcher | None = None) -> Run:
+def resume(path: str | Path, *, trust_remote_code: bool = False, watcher: Watcher | None = None) -> Run:
     """Goes on with a run that was stopped or killed, bit for bit as if it had not been.
 
     Raises:
-        RunError: there is nothing to go on with.
+        RunError: there is nothing to go on with; or its base brings code of its own, which was not to be run.
         DataError: the data is no longer what the run began with.
     """
     folder = RunFolder.reopen(path)
 
     def go_on() -> Run:
-        recipe = recipes.load(folder.require("recipe.yaml")).replace(out=str(path))
+        recipe = recipes.of_run(folder, trust_remote_code=trust_remote_code).replace(out=str(path))
         prepared = prepare(recipe)
         require_unchanged(prepared, folder)
         return _tune(prepared, _check(prepared, watcher or Watcher()), folder, watcher or Watcher(), resume=True)

@@ -31,7 +31,7 @@ ABSTAIN = "abstain.json"
 
 
 class RunFolder:
-    """A run's folder. Open it with `create`, `reopen`, `change` (they take the lock) or `RunFolder(path)` to read."""
+    """A run's folder. Open it with `create`, `reopen`, `changing` (they take the lock) or `RunFolder(path)` to read."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -53,7 +53,7 @@ class RunFolder:
         folder._made = [place for place in (folder.path, *folder.path.parents) if not place.exists()]
         with replacing.writing(folder.path):
             folder.path.mkdir(parents=True, exist_ok=True)
-        folder._lock()
+        folder._lock(otherwise=", or choose another folder with --out")
         return folder
 
     @classmethod
@@ -82,8 +82,9 @@ class RunFolder:
                 folder.release()
 
     @classmethod
-    def change(cls, path: str | Path) -> Self:
-        """A finished run, locked, to change what it delivers.
+    @contextmanager
+    def changing(cls, path: str | Path) -> Iterator[Self]:
+        """A finished run, locked for as long as it lasts, to add to it or to change what it delivers.
 
         Raises:
             RunError: there is no run, or it is not finished, or another process has it.
@@ -91,7 +92,10 @@ class RunFolder:
         folder = cls(path)
         folder.require("evidence.json")
         folder._lock()
-        return folder
+        try:
+            yield folder
+        finally:
+            folder.release()
 
     @property
     def finished(self) -> bool:
@@ -217,13 +221,12 @@ class RunFolder:
                 if place.is_dir() and not any(place.iterdir()):
                     place.rmdir()
 
-    def _lock(self) -> None:
+    def _lock(self, otherwise: str = "") -> None:
         with replacing.writing(self._lock_file.path):
             taken = self._lock_file.take()
         if not taken:
             holder = self._lock_file.holder() or "another process"
-            hint = "Wait for it, or choose another folder with --out."
-            raise RunError(f"The run '{self.path}' is being written by {holder}.", hint=hint)
+            raise RunError(f"The run '{self.path}' is being written by {holder}.", hint=f"Wait for it{otherwise}.")
 
     def _parsed(self, name: str, text: bytes) -> Any:
         try:

@@ -39,26 +39,29 @@ class Scaled:
     measured: Mapping[str, Any] | None = None
 
 
-def set_scale(path: str | Path, wanted: str | float, *, watcher: Watcher | None = None) -> Scaled:
+def set_scale(
+    path: str | Path, wanted: str | float, *, trust_remote_code: bool = False, watcher: Watcher | None = None
+) -> Scaled:
     """Writes the model folder of a finished run anew, at another scale; 1 brings back the tuned model's own files.
 
     Args:
         path: a finished run.
         wanted: keep, knee or max, as `finesmith compare` found them; or a scale from 0 (the base) to 2.
+        trust_remote_code: run Python code that comes with the base.
 
     Raises:
-        RunError: no finished run; or a point that was not measured.
+        RunError: no finished run; a point that was not measured; or a base with code of its own that was not asked for.
         RecipeError: no such point or scale; or a run that has no line to its base.
     """
     folder = RunFolder(path)
     folder.require("evidence.json")
     scale, point = _settle(folder, str(wanted))
-    recipe = recipes.load(folder.require("recipe.yaml"))
+    recipe = recipes.of_run(folder, trust_remote_code=trust_remote_code)
     if scale != 1 and (why := _line.refusal(folder, recipe)):
         raise RecipeError(f"The model of '{path}' has no other scale than 1: {why}.")
     before = float(folder.read_json("manifest.json").get("scale", {}).get("scale", 1.0))
-    folder, watcher = RunFolder.change(path), watcher or Watcher()
-    try:
+    watcher = watcher or Watcher()
+    with RunFolder.changing(path) as folder:
         for note in folder.notes:
             watcher.note(note)
         if scale == 1:
@@ -69,8 +72,6 @@ def set_scale(path: str | Path, wanted: str | float, *, watcher: Watcher | None 
             _write(folder, recipe, scale, watcher)
         measured = _measured(folder, scale)
         _say(folder, scale, point, measured)
-    finally:
-        folder.release()
     return Scaled(folder.path, scale, before, point, measured)
 
 
@@ -128,7 +129,8 @@ def _study(folder: RunFolder, recipe: Recipe, watcher: Watcher) -> Study:
     """The run, opened; its rows only where the head at scale 0 has yet to be fitted."""
     task = predictor.answering(folder.file(TUNED), documents=True).task
     if task.kind == "sequence-classification" and not folder.file(_line.START).exists():
-        return reopening.open_study(folder.path, effort="quick", options={}, watcher=watcher)
+        own = recipe.model.trust_remote_code
+        return reopening.open_study(folder.path, effort="quick", options={}, trust_remote_code=own, watcher=watcher)
     evidence = plain.from_json(folder.read_json("evidence.json"))
     return Study(folder, recipe, Splits((), (), (), ""), task, {}, evidence, {}, 0.0, 0.0)
 

@@ -13,6 +13,7 @@ from finesmith import comparing, registry
 from finesmith.errors import DataError, RecipeError
 from finesmith.evidence import claims
 from finesmith.measurements.base import Measured
+from finesmith.runfolder import RunFolder
 from finesmith.types import Estimate
 from finesmith.watch import Interrupted, Watcher
 from tests.conftest import ticket_rows, write_csv, write_jsonl
@@ -264,3 +265,12 @@ def test_ctrl_c_in_a_training_of_the_comparison_ends_it(finished, monkeypatch):
     monkeypatch.setattr(type(shot), "__call__", stop)
     code, _, err = command("compare", finished, *CHEAP, "--again")
     assert code == 130 and "stopped" in err and "it failed" not in err
+
+
+def test_two_do_not_write_into_one_run(finished):
+    with RunFolder.changing(finished):
+        for words in (("compare", finished, *CHEAP), ("set-scale", finished, "0.5")):
+            code, _, err = command(*words)
+            assert code == 2 and f"'{finished}' is being written by" in err and "--out" not in err
+    assert command("compare", finished, *CHEAP)[0] == 0
+    assert not (finished / "lock").exists()

@@ -31,6 +31,15 @@ def test_what_a_folder_says_of_itself_does_not_make_its_code_run(models, tmp_pat
             predictor.load(folder)
         code, _, err = command("predict", folder, tmp_path / "rows.jsonl")
         assert code == 2 and "add --trust-remote-code" in err
+    unfinished = shutil.copytree(made.path, tmp_path / "unfinished")
+    (unfinished / "evidence.json").unlink()
+    asked = [["export", made.path, tmp_path / "out"], ["compare", made.path, "--only", "prompting"]]
+    for words in (*asked, ["set-scale", made.path, "0.5"], ["resume", unfinished]):
+        code, _, err = command(*words)
+        assert code == 2 and "add --trust-remote-code" in err
+    for words in (*asked, ["set-scale", made.path, "0.5"]):
+        code, _, err = command(*words, "--trust-remote-code")
+        assert code == 0, err
     with pytest.raises(RunError):
         made.predict(["who?"])
     assert made.predict(["who?"], trust_remote_code=True)[0].output is not None

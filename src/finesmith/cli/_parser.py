@@ -126,6 +126,13 @@ def recipe_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def trust_option(parser: argparse.ArgumentParser) -> None:
+    """For commands that take a run, which may have come from anybody."""
+    parser.add_argument(
+        "--trust-remote-code", action="store_true", help="run Python code that comes with the model's base"
+    )
+
+
 def recipe_values(options: argparse.Namespace) -> dict[str, Any]:
     """Nested recipe values from parsed arguments; flags win over `key=value`."""
     from finesmith.recipe import parse_assignments

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from finesmith.cli import _parser
 from finesmith.errors import FinesmithError, RunError
 from finesmith.types import Conversation, Message
 
@@ -20,9 +21,7 @@ class Chat:
         parser.add_argument("--system", metavar="TEXT", help="a system prompt that begins every conversation")
         parser.add_argument("--tuned-only", action="store_true", help="do not load and ask the base model")
         parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
-        parser.add_argument(
-            "--trust-remote-code", action="store_true", help="run Python code that comes with the model"
-        )
+        _parser.trust_option(parser)
 
     def main(self, options: argparse.Namespace) -> None:
         """Reads a line, shows both answers; an empty line starts a new conversation, Ctrl-D ends."""

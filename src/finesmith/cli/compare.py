@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from finesmith import registry
-from finesmith.cli import _evidence
+from finesmith.cli import _evidence, _parser
 
 
 class Compare:
@@ -33,6 +33,7 @@ class Compare:
             help="also measure again what the run has already: what --only names, else all",
         )
         _evidence.options(parser)
+        _parser.trust_option(parser)
         parser.add_argument("--json", action="store_true", help="everything as one JSON object")
 
     def main(self, options: argparse.Namespace) -> None:
@@ -47,7 +48,13 @@ class Compare:
         given = _evidence.given(options)
         with Terminal(quiet=options.json) as watcher:
             found = comparing.compare(
-                options.run, effort=options.effort, only=options.only, again=options.again, watcher=watcher, **given
+                options.run,
+                effort=options.effort,
+                only=options.only,
+                again=options.again,
+                trust_remote_code=options.trust_remote_code,
+                watcher=watcher,
+                **given,
             )
         plainly = comparing.as_json(found)
         if options.json:

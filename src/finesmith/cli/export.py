@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from finesmith.cli import _parser
+
 
 class Export:
     """`finesmith export RUN DIR [--dtype float32]`."""
@@ -19,6 +21,7 @@ class Export:
             "--rows", type=int, default=16, metavar="N", help="test rows that both models answer (default 16)"
         )
         parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
+        _parser.trust_option(parser)
         parser.add_argument("--json", action="store_true", help="what was written and compared as one JSON object")
 
     def main(self, options: argparse.Namespace) -> None:
@@ -35,6 +38,7 @@ class Export:
                 dtype=options.dtype,
                 rows=options.rows,
                 device=options.device,
+                trust_remote_code=options.trust_remote_code,
                 watcher=watcher,
             )
         if options.json:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from finesmith.cli import _outputs
+from finesmith.cli import _outputs, _parser
 from finesmith.errors import RecipeError, counted
 
 Lines = Sequence[dict[str, Any]]
@@ -31,9 +31,7 @@ class Predict:
             "--abstain", action="store_true", help="no answer (null) where the model is too unsure, as compare measured"
         )
         parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
-        parser.add_argument(
-            "--trust-remote-code", action="store_true", help="run Python code that comes with the model"
-        )
+        _parser.trust_option(parser)
         parser.add_argument("--json", action="store_true", help="one JSON object with all answers on stdout")
 
     def main(self, options: argparse.Namespace) -> None:

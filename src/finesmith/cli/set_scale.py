@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from finesmith.cli import _parser
+
 
 class SetScale:
     """`finesmith set-scale RUN keep|knee|max|0.7`."""
@@ -14,6 +16,7 @@ class SetScale:
         parser.add_argument(
             "scale", help="keep, knee or max, as `finesmith compare` found them, or a number; 1 is the model as tuned"
         )
+        _parser.trust_option(parser)
         parser.add_argument("--json", action="store_true", help="what was set as one JSON object")
 
     def main(self, options: argparse.Namespace) -> None:
@@ -23,7 +26,8 @@ class SetScale:
         from finesmith.evidence import plain
 
         with Terminal(quiet=options.json) as watcher:
-            done = scaling.set_scale(options.run, options.scale, watcher=watcher)
+            own = options.trust_remote_code
+            done = scaling.set_scale(options.run, options.scale, trust_remote_code=own, watcher=watcher)
         if options.json:
             print_json({**plain.values_of(done), "path": options.run})
             return

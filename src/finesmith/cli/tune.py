@@ -38,6 +38,7 @@ class Tune:
             raise RecipeError(f"{idle[0]} has no effect without --evidence.", hint="Add --evidence, or leave it out.")
         given = _evidence.given(options)  # a file that is not there must not be found out after the training
         recipe = from_source(options.source, _parser.recipe_values(options))
+        given["trust_remote_code"] = recipe.model.trust_remote_code
         return run_and_show(
             lambda run, watcher: run.tune(recipe, watcher=watcher),
             as_json=options.json,

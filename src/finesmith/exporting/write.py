@@ -59,6 +59,7 @@ def export(
     dtype: str = "auto",
     rows: int = 16,
     device: str = "auto",
+    trust_remote_code: bool = False,
     watcher: Watcher,
 ) -> Exported:
     """Writes a finished run's model into a new folder, or nothing.
@@ -70,10 +71,12 @@ def export(
         dtype: of the weights: float32, bfloat16, float16; auto keeps that of the base.
         rows: how many test rows both models are asked; where the data is gone, shipped passages.
         device: where it is computed.
+        trust_remote_code: run Python code that comes with the base.
         watcher: receives notes and progress.
 
     Raises:
-        RunError: no finished run; the folder holds something or cannot be written.
+        RunError: no finished run; the folder holds something or cannot be written; the base needs code of its own,
+            which was not asked for.
         RecipeError: no such dtype.
         ExportError: the folder does not answer as the trained model does.
     """
@@ -83,11 +86,12 @@ def export(
         raise RecipeError(f"rows must be 1 at least, not {rows}: without rows nothing is proved.")
     folder, target = RunFolder(path), _target(to)
     folder.require("evidence.json")
+    recipe = recipes.of_run(folder, trust_remote_code=trust_remote_code)
     done: list[Exported] = []
 
     def write(part: Path) -> None:
         asked = proof.rows_of(folder, prepare, rows)
-        done.append(_write(folder, part, target, asked, dtype, device, watcher))
+        done.append(_write(folder, recipe, part, target, asked, dtype, device, watcher))
 
     RunFolder(target.parent).write_with(target.name, write)
     return done[0]
@@ -102,10 +106,16 @@ def _target(to: str | Path) -> Path:
 
 
 def _write(
-    folder: RunFolder, part: Path, target: Path, asked: proof.Asked, dtype: str, device: str, watcher: Watcher
+    folder: RunFolder,
+    recipe: recipes.Recipe,
+    part: Path,
+    target: Path,
+    asked: proof.Asked,
+    dtype: str,
+    device: str,
+    watcher: Watcher,
 ) -> Exported:
     """Merges, writes and proves, so that one model at a time is in memory."""
-    recipe = recipes.load(folder.require("recipe.yaml"))
     method = registry.resolve("methods", recipe.method)(recipe.section(recipe.method))
     own_code = recipe.model.trust_remote_code
     tuned = predictor.load(folder.path, device=device, dtype="float32", trust_remote_code=own_code)

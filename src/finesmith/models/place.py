@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from finesmith.errors import ModelError, nearest
+from finesmith.errors import ModelError, RunError, nearest
 from finesmith.models.embedded import EMBEDDED
 from finesmith.models.settings import ModelSettings
 
@@ -62,6 +62,20 @@ def check_base(settings: ModelSettings, run: Path) -> None:
         raise ModelError(
             f"The base of this run, the folder '{settings.name}', is not there.",
             hint=f"Put it back; or, if it has moved, write its new folder as the model's name into {files}.",
+        )
+
+
+def require_trust(settings: ModelSettings, path: str | Path, trusted: bool) -> None:
+    """Whether the code that a run's or a model folder's base brings with it may be run: a folder may have come from
+    anybody, so what it says of itself is not enough.
+
+    Raises:
+        RunError: it brings some, and that was not asked for.
+    """
+    if settings.trust_remote_code and not trusted:
+        raise RunError(
+            f"'{path}' needs Python code that comes with its base '{settings.name}'.",
+            hint="If you trust where both come from, add --trust-remote-code (in Python trust_remote_code=True).",
         )
 
 
