@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 
@@ -23,12 +23,19 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How one kind looks. `valid` refuses matches without a right checksum, `beside` those with no such word near."""
+    """How one kind looks. `parts` gives the pieces of a match that have a right checksum, `beside` refuses those with
+    no such word near.
+    """
 
     name: str
     pattern: re.Pattern[str]
-    valid: Callable[[str], bool] = bool
+    parts: Callable[[str], Iterable[tuple[int, int]]]
     beside: re.Pattern[str] | None = None
+
+
+def _whole(valid: Callable[[str], bool] = bool) -> Callable[[str], Iterable[tuple[int, int]]]:
+    """All of a match or nothing."""
+    return lambda text: [(0, len(text))] if valid(text) else []
 
 
 def find(text: str) -> list[Found]:
@@ -38,20 +45,19 @@ def find(text: str) -> list[Found]:
     found: list[Found] = []
     for kind in KINDS:
         for match in kind.pattern.finditer(text):
-            start, end = match.span()
-            if (
-                kind.valid(match.group())
-                and all(end <= other.start or start >= other.end for other in found)
-                and (kind.beside is None or kind.beside.search(text[max(0, start - NEAR) : end + NEAR]))
-            ):
-                found.append(Found(kind.name, start, end))
+            for part in kind.parts(match.group()):
+                start, end = (match.start() + place for place in part)
+                if all(end <= other.start or start >= other.end for other in found) and (
+                    kind.beside is None or kind.beside.search(text[max(0, start - NEAR) : end + NEAR])
+                ):
+                    found.append(Found(kind.name, start, end))
     return sorted(found, key=lambda each: each.start)
 
 
 def masked(text: str, only: frozenset[str] = frozenset()) -> str:
     """The text with `[e-mail]`, `[card number]`, ... in the place of private data; of the kinds `only`, if given."""
-    for each in reversed(find(text)):
-        if not only or each.kind in only:
+    while found := [each for each in find(text) if not only or each.kind in only]:
+        for each in reversed(found):  # what is masked may have hidden what stood beside it
             text = f"{text[: each.start]}[{each.kind}]{text[each.end :]}"
     return text
 
@@ -81,6 +87,30 @@ def _card(text: str) -> bool:
     digits = re.sub(r"\D", "", text)
     brand = re.match(r"4|5[1-5]|2[2-7]|3[47]|6(?:011|4[4-9]|5)|35|36|30[0-5]|62", digits)
     return 13 <= len(digits) <= 19 and brand is not None and len(set(digits)) > 1 and luhn(digits)
+
+
+def _cards(text: str) -> Iterator[tuple[int, int]]:
+    """The card numbers in a run of digits: all of it, or, beside a date or a sum, groups as they stand on a card."""
+    if _card(text):
+        yield 0, len(text)
+        return
+    groups = [match.span() for match in re.finditer(r"\d+", text)]
+    for first, (start, _) in enumerate(groups):
+        for form in CARD_FORMS:
+            sizes = tuple(end - begin for begin, end in groups[first : first + len(form)])
+            if sizes == form and _card(text[start : (end := groups[first + len(form) - 1][1])]):
+                yield start, end
+                break
+
+
+def _ibans(text: str) -> Iterator[tuple[int, int]]:
+    """The IBAN that a match begins with, as long as its country's are; capitals may stand behind it."""
+    places = [place for place, sign in enumerate(text) if sign != " "]
+    length = IBAN_LENGTHS.get(text[:2], 0)
+    if 0 < length <= len(places):
+        end = places[length - 1] + 1
+        if text[end : end + 1] in ("", " ") and iban(text[:end]):
+            yield 0, end
 
 
 def _phone(text: str) -> bool:
@@ -155,6 +185,8 @@ _IBAN = (
     "SM27 TN24 TR26 UA29 VA22 VG24 XK20 "
 )
 IBAN_LENGTHS = {code[:2]: int(code[2:]) for code in _IBAN.split()}
+CARD_FORMS = [(4, 4, 4, 4, 3), (4, 4, 4, 4), (4, 6, 5), (4, 6, 4), *((size,) for size in range(13, 20))]
+"""Digits in the groups of a card number (ISO/IEC 7812-1; 4-6-5 and 4-6-4 are American Express and Diners Club)."""
 SECRETS = (
     r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----",
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
@@ -175,28 +207,34 @@ TURN = re.compile(r"(?<=[a-z])[A-Z0-9]|(?<=[A-Z])\d|(?<=\d)[A-Za-z]")
 NEAR = 40
 """Characters before and behind a number in which a word must stand that says what it is."""
 KINDS = (
-    Kind("key or token", re.compile("|".join(SECRETS))),
-    Kind("key or token", re.compile(r"\bsk-[A-Za-z0-9_-]{20,}"), _drawn),
-    Kind("key or token", re.compile(NAMED_SECRET), _token),
-    Kind("e-mail", re.compile(r"(?<![\w.+-])[A-Za-z0-9][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}\b")),
-    Kind("IBAN", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), iban),
-    Kind("national id", re.compile(r"\b[12] ?\d{2} ?(?:0[1-9]|1[0-2]) ?\d{2} ?\d{3} ?\d{3} ?\d{2}\b"), _french),
-    Kind("card number", re.compile(r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d-])"), _card),
-    Kind("national id", re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])"), _us_id),
+    Kind("key or token", re.compile("|".join(SECRETS)), _whole()),
+    Kind("key or token", re.compile(r"\bsk-[A-Za-z0-9_-]{20,}"), _whole(_drawn)),
+    Kind("key or token", re.compile(NAMED_SECRET), _whole(_token)),
+    Kind(
+        "e-mail",
+        re.compile(r"(?<![\w.+-])[A-Za-z0-9][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}\b"),
+        _whole(),
+    ),
+    Kind("IBAN", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), _ibans),
+    Kind("national id", re.compile(r"\b[12] ?\d{2} ?(?:0[1-9]|1[0-2]) ?\d{2} ?\d{3} ?\d{3} ?\d{2}\b"), _whole(_french)),
+    Kind("card number", re.compile(r"(?<![\d.-])\d(?:[ -]?\d){12,}(?![\d-])"), _cards),
+    Kind("national id", re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])"), _whole(_us_id)),
     Kind(
         "national id",
         re.compile(r"(?<!\d)\d{3} \d{3} \d{4}(?!\d)"),
-        _uk_health,
+        _whole(_uk_health),
         re.compile(r"\bNHS\b|\bhealth", re.IGNORECASE),
     ),
-    Kind("national id", re.compile(r"\b(?:\d{8}|[XYZxyz]-?\d{7})-?[A-Za-z]\b"), _spanish),
-    Kind("national id", re.compile(r"\b[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]\b"), _italian),
-    Kind("IP address", re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"), _address),
+    Kind("national id", re.compile(r"\b(?:\d{8}|[XYZxyz]-?\d{7})-?[A-Za-z]\b"), _whole(_spanish)),
+    Kind("national id", re.compile(r"\b[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]\b"), _whole(_italian)),
+    Kind("IP address", re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"), _whole(_address)),
     Kind(
-        "phone number", re.compile(r"(?<![\w+])\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d(?:[ .-]?\d){5,12}(?!\d)"), _phone
+        "phone number",
+        re.compile(r"(?<![\w+])\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d(?:[ .-]?\d){5,12}(?!\d)"),
+        _whole(_phone),
     ),
-    Kind("phone number", re.compile(r"(?<![\w-])(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}(?![\w-])"), _phone),
-    Kind("phone number", re.compile(r"(?<![\w.,-])0\d{2,4}[ /-]\d{3,4}[ -]?\d{3,4}(?![\w-])"), _phone),
+    Kind("phone number", re.compile(r"(?<![\w-])(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}(?![\w-])"), _whole(_phone)),
+    Kind("phone number", re.compile(r"(?<![\w.,-])0\d{2,4}[ /-]\d{3,4}[ -]?\d{3,4}(?![\w-])"), _whole(_phone)),
 )
 CERTAIN = frozenset({"key or token", "IBAN", "card number", "national id"})
 """Kinds with a checksum or an unmistakable form; these `check --fix` masks."""
