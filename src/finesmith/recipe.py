@@ -54,6 +54,12 @@ class Recipe(Settings):
         """The settings of the task or method called `name`."""
         return getattr(self, _section(name))
 
+    def with_section(self, name: str, settings: Settings) -> Recipe:
+        """A copy with what the task or method called `name` has settled for itself (a date) in its section."""
+        before = self.section(name)
+        settled = {key: value for key, value in settings.model_dump().items() if value != getattr(before, key)}
+        return self.replace(**{_section(name): settled}) if settled else self
+
     def replace(self, **changes: Any) -> Recipe:
         """A copy with some values changed; nested values merge: `recipe.replace(train={"epochs": 3.0})`."""
         given = self.model_dump(exclude_unset=True)

@@ -71,7 +71,7 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     loaded = models.load(recipe.model, task.kind, **arguments)
     unsure = causal.check(loaded.model, recipe.model.name) if task.kind == "causal-lm" else ()
     task, notes = task.prepare(loaded)
-    recipe = resolve.training(recipe, method, loaded, config)
+    recipe = resolve.training(recipe.with_section(recipe.task, task.settings), method, loaded, config)
     task = _with_length(task, int(recipe.train.max_length))
     max_length = int(recipe.train.max_length)
     encoded, splits, long = _encode(task, loaded, splits, recipe, watcher)

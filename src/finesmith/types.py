@@ -32,7 +32,7 @@ class Message:
 
     `role` is system, user, assistant or tool. `extra` keeps what a chat template may want: `tool_calls`,
     `tool_call_id`, `name`, `reasoning_content`. `written` is how the template of a run writes an answer that calls
-    tools; None where no template has written it.
+    tools or thinks (without the thoughts); None where no template has written it.
     """
 
     role: str
@@ -46,6 +46,11 @@ class Message:
         """The tool calls, each with `name` and `arguments`."""
         functions = [call.get("function", call) for call in self.extra.get("tool_calls") or ()]
         return [{"name": each.get("name"), "arguments": each.get("arguments") or {}} for each in functions]
+
+    @property
+    def thoughts(self) -> str:
+        """What the assistant thinks before it answers (`reasoning_content`)."""
+        return str(self.extra.get("reasoning_content") or "")
 
     @property
     def text(self) -> str:

@@ -109,5 +109,5 @@ def test_a_base_is_asked_as_the_run_has_asked_it(models, tmp_path):
     path = kept.tuned(write_jsonl(tmp_path / "rows.jsonl", clause_rows(40)), models("llama"), tmp_path / "run")
     study = kept.study(path)
     assert isinstance(study.task, Generation)
-    study.task = Generation(study.task.settings, replace(study.task.learnt, preamble="<think></think>"))
+    study.task = Generation(study.task.settings, replace(study.task.learnt, opening="<think></think>"))
     assert study.base().task.learnt.begun == "<think></think>" != study.task.learnt.begun

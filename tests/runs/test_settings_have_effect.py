@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -162,6 +163,9 @@ CASES: dict[str, Case] = {
     "generation.template": case(
         "chat", "plain", differs="tokens losses", same="split", under={"model.name": "<chatml>"}
     ),
+    "generation.date": case(
+        "2026-11-22", "2025-01-01", differs="losses", same="split supervised", under={"model.name": "<dated>"}
+    ),
     "generation.max_new_tokens": case(1, 24, differs="longest_answer", same="losses"),
     "lora.rank": case(2, 4, differs="trainable weights", same="rates first_loss"),
     "lora.alpha": case(8.0, 64.0, differs="losses", same="rates first_loss trainable"),
@@ -303,6 +307,9 @@ def places(models, tmp_path_factory):
     found["no ending"] = str(Path(found["no ending"]).rename(folder / "rows"))
     found["own code"] = str(own_code(models("llama"), tmp_path_factory.mktemp("own")))
     found |= {"llama": models("llama"), "qwen3": models("qwen3"), "chatml": models("llama", "chatml")}
+    found["dated"] = str(shutil.copytree(found["chatml"], tmp_path_factory.mktemp("dated") / "model"))
+    template = Path(found["dated"], "chat_template.jinja")
+    template.write_text("{{ strftime_now('%d %b %Y') }}\n" + template.read_text())
     return {f"<{name}>": place for name, place in found.items()} | {"<out>": str(folder)}
 
 

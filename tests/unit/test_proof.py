@@ -33,13 +33,19 @@ def prepared(request, tmp_path_factory):
 
 
 def prepared_task(tokenizer, template="auto"):
+    return settled(tokenizer, [], template=template)
+
+
+def settled(tokenizer, rows, *, template="auto", ends=()):
+    """The generation task, fitted to rows, on a model that is only a tokenizer."""
     from types import SimpleNamespace
 
+    ends = [tokenizer.eos_token_id, *ends]
     loaded = SimpleNamespace(
-        tokenizer=tokenizer,
-        model=SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=tokenizer.eos_token_id)),
+        tokenizer=tokenizer, model=SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=ends))
     )
-    task, _ = Generation(GenerationSettings(template=template)).prepare(loaded)
+    fitted = Generation(GenerationSettings(template=template), learn(rows) if rows else None)
+    task, _ = fitted.prepare(loaded)
     return task
 
 
@@ -181,6 +187,6 @@ def test_a_template_that_rewrites_its_own_prompt_is_refused(tmp_path):
 
 def test_the_plain_template_is_stated_and_saved(tmp_path):
     tokenizer = make_tokenizer(tmp_path, "chatml")
-    note = _template.settle(tokenizer, "plain")
-    assert "### Request" in note and "### Request" in tokenizer.chat_template
-    assert _template.settle(make_tokenizer(tmp_path, "chatml"), "auto") == "the model's own chat template"
+    note, _ = _template.settle(tokenizer, "plain")
+    assert "### Request" in note and "as asked" in note and "### Request" in tokenizer.chat_template
+    assert _template.settle(make_tokenizer(tmp_path, "chatml"), "auto") == ("the model's own chat template", "")

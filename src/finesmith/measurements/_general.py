@@ -170,7 +170,8 @@ def answers(study: Study, loaded: Loaded, rows: Sequence[Example], kind: str, ta
     most = int(task.state().get("max_length", 1 << 30))  # documents are read in windows, answers whole
     pieces = [piece for place, row in enumerate(rows)
               for piece in task.encode(row, place, loaded.tokenizer, most, final_only=True)]  # fmt: skip
-    sizes = [max(1, len(str(getattr(row.target, "text", row.input)).encode())) for row in rows]
+    size = getattr(task, "size", None)  # what a generator has to write, thoughts included
+    sizes = [size(loaded.tokenizer, row) if size else max(1, len(str(row.input).encode())) for row in rows]
     return Texts(np.asarray([kind] * len(rows)), pieces, np.asarray(sizes, float))
 
 

@@ -1,7 +1,7 @@
-"""Tool calls on their way through a template: nothing of them may be left out, and what is written is what is scored.
+"""Conversations on their way through a template: nothing may be left out, and what is written is what is scored.
 
 Templates write tools in many forms (JSON, XML, Python). What all of them must hold are the names of the tools, and of
-each call its name and the keys and values of its arguments.
+each call its name and the keys and values of its arguments. Thoughts of earlier turns are left out by many on purpose.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby, product
 from typing import Any
 
 from finesmith.data.store import Examples
@@ -22,11 +23,63 @@ HINT = (
 )
 
 
+TEXTS = "Take a model whose chat template writes it, or the plain template, which does: generation.template=plain."
+CALL = 9
+"""Characters of a call's id: what Mistral's templates ask for."""
+
+
+def ordered(messages: Sequence[Message]) -> list[Message]:
+    """The results of calls in the order of the calls: most templates write no ids."""
+    found: list[Message] = []
+    calls: list[Any] = []
+    for role, turns in groupby(messages, key=lambda message: message.role):
+        run = list(turns)
+        names = [message.extra.get("tool_call_id") for message in run]
+        if role == "tool" and set(names) <= set(calls):
+            run.sort(key=lambda message: calls.index(message.extra.get("tool_call_id")))
+        elif role == "assistant":
+            calls = [call.get("id") for call in run[-1].extra.get("tool_calls") or ()]
+        found += run
+    return found
+
+
 def forms(messages: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """The messages as templates take them: the arguments of a call as an object, for some (DeepSeek's) as JSON text."""
-    yield messages
-    if any(message.get("tool_calls") for message in messages):
-        yield [_with_text(message) for message in messages]
+    """The messages as templates take them: the arguments of a call as an object, for some (DeepSeek's) as JSON text;
+    with ids of nine characters, which some ask for (Mistral's); thoughts also by the name that others read (gpt-oss).
+    """
+    calls = any(message.get("tool_calls") for message in messages)
+    thoughts = any(message.get("reasoning_content") for message in messages)
+    for named, texts, alias in product(
+        (False, True) if calls else (False,),
+        (False, True) if calls else (False,),
+        (False, True) if thoughts else (False,),
+    ):
+        found = _with_ids(messages) if named else messages
+        found = [_with_text(message) for message in found] if texts else found
+        yield [_with_alias(message) for message in found] if alias else found
+
+
+def _with_alias(message: dict[str, Any]) -> dict[str, Any]:
+    return {**message, "thinking": message["reasoning_content"]} if message.get("reasoning_content") else message
+
+
+def _with_ids(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Calls numbered through, with ids of nine digits; results by the id that they had, or by their order."""
+    found: list[dict[str, Any]] = []
+    names: dict[str, str] = {}
+    waiting: list[str] = []
+    for message in messages:
+        if message.get("tool_calls"):
+            waiting = [f"{len(names) + place:0{CALL}}" for place in range(len(message["tool_calls"]))]
+            pairs = list(zip(message["tool_calls"], waiting, strict=True))
+            names |= {str(call.get("id") or new): new for call, new in pairs}
+            message = {**message, "tool_calls": [{**call, "id": new} for call, new in pairs]}
+        elif message["role"] == "tool":
+            new = names.get(str(message.get("tool_call_id")), waiting[0] if waiting else "0" * CALL)
+            waiting = [name for name in waiting if name != new]
+            message = {**message, "tool_call_id": new}
+        found.append(message)
+    return found
 
 
 def _with_text(message: dict[str, Any]) -> dict[str, Any]:
@@ -38,15 +91,19 @@ def _with_text(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "tool_calls": calls}
 
 
-def refuse_losses(text: str, messages: Sequence[Message], tools: Sequence[Any] = ()) -> None:
-    """Stops where a template that wrote `text` has left out a tool, a call or the result of one.
+def refuse_losses(text: str, messages: Sequence[Message], tools: Sequence[Any] = (), *, learnt: bool = False) -> None:
+    """Stops where a template that wrote `text` has left out a tool, a call or the result of one, or what was said.
+
+    Args:
+        learnt: it is the answer that is trained: its thoughts count too.
 
     Raises:
         ProofError: names what is missing.
     """
-    gone = next(_left_out(text, messages, tools), "")
-    if gone:
+    if gone := next(_left_out(text, messages, tools), ""):
         raise ProofError(f"The chat template leaves out {gone}.", hint=HINT)
+    if gone := next(_unsaid(text, messages, learnt), ""):
+        raise ProofError(f"The chat template leaves out {gone}.", hint=TEXTS)
 
 
 def written(task: Any, tokenizer: Any, splits: Splits) -> Splits:
@@ -82,6 +139,16 @@ def _left_out(text: str, messages: Sequence[Message], tools: Sequence[Any]) -> I
             yield f"the result of a tool, {message.content[:60]!r}"
 
 
+def _unsaid(text: str, messages: Sequence[Message], learnt: bool) -> Iterator[str]:
+    for message in messages:
+        said = message.content if learnt else message.content.rpartition("</think>")[2]
+        if message.role != "tool" and not _holds(text, said):
+            beside = "what is said beside a call" if message.calls else f"what the {message.role} says"
+            yield f"{beside}, {said.strip()[:60]!r}"
+        if learnt and not _holds(text, message.thoughts):
+            yield f"the thoughts (reasoning_content) of an answer, {message.thoughts.strip()[:60]!r}"
+
+
 def _names(text: str, name: str, messages: Sequence[Message]) -> bool:
     """Whether a name stands in a text more often than in what was said, where a word like `weather` may stand too."""
     said = (message.content for message in messages if name in message.content and message.content.strip() in text)
@@ -103,7 +170,7 @@ def _leaves(value: Any) -> Iterator[str]:
 
 def _holds(text: str, value: str) -> bool:
     """Whether a text has a value, perhaps escaped; white space, signs and case may differ."""
-    if value in text:
+    if value.strip() in text:
         return True
     once = [json.dumps(value, ensure_ascii=plain) for plain in (True, False)]
     forms = [value, *once, *map(json.dumps, once), repr(value)]

@@ -10,6 +10,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from finesmith.tasks import _answers
 from finesmith.tasks.generation import Generation
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class _Steering:
     """Leaves one token a row: see the module."""
 
     def __init__(self, task: Generation, tokenizer: Any, width: int) -> None:
-        self.stop, self.lead = set(task.learnt.stop), task.lead(tokenizer)
+        self.stop, self.lead = set(task.learnt.stop), _answers.lead(task.learnt, tokenizer)
         self.tokenizer, self.width = tokenizer, width
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:

@@ -17,9 +17,10 @@ class Learnt:
     """What `fit` takes from the training rows and `prepare` from the model.
 
     `end` is the token that ends a turn, `stop` all tokens at which generation stops, `preamble` the text that the
-    template itself puts before an answer, `begun` what of it is sent with the prompt, `longest` the longest training
-    answer and `calling` the longest one that calls tools, as JSON (dropped once they are counted). `tools`: rows offer
-    or call tools, so that special tokens may stand in an answer; `calls`: half of the answers call. `opened`: rows
+    template itself puts before an answer, `opening` what of it every kind of answer begins with, `begun` what is sent
+    of it with the prompt, `thought_end` what stands between thoughts and answer, `longest` the longest training answer
+    and `calling` the longest one that calls tools, as JSON (dropped once they are counted). `tools`: rows offer or call
+    tools, so that special tokens may stand in an answer; `calls`, `thinks`: half of the answers do. `opened`: rows
     whose opening turn was to be learnt and answers nothing (dropped once that is said).
     """
 
@@ -27,12 +28,15 @@ class Learnt:
     as_json: bool = False
     tools: bool = False
     calls: bool = False
+    thinks: bool = False
     longest: str = ""
     calling: str = ""
     new_tokens: int = 256
     end: int = -1
     stop: tuple[int, ...] = ()
     preamble: str = ""
+    opening: str = ""
+    thought_end: str = ""
     begun: str = ""
     opened: int = 0
 
@@ -64,13 +68,15 @@ def learn(train: Sequence[Example]) -> Learnt:
         tools = tools or bool(given.tools) or any(turn.calls for turn in (*given.messages, example.target))
     lengths = sorted(len(answer.text) for answer in answers)
     calls = [json.dumps(answer.as_dict()) for answer in answers if answer.calls]
+    longest = max((answer for answer in answers if not answer.calls), key=_size, default=None)
     return Learnt(
         short=lengths[len(lengths) // 2] <= SHORT_ANSWER,
         as_json=all(is_json(answer.text) for answer in answers),
         tools=tools,
         calls=2 * len(calls) >= len(answers),
-        longest=max((answer.content for answer in answers if not answer.calls), key=_size, default=""),
-        calling=max(calls, key=_size, default=""),
+        thinks=2 * sum(map(_thinks, answers)) >= len(answers),
+        longest="" if longest is None else json.dumps(longest.as_dict()),
+        calling=max(calls, key=lambda call: (len(call), call), default=""),
         opened=opened,
     )
 
@@ -83,5 +89,9 @@ def is_json(text: str) -> bool:
         return False
 
 
-def _size(text: str) -> tuple[int, str]:
-    return len(text), text
+def _thinks(answer: Message) -> bool:
+    return bool(answer.thoughts) or "</think>" in answer.content
+
+
+def _size(answer: Message) -> tuple[int, str]:
+    return len(answer.content) + len(answer.thoughts), answer.content

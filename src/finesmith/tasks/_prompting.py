@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from finesmith.errors import ProofError
 from finesmith.tasks import _continuations, _template
 from finesmith.tasks.base import Progress, silent
 from finesmith.types import Example, Message, Prediction
@@ -79,14 +80,16 @@ class LabelPrompts:
     def __init__(self, loaded: Loaded, labels: Sequence[str], max_length: int) -> None:
         self.loaded, self.labels = loaded, tuple(labels)
         self.chat = bool(loaded.tokenizer.chat_template)
+        self.lead = _lead(loaded.tokenizer) if self.chat else ""
         self.forms = tuple(name for name, form in FORMS.items() if len(labels) > MOST_NAMED or not form.codes)
         names = [plain_label(label) for label in labels], [f" {code}" for code in codes(len(labels))]
         self.said = {
             coded: dict(zip(labels, [name.strip() for name in said] if self.chat else said, strict=True))
             for coded, said in zip((False, True), names, strict=True)
         }
+        before = self.lead or ":"
         self.ends = {
-            coded: [_template.ids(loaded.tokenizer, text) for text in said.values()]
+            coded: [_template.follows(loaded.tokenizer, before, text) for text in said.values()]
             for coded, said in self.said.items()
         }
         self.room = max(1, max_length - max(map(len, self.ends[False])))
@@ -158,7 +161,8 @@ class LabelPrompts:
             messages = [*pairs, Message("user", _fill(form.row, text))]
             first = Message("user", f"{instruction}\n\n{messages[0].content}".strip())
             tokenizer = self.loaded.tokenizer
-            return _template.ids(tokenizer, _template.render(tokenizer, [first, *messages[1:]], (), ask=True))
+            asked = _template.render(tokenizer, [first, *messages[1:]], (), ask=True)
+            return _template.ids(tokenizer, asked + self.lead)
         blocks = [_fill(form.row, str(shown.input)) + self.said[form.codes][str(shown.target)] for shown in examples]
         return self._ids("\n\n".join([*([instruction] if instruction else []), *blocks, _fill(form.row, text)]))
 
@@ -209,6 +213,14 @@ class LabelPrompts:
             Prediction(row.id, self.labels[int(share.argmax())], dict(zip(self.labels, share.tolist(), strict=True)))
             for row, share in zip(rows, shares, strict=True)
         ]
+
+
+def _lead(tokenizer: Any) -> str:
+    """What a chat template puts before every answer (an empty block of thoughts): labels stand behind that."""
+    try:
+        return _template.preamble(tokenizer)
+    except ProofError:  # it writes a finished answer otherwise than it asks for one
+        return ""
 
 
 def _fill(row: str, text: str) -> str:

@@ -6,8 +6,11 @@ they do not.
 
 from __future__ import annotations
 
+import datetime
+import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +28,11 @@ PLAIN = """\
 {% if message['role'] == 'system' %}{{ message['content'] }}
 
 {% elif message['role'] == 'assistant' %}### Answer:
-{{ message['content'] }}{% if message['tool_calls'] %}{{ '\\n' if message['content'] }}[\
+{% if message['reasoning_content'] %}<think>
+{{ message['reasoning_content'] }}
+</think>
+
+{% endif %}{{ message['content'] }}{% if message['tool_calls'] %}{{ '\\n' if message['content'] }}[\
 {% for call in message['tool_calls'] %}{{ ', ' if not loop.first }}{"name": {{ call['function']['name'] | tojson }}, \
 "arguments": {{ call['function']['arguments'] | tojson }}}{% endfor %}]{% endif %}{{ eos_token }}
 
@@ -39,6 +46,12 @@ PLAIN = """\
 {% endif %}"""
 
 
+PLAINLY = "The plain template takes every row: generation.template=plain."
+DATE = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+"""Where a template asks for today's date."""
+ASKED = Conversation((Message("user", "a"),))
+
+
 @dataclass(frozen=True)
 class Turn:
     """One assistant turn as text: what the model is sent, and what it must answer, terminator included."""
@@ -48,8 +61,10 @@ class Turn:
     message: Message
 
 
-def settle(tokenizer: Any, choice: str) -> str:
+def settle(tokenizer: Any, choice: str, date: str = "auto") -> tuple[str, str]:
     """Gives the tokenizer the template of this run (`auto`, `chat` or `plain`) and returns a note that names it.
+
+    Also the day that the template writes from now on (`date`; auto: today), empty where it writes none.
 
     Raises:
         ModelError: `chat` for a model that has no template; a plain template for a tokenizer without an end token.
@@ -59,11 +74,30 @@ def settle(tokenizer: Any, choice: str) -> str:
             "generation.template is 'chat', but this model has no chat template.", hint="Use auto or plain."
         )
     if tokenizer.chat_template and choice != "plain":
-        return "the model's own chat template"
+        return "the model's own chat template", _fix_date(tokenizer, date)
     if tokenizer.eos_token is None:
         raise ModelError("The tokenizer has no end token, so that an answer could never stop.")
     tokenizer.chat_template = PLAIN.replace("{{ bos }}", "{{ bos_token }}" if adds_bos(tokenizer) else "")
-    return "a plain template (### Request / ### Answer), as the model has no chat template of its own"
+    why = ", as asked" if choice == "plain" else ", as the model has no chat template of its own"
+    return f"a plain template (### Request / ### Answer){why}", ""
+
+
+def _fix_date(tokenizer: Any, date: str) -> str:
+    """Writes one day into the template for all time: with the next day's date a model would be asked otherwise than it
+    was trained, and a resumed run would go on with other tokens.
+    """
+    forms = tokenizer.chat_template
+    if not any(DATE.search(form) for form in (forms.values() if isinstance(forms, dict) else [forms])):
+        return ""
+    day = datetime.date.today() if date == "auto" else datetime.date.fromisoformat(date)
+
+    def fixed(form: str) -> str:
+        return DATE.sub(lambda asked: json.dumps(day.strftime(asked[2]), ensure_ascii=False), form)
+
+    tokenizer.chat_template = (
+        {name: fixed(form) for name, form in forms.items()} if isinstance(forms, dict) else fixed(forms)
+    )
+    return day.isoformat()
 
 
 def adds_bos(tokenizer: Any) -> bool:
@@ -76,9 +110,10 @@ def render(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any], *,
     """The text of a conversation; with `ask`, up to where the assistant begins to write.
 
     Raises:
-        ProofError: the template refuses the conversation, or leaves out a tool, a call or the result of one.
+        ProofError: the template refuses the conversation, or leaves out something of it.
     """
     problems: list[ProofError] = []
+    messages = _calls.ordered(messages)
     for plain in _calls.forms([message.as_dict() for message in messages]):
         try:
             text = _rendered(tokenizer, plain, tools, ask)
@@ -93,12 +128,23 @@ def _rendered(tokenizer: Any, plain: list[dict[str, Any]], tools: Sequence[Any],
     try:
         return _apply(tokenizer, plain, tools, ask)
     except Exception as error:  # templates raise whatever jinja raises
-        if plain and plain[0]["role"] == "system" and "system" in str(error).lower():
-            return _apply(tokenizer, _fold_system(plain), tools, ask)
+        if plain and plain[0]["role"] == "system" and not _takes_system(tokenizer):
+            with suppress(Exception):
+                return _apply(tokenizer, _fold_system(plain), tools, ask)
+        said = str(error).rstrip(".")
         raise ProofError(
             f"The chat template refuses a conversation with the turns "
-            f"{', '.join(message['role'] for message in plain)}: {error}."
+            f"{', '.join(message['role'] for message in plain)}: {said}.",
+            hint=PLAINLY,
         ) from error
+
+
+def _takes_system(tokenizer: Any) -> bool:
+    try:
+        _apply(tokenizer, [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}], (), True)
+    except Exception:
+        return False
+    return True
 
 
 def turns(tokenizer: Any, conversation: Conversation, target: Message) -> list[Turn]:
@@ -128,15 +174,16 @@ def _turn(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any], pla
                 f"prompt ends with    {prompt[-60:]!r}",
                 f"finished text there {whole[max(0, len(prompt) - 60) : len(prompt)]!r}",
             ],
+            hint=PLAINLY,
         )
     completion = whole[len(prompt) :]
-    _calls.refuse_losses(completion, messages[place : place + 1])  # the name alone may stand in the prompt too
+    _calls.refuse_losses(completion, messages[place : place + 1], learnt=True)  # it may stand in the prompt too
     return Turn(prompt, completion, messages[place])
 
 
 def terminator(tokenizer: Any) -> int:
     """The token that really ends an assistant turn: the first special token behind the answer, else the end token."""
-    turn = turns(tokenizer, Conversation((Message("user", "a"),)), Message("assistant", "b"))[0]
+    turn = turns(tokenizer, ASKED, Message("assistant", "b"))[0]
     behind = turn.completion.rpartition("b")[2]
     special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     found = [token for token in ids(tokenizer, behind) if token in special or token == tokenizer.eos_token_id]
@@ -169,14 +216,51 @@ def openers(tokenizer: Any) -> tuple[str, ...]:
 
 
 def preamble(tokenizer: Any) -> str:
-    """What the template itself puts before an answer (an empty thinking block, say); it is no part of the answer."""
-    turn = turns(tokenizer, Conversation((Message("user", "a"),)), Message("assistant", "b"))[0]
-    return turn.completion[: turn.completion.index("b")]
+    """What the template itself puts before an answer (an empty thinking block, say); it is no part of the answer.
+
+    A mere blank is: it becomes one token with the word behind it.
+    """
+    turn = turns(tokenizer, ASKED, Message("assistant", "b"))[0]
+    return turn.completion[: turn.completion.index("b")].rstrip(" ")
+
+
+def shared_opening(tokenizer: Any, opening: str, call: str) -> str:
+    """The preamble where an answer that calls tools (as JSON) begins with it too; else nothing is sent before both."""
+    said = json.loads(call) if call else {}
+    if not said:
+        return opening
+    target = Message(said.pop("role"), said.pop("content"), 1.0, said)
+    try:
+        begins = last_turn(tokenizer, ASKED, target).completion.startswith(opening)
+    except ProofError:  # of its row this is said when that is encoded
+        begins = True
+    return opening if begins else ""
+
+
+def thought_end(tokenizer: Any) -> str:
+    """What the template writes between the thoughts of an answer and the answer; empty where it writes no thoughts."""
+    target = Message("assistant", "answer1", extra={"reasoning_content": "thought0"})
+    try:
+        turn = turns(tokenizer, ASKED, target)[0]
+    except ProofError:
+        return ""
+    return turn.completion.partition("thought0")[2].partition("answer1")[0].strip()
 
 
 def ids(tokenizer: Any, text: str) -> list[int]:
     """Token ids of a rendered text: nothing is added, the template has written every special token."""
     return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] if text else []
+
+
+def follows(tokenizer: Any, before: str, text: str) -> list[int]:
+    """Token ids of a text as they stand behind another: SentencePiece marks the beginning of a text by itself as if a
+    blank stood there.
+    """
+    alone = ids(tokenizer, text)
+    if not alone or not str(tokenizer.convert_ids_to_tokens(ids(tokenizer, "b")[0])).startswith("\u2581"):
+        return alone
+    first, whole = ids(tokenizer, before), ids(tokenizer, before + text)
+    return whole[len(first) :] if whole[: len(first)] == first else alone
 
 
 def _apply(tokenizer: Any, messages: list[dict[str, Any]], tools: Sequence[Any], ask: bool) -> str:
@@ -186,8 +270,8 @@ def _apply(tokenizer: Any, messages: list[dict[str, Any]], tools: Sequence[Any],
 
 
 def _fold_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For templates without a system role (Gemma): its text goes before the first user turn."""
+    """For templates without a system role (Gemma): its text goes before the first user turn, or is one."""
     first, rest = messages[0], messages[1:]
-    if not rest:
-        return [{**first, "role": "user"}]
+    if not rest or rest[0]["role"] != "user":
+        return [{**first, "role": "user"}, *rest]
     return [{**rest[0], "content": f"{first['content']}\n\n{rest[0]['content']}"}, *rest[1:]]

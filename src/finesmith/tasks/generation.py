@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,9 +11,9 @@ from pydantic import Field
 
 from finesmith.errors import DataError, ProofError, counted
 from finesmith.settings import Settings
-from finesmith.tasks import _evaluation, _language, _template
+from finesmith.tasks import _answers, _evaluation, _language, _template
 from finesmith.tasks._learnt import Learnt, is_json, learn
-from finesmith.tasks._sequence import Piece, first_difference, joint_sequence, trailing
+from finesmith.tasks._sequence import first_difference, joint_sequence, trailing
 from finesmith.tasks.base import Batch, Encoded, Progress, epochs_for, silent
 from finesmith.types import Conversation, Example, Input, Message, Prediction
 
@@ -32,6 +31,9 @@ class GenerationSettings(Settings):
     """auto: the model's own chat template, a plain one where it has none (### Request / ### Answer, tools as JSON)."""
     max_new_tokens: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
     """Longest answer in tokens; auto: half as long again as the longest training answer."""
+    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | Literal["auto"] = "auto"
+    """What a chat template writes that says today's date (Llama 3.2, gpt-oss), `2026-11-22`; auto: the day on which the
+    run begins. It stays so: a model is asked as it was trained."""
 
 
 class Generation:
@@ -72,14 +74,16 @@ class Generation:
 
     def restore(self, state: Mapping[str, Any]) -> Generation:
         """The fitted task."""
-        return Generation(self.settings, Learnt(**{**state, "stop": tuple(state["stop"])}))
+        opening = state.get("opening", state.get("preamble", ""))  # runs from before both were told apart
+        return Generation(self.settings, Learnt(**{**state, "opening": opening, "stop": tuple(state["stop"])}))
 
     def for_base(self) -> Generation:
         """The same task for a model that was not trained on the preamble: it is sent that behind the prompt.
 
-        A base that thinks by itself would spend the length of an answer on thoughts, and the gain would be just that.
+        A base that thinks by itself would spend the length of an answer on thoughts, and the gain would be just that;
+        where the rows think, it may think too.
         """
-        return type(self)(self.settings, replace(self.learnt, begun=self.learnt.preamble))
+        return type(self)(self.settings, replace(self.learnt, begun=self.learnt.opening))
 
     def default_epochs(self, steps_per_epoch: int) -> int:
         """About 300 steps."""
@@ -95,26 +99,30 @@ class Generation:
 
     def prepare(self, loaded: Loaded) -> tuple[Generation, tuple[str, ...]]:
         """Settles the template, and the token that ends a turn, in the tokenizer and the generation settings."""
-        note = _template.settle(loaded.tokenizer, self.settings.template)
+        note, day = _template.settle(loaded.tokenizer, self.settings.template, self.settings.date)
         end = _template.terminator(loaded.tokenizer)
-        known = loaded.model.generation_config.eos_token_id
-        stop = tuple(sorted({end, *(known if isinstance(known, list) else [] if known is None else [known])}))
+        ends = loaded.model.generation_config.eos_token_id
+        stop = tuple(sorted({end, *(ends if isinstance(ends, list) else [] if ends is None else [ends])}))
         loaded.model.generation_config.eos_token_id = list(stop)
         neutral = _language.neutralise(loaded.model.generation_config)
-        limit, preamble = self.settings.max_new_tokens, _template.preamble(loaded.tokenizer)
-        settled = Generation(self.settings, replace(self.learnt, end=end, stop=stop, preamble=preamble))
-        call = settled._longest_call(loaded.tokenizer) if self.learnt.calling else ""
-        longest = max(len(_template.ids(loaded.tokenizer, text)) for text in (self.learnt.longest, call))
+        preamble, thought_end = _template.preamble(loaded.tokenizer), _template.thought_end(loaded.tokenizer)
+        known = replace(self.learnt, end=end, stop=stop, preamble=preamble, thought_end=thought_end)
+        found = [_answers.longest(known, loaded.tokenizer, each) for each in (known.longest, known.calling) if each]
+        longest = max((tokens for tokens, _ in found), default=0)
+        limit, call = self.settings.max_new_tokens, found[-1][1] if known.calling else ""
         learnt = replace(
-            settled.learnt,
+            known,
             as_json=self.learnt.as_json and (not call or is_json(call)),
+            opening="" if known.thinks else _template.shared_opening(loaded.tokenizer, preamble, known.calling),
             longest="",
             calling="",
             opened=0,
             new_tokens=limit if limit != "auto" else (longest * 3 // 2 + 8 if longest else self.learnt.new_tokens),
         )
         notes = (f"template: {note}", f"a turn ends with {loaded.tokenizer.convert_ids_to_tokens(end)!r}")
-        return Generation(self.settings, learnt), (*notes, *neutral, *self.learnt.notes())
+        dated = (f"the template writes a date, from now on always {day} (generation.date)",) if day else ()
+        settings = self.settings.model_copy(update={"date": day}) if day else self.settings
+        return Generation(settings, learnt), (*notes, *dated, *neutral, *self.learnt.notes())
 
     def encode(
         self, example: Example, row: int, tokenizer: Any, max_length: int, *, final_only: bool = False
@@ -127,7 +135,7 @@ class Generation:
         assert isinstance(example.input, Conversation) and isinstance(example.target, Message)
         try:
             turns = _template.turns(tokenizer, example.input, example.target)
-            pieces = [self._piece(turn, tokenizer) for turn in (turns[-1:] if final_only else turns)]
+            pieces = [_answers.piece(self.learnt, tokenizer, turn) for turn in (turns[-1:] if final_only else turns)]
         except ProofError as error:
             raise _of_row(example, error) from error
         if final_only:  # to be measured: what the template itself puts before an answer is no part of it
@@ -144,20 +152,20 @@ class Generation:
         ]
 
     def written(self, tokenizer: Any, example: Example) -> Example:
-        """The row with its target as the template writes it, where that calls tools: what answers are compared with.
+        """The row with its target as the template writes it, where that calls tools or thinks: what answers are
+        compared with.
 
         Raises:
             ProofError: with the row, as `encode`.
         """
-        target = example.target
-        if not isinstance(target, Message) or not target.calls or target.written is not None:
-            return example
-        assert isinstance(example.input, Conversation)
         try:
-            text = self._written(tokenizer, example.input, target)
+            return _answers.written(self.learnt, tokenizer, example)
         except ProofError as error:
             raise _of_row(example, error) from error
-        return replace(example, target=replace(target, written=text))
+
+    def size(self, tokenizer: Any, example: Example) -> int:
+        """Bytes of the reference answer as the model has to write it, thoughts included."""
+        return _answers.size(self.learnt, tokenizer, example)
 
     def check(self, example: Example, pieces: Sequence[Encoded], tokenizer: Any) -> Iterable[str]:
         """The last answer follows exactly the prompt that inference sends, and every answer's end is supervised."""
@@ -180,7 +188,7 @@ class Generation:
         return _language.weighted_loss(model, batch)
 
     def answer(self, loaded: Loaded, inputs: Sequence[Input], *, progress: Progress = silent) -> list[Prediction]:
-        """Greedy answers, without the end token and without what the template puts before an answer."""
+        """Greedy answers, without the end token, thoughts, and what the template puts before an answer."""
         return self._answer(loaded, inputs, progress)
 
     def sample(
@@ -212,7 +220,7 @@ class Generation:
                 steering=self.steering(loaded, max(map(len, batch))),
             )
             for position, tokens in zip(positions, found, strict=True):
-                answers[position] = Prediction(str(position), self._read(loaded.tokenizer, tokens))
+                answers[position] = Prediction(str(position), _answers.read(self.learnt, loaded.tokenizer, tokens))
             progress(len(positions))
 
         _evaluation.in_batches(loaded.model, lengths, write, kinds=limits, writing=True)
@@ -222,8 +230,7 @@ class Generation:
         self, loaded: Loaded, examples: Sequence[Example], *, progress: Progress = silent
     ) -> list[dict[str, float]]:
         """Nats and tokens of the reference answer with its end, and the bytes of its text."""
-        rows = (self.written(loaded.tokenizer, example).target for example in examples)
-        sizes = [max(1, len(row.text.encode())) if isinstance(row, Message) else 1 for row in rows]
+        sizes = [self.size(loaded.tokenizer, example) for example in examples]
         return _language.measure(self, loaded, examples, sizes, 1 << 30, progress)
 
     def prompt(self, tokenizer: Any, item: Input) -> list[int]:
@@ -235,21 +242,6 @@ class Generation:
     def steering(self, loaded: Loaded, width: int) -> Any:
         """A transformers logits processor for prompts of so many tokens; None: the model alone decides."""
         return None
-
-    def _piece(self, turn: _template.Turn, tokenizer: Any) -> Piece:
-        """A turn as tokens; the end token stands in the answer exactly once."""
-        tokens = _template.ids(tokenizer, turn.completion)
-        end = self.learnt.end
-        if turn.message.calls and end not in tokens:  # a call may end with a token of its own
-            end = next((token for token in tokens if token in self.learnt.stop), end)
-        if tokens.count(end) > 1:
-            raise ProofError(
-                f"the answer itself contains the token that ends a turn, "
-                f"{tokenizer.convert_ids_to_tokens(end)!r}; the model would learn to stop in mid-answer."
-            )
-        length = tokens.index(end) + 1 if end in tokens else len(tokens) + 1
-        answer = tokens[:length] if end in tokens else [*tokens, end]
-        return Piece(_template.ids(tokenizer, turn.prompt), answer, tokens[length:], turn.message.weight)
 
     def _limits(self, loaded: Loaded, prompts: Sequence[np.ndarray]) -> list[int]:
         """Most tokens of each answer: what the training answers need, as far as the context leaves room."""
@@ -265,32 +257,6 @@ class Generation:
                 problems=long,
             )
         return [min(self.learnt.new_tokens, room - len(prompt)) for prompt in prompts]
-
-    def _read(self, tokenizer: Any, tokens: Sequence[int]) -> str:
-        """The text of an answer up to its end, without the preamble; special tokens count where they may mark calls."""
-        length = next((place for place, token in enumerate(tokens) if token in self.learnt.stop), len(tokens))
-        text = tokenizer.decode(tokens[:length], skip_special_tokens=not self.learnt.tools)
-        return text.removeprefix(self.lead(tokenizer)).strip()
-
-    def lead(self, tokenizer: Any) -> str:
-        """The preamble as a decoded answer shows it: of special tokens nothing may be left."""
-        lead = _template.ids(tokenizer, self.learnt.preamble)
-        return tokenizer.decode(lead, skip_special_tokens=not self.learnt.tools) if lead else ""
-
-    def _written(self, tokenizer: Any, conversation: Conversation, target: Message) -> str:
-        """An answer as `_read` would read it if a model had written it."""
-        return self._read(
-            tokenizer, self._piece(_template.last_turn(tokenizer, conversation, target), tokenizer).answer
-        )
-
-    def _longest_call(self, tokenizer: Any) -> str:
-        """The longest training answer that calls tools, as the template writes it; as JSON where it refuses that."""
-        said = json.loads(self.learnt.calling)
-        call = Message(said.pop("role"), said.pop("content"), 1.0, said)
-        try:
-            return self._written(tokenizer, Conversation((Message("user", "a", 0.0),)), call)
-        except ProofError:  # of its row this is said when that is encoded
-            return call.text
 
 
 def _of_row(example: Example, error: ProofError) -> ProofError:

@@ -13,7 +13,7 @@ import numpy as np
 from finesmith.errors import ProofError, counted
 from finesmith.tasks._template import adds_bos
 from finesmith.tasks.base import Encoded, Task
-from finesmith.types import Example
+from finesmith.types import Example, Message
 
 SAMPLE = 500
 
@@ -50,7 +50,7 @@ def faults(task: Task, tokenizer: Any, example: Example, pieces: Sequence[Encode
     found = list(task.check(example, pieces, tokenizer))
     start = tokenizer.bos_token_id
     if start is not None and start != tokenizer.eos_token_id:
-        counts = [int((piece.tokens == start).sum()) for piece in pieces]
+        counts = [_leading(piece.tokens, start) for piece in pieces]
         wanted = (
             0 if tokenizer.chat_template and "bos_token" not in tokenizer.chat_template else int(adds_bos(tokenizer))
         )
@@ -58,4 +58,18 @@ def faults(task: Task, tokenizer: Any, example: Example, pieces: Sequence[Encode
         if max(counts) > 1 or min(first) < wanted:
             wrong = max(counts) if max(counts) > 1 else min(first)
             found.append(f"{counted(wrong, 'start token')} ({tokenizer.bos_token!r}) instead of one")
+        elif tokenizer.bos_token in _said(example) and any((piece.tokens[1:] == start).any() for piece in pieces):
+            found.append(f"its text holds the start token {tokenizer.bos_token!r}")
     return found
+
+
+def _leading(tokens: np.ndarray, start: int) -> int:
+    """How many start tokens a sequence begins with; in some templates every turn begins with one."""
+    others = np.flatnonzero(tokens != start)
+    return int(others[0]) if len(others) else len(tokens)
+
+
+def _said(example: Example) -> str:
+    given, target = example.input, example.target
+    texts = [given] if isinstance(given, str) else [message.content for message in given.messages]
+    return "\n".join([*texts, target.content] if isinstance(target, Message) else texts)

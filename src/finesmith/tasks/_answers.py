@@ -1,0 +1,106 @@
+"""Answers between text and tokens: what of a turn is learnt, and how the tokens that a model writes are read.
+
+Where rows think, the thoughts are learnt with the answer; the answer is what stands behind them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from finesmith.errors import ProofError
+from finesmith.tasks import _template
+from finesmith.tasks._learnt import Learnt
+from finesmith.tasks._sequence import Piece
+from finesmith.types import Conversation, Example, Message
+
+
+def piece(learnt: Learnt, tokenizer: Any, turn: _template.Turn) -> Piece:
+    """A turn as tokens; one that ends a turn stands in the answer exactly once, at its end.
+
+    Raises:
+        ProofError: the answer holds one in the middle.
+    """
+    tokens = _template.follows(tokenizer, turn.prompt, turn.completion)
+    end = learnt.end
+    if turn.message.calls and end not in tokens:  # a call may end with a token of its own
+        end = next((token for token in tokens if token in learnt.stop), end)
+    length = tokens.index(end) + 1 if end in tokens else len(tokens) + 1
+    answer = tokens[:length] if end in tokens else [*tokens, end]
+    early = [token for token in answer[:-1] if token in learnt.stop] or [end] * (tokens[length:].count(end) > 0)
+    if early:
+        raise ProofError(
+            f"the answer itself contains the token that ends a turn, "
+            f"{tokenizer.convert_ids_to_tokens(early[0])!r}; the model would learn to stop in mid-answer."
+        )
+    return Piece(_template.ids(tokenizer, turn.prompt), answer, tokens[length:], turn.message.weight)
+
+
+def read(learnt: Learnt, tokenizer: Any, tokens: Sequence[int]) -> str:
+    """The text of an answer up to its end, without what the template puts before it and without thoughts."""
+    text = _said(learnt, tokenizer, tokens)
+    return (text.rpartition(learnt.thought_end)[2] if learnt.thought_end else text).strip()
+
+
+def lead(learnt: Learnt, tokenizer: Any) -> str:
+    """The preamble as a decoded answer shows it: of special tokens nothing may be left."""
+    tokens = _template.ids(tokenizer, learnt.preamble)
+    return _decoded(learnt, tokenizer, tokens) if tokens else ""
+
+
+def written(learnt: Learnt, tokenizer: Any, example: Example) -> Example:
+    """The row with its target as `read` would read it if a model had written it, where that is not its content."""
+    target = example.target
+    if not isinstance(target, Message) or target.written is not None or not _changes(learnt, target):
+        return example
+    return replace(
+        example, target=replace(target, written=read(learnt, tokenizer, _tokens(learnt, tokenizer, example)))
+    )
+
+
+def size(learnt: Learnt, tokenizer: Any, example: Example) -> int:
+    """Bytes of what the model has to write, thoughts included; 1 at least."""
+    target = example.target
+    if not isinstance(target, Message):
+        return 1
+    if not _changes(learnt, target):
+        return max(1, len(target.text.encode()))
+    return max(1, len(_said(learnt, tokenizer, _tokens(learnt, tokenizer, example)).strip().encode()))
+
+
+def longest(learnt: Learnt, tokenizer: Any, answer: str) -> tuple[int, str]:
+    """Tokens of an answer without its end, and how it is read, of a turn as JSON; its own text where it is refused."""
+    said = json.loads(answer)
+    target = Message(said.pop("role"), said.pop("content"), 1.0, said)
+    try:
+        turn = _template.last_turn(tokenizer, Conversation((Message("user", "a", 0.0),)), target)
+        tokens = piece(learnt, tokenizer, turn).answer
+    except ProofError:  # of its row this is said when that is encoded
+        return len(_template.ids(tokenizer, target.text)), target.text
+    before = _template.ids(tokenizer, learnt.preamble)
+    begun = len(before) if tokens[: len(before)] == before else 0
+    return len(tokens) - 1 - begun, read(learnt, tokenizer, tokens)
+
+
+def _changes(learnt: Learnt, target: Message) -> bool:
+    """Whether the template makes more of an answer than its content: calls, thoughts."""
+    thinks = target.thoughts or (learnt.thought_end and learnt.thought_end in target.content)
+    return bool(target.calls or thinks)
+
+
+def _tokens(learnt: Learnt, tokenizer: Any, example: Example) -> list[int]:
+    assert isinstance(example.input, Conversation) and isinstance(example.target, Message)
+    return piece(learnt, tokenizer, _template.last_turn(tokenizer, example.input, example.target)).answer
+
+
+def _said(learnt: Learnt, tokenizer: Any, tokens: Sequence[int]) -> str:
+    """All of an answer up to its end, without the preamble."""
+    length = next((place for place, token in enumerate(tokens) if token in learnt.stop), len(tokens))
+    return _decoded(learnt, tokenizer, tokens[:length]).removeprefix(lead(learnt, tokenizer))
+
+
+def _decoded(learnt: Learnt, tokenizer: Any, tokens: Sequence[int]) -> str:
+    """Special tokens count where they may mark calls or the end of thoughts."""
+    return str(tokenizer.decode(tokens, skip_special_tokens=not (learnt.tools or learnt.thinks)))

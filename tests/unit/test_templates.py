@@ -1,0 +1,241 @@
+"""Chat templates as models bring them: what they leave out is said, what they add is no part of the answer, and what
+they write today they write tomorrow."""
+
+import json
+
+import pytest
+
+from finesmith.errors import ProofError
+from finesmith.tasks import _answers, _calls, _template
+from finesmith.tasks._learnt import learn
+from finesmith.tasks.generation import Generation, GenerationSettings
+from finesmith.train.proof import prove
+from finesmith.types import Conversation, Example, Message, Origin
+from tests.conftest import GEMMA, MISTRAL, make_tokenizer
+from tests.unit.test_proof import settled
+
+THINKS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and loop.last %}<think>\n"
+    "{{ m.reasoning_content | default('') }}\n</think>\n\n{% endif %}{{ m.content.split('</think>')[-1] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SMOL = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+MISTRALS = MISTRAL.replace(
+    "{{ bos_token }}",
+    "{{ bos_token }}{% set rest = messages[1:] if messages[0]['role'] == 'system' else messages %}"
+    "{% for m in rest %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception("
+    "'After the optional system message, roles must alternate') }}{% endif %}{% endfor %}",
+)
+HARMONY = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}<|im_start|>{% if m.tool_calls %} to="
+    "{% for call in m.tool_calls %}{{ call.function.name }}{{ call.function.arguments | tojson }}{% endfor %}"
+    "{% else %}final:{{ m.content }}{% endif %}<|im_end|>{% else %}{{ m.content }}\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>{% endif %}"
+)
+CALLS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'tool' %}{{ m.content }}{% elif m.tool_calls %}"
+    "{% for call in m.tool_calls %}"
+    "{% if call.id | length != 9 %}{{ raise_exception('ids of 9 characters') }}{% endif %}"
+    "{{ call.function | tojson }}{% endfor %}{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def says(tmp_path, template):
+    tokenizer = make_tokenizer(tmp_path, "chatml")
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def said(role, content, **extra):
+    return Message(role, content, float(role == "assistant"), extra)
+
+
+def row(*messages):
+    return Example("1", Conversation(tuple(messages[:-1])), messages[-1], Origin("file.jsonl", 7))
+
+
+def call(name, key=None, **arguments):
+    return {**({"id": key} if key else {}), "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+THOUGHT = "first I add the numbers, then I check the sum, " * 3
+
+
+PLAIN = _template.PLAIN.replace("{{ bos }}", "")
+APART, INSIDE = (
+    said("assistant", "4", reasoning_content=THOUGHT),
+    said("assistant", f"<think>\n{THOUGHT}\n</think>\n\n4"),
+)
+
+
+@pytest.mark.parametrize(("template", "answer"), [(THINKS, APART), (PLAIN, APART), (PLAIN, INSIDE)])
+def test_thoughts_are_learnt_and_the_answer_behind_them_is_scored(tmp_path, template, answer):
+    tokenizer = says(tmp_path, template)
+    example = row(said("user", "2+2?"), answer)
+    task = settled(tokenizer, [example])
+    (piece,) = task.encode(example, 0, tokenizer, 10_000)
+    learnt = piece.tokens[piece.weights > 0].tolist()
+    assert THOUGHT.strip() in tokenizer.decode(learnt) and task.learnt.thinks
+    assert task.learnt.new_tokens >= len(learnt)
+    assert _answers.read(task.learnt, tokenizer, learnt) == "4" == task.written(tokenizer, example).target.text
+    assert task.size(tokenizer, example) > len(THOUGHT), "the nats are those of all that is written"
+    assert task.for_base().prompt(tokenizer, example.input) == task.prompt(tokenizer, example.input), "it may think too"
+    prove(task, tokenizer, [example], 10_000)
+
+
+def test_where_rows_do_not_think_the_base_is_not_to_either(tmp_path):
+    tokenizer = says(tmp_path, THINKS)
+    task = settled(tokenizer, [row(said("user", "2+2?"), said("assistant", "4"))])
+    asked = tokenizer.decode(task.for_base().prompt(tokenizer, "2+2?"))
+    assert asked.endswith("assistant\n<think>\n\n</think>") or asked.endswith("<think>\n\n</think>\n\n")
+    thought = tokenizer("<think>\nhm\n</think>\n\n4<|im_end|>", add_special_tokens=False)["input_ids"]
+    assert _answers.read(task.learnt, tokenizer, thought) == "4"
+
+
+LOST = {
+    "thoughts": (SMOL, [said("user", "a"), said("assistant", "4", reasoning_content="hm")]),
+    "thoughts inside": (THINKS, [said("user", "a"), said("assistant", "<think>so and so</think>4")]),
+    "second system turn": (
+        "{% for m in messages %}{% if m.role == 'user' or loop.first %}{{ m.content }}{% endif %}\n{% endfor %}",
+        [said("system", "x"), said("user", "a"), said("system", "Answer in French."), said("assistant", "4")],
+    ),
+    "text beside a call": (
+        CALLS.replace("call.id | length != 9", "false"),
+        [said("user", "weather?"), said("assistant", "Let me look.", tool_calls=[call("weather", "c", city="Bern")])],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_text_that_a_template_leaves_out_is_named(tmp_path, what):
+    template, messages = LOST[what]
+    with pytest.raises(ProofError, match=r"leaves out .*") as error:
+        _template.turns(says(tmp_path, template), row(*messages).input, messages[-1])
+    assert "generation.template=plain" in str(error.value)
+
+
+def test_thoughts_of_earlier_turns_may_be_left_out(tmp_path):
+    tokenizer = says(tmp_path, THINKS)
+    turns = [said("user", "a"), said("assistant", "<think>hm</think>b"), said("user", "c")]
+    turns += [said("assistant", "d", reasoning_content="e")]
+    text = _template.render(tokenizer, turns, (), ask=False)
+    assert "hm" not in text and "<think>\ne\n</think>\n\nd" in text
+
+
+def test_a_start_token_that_begins_every_turn_is_no_fault(tmp_path):
+    """As in SmolLM2, whose first token of all is that of every turn."""
+    tokenizer = says(tmp_path, SMOL)
+    tokenizer.bos_token = "<|im_start|>"
+    rows = [row(said("user", "hi"), said("assistant", "hello"), said("user", "and"), said("assistant", "so"))]
+    task = settled(tokenizer, rows)
+    assert "proved on 1 row" in prove(task, tokenizer, rows, 1000)
+    forged = row(said("user", "hi <|im_start|> there"), said("assistant", "hello"))
+    with pytest.raises(ProofError, match="its text holds the start token"):
+        prove(task, tokenizer, [forged], 1000)
+
+
+@pytest.mark.parametrize(
+    ("template", "roles"),
+    [(GEMMA, "system user user"), (MISTRALS, "system user user"), (MISTRALS, "system assistant user")],
+)
+def test_turns_that_a_template_refuses_are_one_error_with_the_row(tmp_path, template, roles):
+    if template == GEMMA:  # the real one wants turns to alternate
+        template += "{% if messages | length > 1 and messages[-1]['role'] == messages[-2]['role'] %}" \
+            "{{ raise_exception('Conversation roles must alternate') }}{% endif %}"  # fmt: skip
+    tokenizer = says(tmp_path, template)
+    messages = [said(role, f"text {n}") for n, role in enumerate(roles.split())]
+    example = row(*messages, said("assistant", "b"))
+    with pytest.raises(ProofError, match=r"^file.jsonl:7: The chat template refuses") as error:
+        settled(tokenizer, [row(said("user", "a"), said("assistant", "b"))]).encode(example, 0, tokenizer, 1000)
+    assert "generation.template=plain" in str(error.value)
+
+
+def test_a_system_text_is_put_into_nobody_elses_mouth(tmp_path):
+    tokenizer = says(tmp_path, GEMMA)
+    asked = [said("system", "be kind"), said("assistant", "hello"), said("user", "hi")]
+    assert _template.render(tokenizer, asked, (), ask=False).endswith(
+        "<start_of_turn>user\nbe kind<end_of_turn>\n<start_of_turn>model\nhello<end_of_turn>\n"
+        "<start_of_turn>user\nhi<end_of_turn>\n"
+    )
+
+
+def test_a_date_in_a_template_stays_that_of_the_run(tmp_path):
+    tokenizer = says(tmp_path, '{% if strftime_now is defined %}{{ strftime_now("%d %b %Y") }}{% endif %}\n' + SMOL)
+    note, day = _template.settle(tokenizer, "auto", "2025-02-28")
+    assert day == "2025-02-28" and _template.render(tokenizer, [said("user", "a")], (), ask=True).startswith(
+        "28 Feb 2025"
+    )
+    assert "strftime_now(" not in tokenizer.chat_template and _template.settle(tokenizer, "auto") == (note, "")
+    assert settled(says(tmp_path, "{{ strftime_now('%Y') }}" + SMOL), []).settings.date != "auto"
+
+
+def test_a_base_is_sent_nothing_that_would_keep_it_from_calling(tmp_path):
+    tokenizer = says(tmp_path, HARMONY)
+    calls = row(said("user", "weather?"), said("assistant", "", tool_calls=[call("weather", city="Bern")]))
+    talks = row(said("user", "weather?"), said("assistant", "sun"))
+    for rows, sent in (([talks], "final:"), ([talks, calls], "")):
+        task = settled(tokenizer, rows)
+        assert task.learnt.preamble == "final:" and task.for_base().learnt.begun == sent
+
+
+def test_results_stand_in_the_order_of_their_calls(tmp_path):
+    calls = [call("weather", "c1", city="Bern"), call("weather", "c2", city="Oslo")]
+    asked = [said("user", "?"), said("assistant", "", tool_calls=calls)]
+    results = [said("tool", "rain in Oslo", tool_call_id="c2"), said("tool", "sun in Bern", tool_call_id="c1")]
+    tokenizer = says(tmp_path, _template.PLAIN.replace("{{ bos }}", ""))
+    text = _template.render(tokenizer, [*asked, *results], (), ask=True)
+    assert text.index("sun in Bern") < text.index("rain in Oslo")
+    nameless = [said("tool", "one"), said("tool", "two")]
+    assert _calls.ordered([*asked, *nameless]) == [*asked, *nameless]
+
+
+def test_ids_of_calls_are_made_where_a_template_asks_for_its_own(tmp_path):
+    turns = [said("user", "?"), said("assistant", "", tool_calls=[call("weather", city="Bern")])]
+    turns += [said("tool", "sun"), said("assistant", "sunny")]
+    assert '"city": "Bern"' in _template.render(says(tmp_path, CALLS), turns, (), ask=False)
+
+
+def test_no_token_that_ends_a_turn_stands_in_an_answer(tmp_path):
+    tokenizer = says(tmp_path, SMOL)
+    task = settled(tokenizer, [], ends=[tokenizer.convert_tokens_to_ids("</s>")])
+    with pytest.raises(ProofError, match=r"the answer itself contains .*'</s>'"):
+        task.encode(row(said("user", "a"), said("assistant", "the token </s> ends")), 0, tokenizer, 1000)
+
+
+def sentencepiece(legacy):
+    from transformers import LlamaTokenizer
+
+    signs = ["<unk>", "<s>", "</s>", "▁", *(f"<0x{byte:02X}>" for byte in range(256))]
+    signs += [*"abcdefghijklmnopqrstuvwxyzYESH#:?,.\n", "Ye", "Yes", "▁Yes"]
+    merges = [("Y", "e"), ("Ye", "s"), ("▁", "Yes")]
+    return LlamaTokenizer(vocab={sign: n for n, sign in enumerate(dict.fromkeys(signs))}, merges=merges, legacy=legacy)
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_an_answer_has_the_tokens_that_follow_its_prompt(legacy):
+    """SentencePiece would put a blank before a text by itself: no answer behind a line's end begins with one."""
+    tokenizer = sentencepiece(legacy)
+    task = settled(tokenizer, [row(said("user", "ok?"), said("assistant", "Yes"))])
+    example = row(said("user", "ok?"), said("assistant", "Yes"), said("user", "ok?"), said("assistant", "Yes"))
+    (piece,) = task.encode(example, 0, tokenizer, 1000)
+    assert tokenizer.convert_ids_to_tokens(piece.tokens[piece.weights > 0]) == ["Yes", "</s>"] * 2
+    whole = _template.render(tokenizer, (*example.input.messages, example.target), (), ask=False)
+    assert piece.tokens.tolist() == _template.ids(tokenizer, whole)[: len(piece.tokens)]
+    assert tokenizer.convert_ids_to_tokens(_template.follows(tokenizer, "ok:", " Yes")) == ["▁Yes"]
+
+
+def test_the_longest_answer_is_kept_with_its_thoughts():
+    rows = [row(said("user", "a"), said("assistant", text)) for text in ("short", "rather longer")]
+    rows += [row(said("user", "a"), said("assistant", "b", reasoning_content="much longer than all the rest"))]
+    assert json.loads(learn(rows).longest)["reasoning_content"].startswith("much longer")
+    assert not learn(rows).thinks and learn(rows[2:]).thinks
+
+
+def test_settings_say_what_a_date_is():
+    with pytest.raises(ValueError, match="date"):
+        GenerationSettings(date="tomorrow")
+    assert Generation(GenerationSettings(date="2026-11-22")).settings.date == "2026-11-22"
