@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PROGRAM = (sys.executable, "-m", "finesmith")
+STOPPED = 130
+"""What the command line ends with after Ctrl-C."""
 WITHOUT_EFFECT = {".md"}
 """Endings of files that change nothing in a run: a card may be written into a model folder later."""
 
@@ -43,8 +45,9 @@ def finished(name: str, words: Sequence[str | Path], out: Path) -> Path:
         try:
             code = it.wait()
         except KeyboardInterrupt:
-            it.wait()  # it was stopped too, and saves its state
-            raise SystemExit(f"stopped; the same command goes on with {folder}") from None
+            code = it.wait() or STOPPED  # it was stopped too, and has saved its state
+    if code == STOPPED:
+        raise SystemExit(f"stopped; the same command goes on with {folder}")
     if code:
         last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-2:]
         raise SystemExit(f"error: finesmith {command[0]} ended with {code}: {' '.join(last)} (all of it: {log})")

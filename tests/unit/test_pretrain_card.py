@@ -1,8 +1,10 @@
-"""The card of the embedded base: it says what the manifest and the runs know, and writes over nothing."""
+"""The card of the embedded base says what the manifest and the runs know, and writes over nothing; the archive."""
 
 import json
 import re
+import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -137,3 +139,17 @@ def test_a_set_without_transfer_is_named(written):
     text = written(transfer={"tickets": one})
     assert "| banking77 | | not measured | not measured | not measured |" in text
     assert "| tickets (3 seeds) | 100 | 1.500 [1.400, 1.600] |" in text
+
+
+def test_an_archive_that_is_named_from_here_is_written_here(tmp_path):
+    ready = tmp_path / "ready"
+    for name in ("data", "start", "held_out", "measured"):
+        (ready / name).mkdir(parents=True)
+    (ready / "manifest.json").write_text("{}")
+    done = subprocess.run(
+        ["bash", PRETRAIN / "pack.sh", "ready", "archive"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(tmp_path / "archive") as archive:
+        assert set(archive.getnames()) == {"data", "start", "held_out", "measured", "manifest.json"}
+    assert not (ready / "archive").exists()
