@@ -3,16 +3,21 @@
     python card.py READY RUN [RUN ...] MEASURED CARD [--force]
 
 Reads READY/manifest.json, the runs' folders (each went on from the one before), MEASURED/quality.json and
-MEASURED/transfer.json. A measurement that is missing is named as missing. Writes over a card only with --force.
+MEASURED/transfer.json. A measurement that is missing is named as missing, and so is what fine-tuning from another model
+than the last run's gave. Writes over a card only with --force.
 """
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
+
+sys.path.append(str(Path(__file__).parents[2]))  # the repository
+from bench import runs
 
 from finesmith import recipe as recipes
 from finesmith.errors import FinesmithError
@@ -45,7 +50,6 @@ def facts(options: argparse.Namespace) -> dict[str, Any]:
     """Everything that the template names; of the measurements what there is."""
     prepared = json.loads((options.ready / "manifest.json").read_text(encoding="utf-8"))
     parts = [part(path) for path in options.runs]
-    transfer = read(options.measured / "transfer.json")
     return {
         "prepared": prepared,
         "search": {**SEARCH, **prepared["searched"]},
@@ -55,8 +59,18 @@ def facts(options: argparse.Namespace) -> dict[str, Any]:
         "tokens": sum(part["tokens"] for part in parts),
         "seen": None if any(part["seen"] is None for part in parts) else sum(part["seen"] for part in parts),
         "quality": {"model": None, "samples": [], "bits_per_byte": {}, **read(options.measured / "quality.json")},
-        "transfer": {name: transfer.get(name) for name in SETS},
+        "transfer": transferred(options.measured / "transfer.json", options.runs[-1] / "model"),
     }
+
+
+def transferred(path: Path, model: Path) -> dict[str, dict[str, Any] | None]:
+    """What fine-tuning from this very model gave, by set; None where that was not measured."""
+    found = read(path)
+    mine = runs.content(model) if found else ""
+    old = [name for name, each in found.items() if each.get("model") != mine]
+    if old:
+        print(f"left out of the card: {', '.join(old)} in {path}, of another model than {model}", file=sys.stderr)
+    return {name: found[name] if name in found and name not in old else None for name in SETS}
 
 
 def held(sets: dict[str, int]) -> dict[str, int]:

@@ -52,8 +52,9 @@ def manifest(**searched):
 def made(tmp_path):
     """Writes the folders that card.py reads, and gives its words; the best of four steps is the third."""
     ready, run, measured = (tmp_path / name for name in ("ready", "run", "measured"))
-    for folder in (ready, run, measured):
+    for folder in (ready, run, measured, run / "model"):
         folder.mkdir()
+    (run / "model" / "model.safetensors").write_text("weights")
     steps = [{"step": at, "tokens": 1_000_000, "seconds": 900.0} for at in range(1, 5)]
     steps[1] |= {"validation": {"log_probability": -3.0}, "best": True}
     steps[2] |= {"validation": {"log_probability": -2.0}, "best": True}
@@ -134,11 +135,18 @@ def test_the_5_gram_alone_is_shown_beside_what_is_not_measured(written):
     assert "| books | 100 | not measured | 1.500 [1.400, 1.600] | not measured | not measured |" in text
 
 
-def test_a_set_without_transfer_is_named(written):
-    one = {"seeds": 3, "gain": BETTER, "accuracy": {"base": BETTER, "scratch": BETTER}}
+def test_a_set_without_transfer_is_named(written, tmp_path):
+    model = card.runs.content(tmp_path / "run" / "model")
+    one = {"seeds": 3, "gain": BETTER, "accuracy": {"base": BETTER, "scratch": BETTER}, "model": model}
     text = written(transfer={"tickets": one})
     assert "| banking77 | | not measured | not measured | not measured |" in text
     assert "| tickets (3 seeds) | 100 | 1.500 [1.400, 1.600] |" in text
+
+
+def test_transfer_of_another_model_is_not_on_the_card(written, tmp_path, capsys):
+    one = {"seeds": 3, "gain": BETTER, "accuracy": {"base": BETTER, "scratch": BETTER}, "model": "another"}
+    assert "### What it is worth for fine-tuning Not measured." in written(transfer={"tickets": one})
+    assert "left out of the card: tickets in" in capsys.readouterr().err
 
 
 def test_an_archive_that_is_named_from_here_is_written_here(tmp_path):
