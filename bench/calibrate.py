@@ -76,5 +76,6 @@ def machine(device: str) -> dict[str, Any]:
         "load": os.getloadavg()[0],
         "accelerator": torch.cuda.get_device_name() if device == "cuda" else None,
         "system": platform.platform(),
-        "versions": {name: known(name) for name in ("finesmith", "torch", "transformers", "peft", "accelerate")},
+        "versions": {name: known(name) for name in ("finesmith", "transformers", "peft", "accelerate")}
+        | {"torch": str(torch.__version__)},
     }

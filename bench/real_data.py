@@ -3,15 +3,19 @@
     python bench/real_data.py DATA --encoder FOLDER --out RUNS [--only NAME ...]
 
 DATA holds the folders `banking77` and `cuad_clause_draft` with train, validation, test JSONL. Each run is a process
-(`finesmith tune`), so that peak memory is its own. Prints a Markdown table; a finished run is not repeated.
+(`finesmith tune`), so that peak memory is its own. Prints a Markdown table. A finished run of the same rows, encoder
+and settings is not repeated, one that was stopped goes on.
 """
 
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))  # the repository
+
+from bench import runs
 
 CASES = {
     "banking77-encoder-full": ("banking77", "encoder", "full", []),
@@ -31,24 +35,19 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(CASES))
     parser.add_argument("--set", nargs="*", default=[], help="further settings for every run")
     options = parser.parse_args()
-    for name in options.only:
-        run(name, options)
+    made = {name: run(name, options) for name in options.only}
     print("| run | tuned | base | best cheap opponent | training, s | peak memory, MB | saved, MB |")
     print("|---|---|---|---|---|---|---|")
-    for name in options.only:
-        print(row(name, json.loads((options.out / name / "evidence.json").read_text(encoding="utf-8"))))
+    for name, folder in made.items():
+        print(row(name, json.loads((folder / "evidence.json").read_text(encoding="utf-8"))))
 
 
-def run(name: str, options: argparse.Namespace) -> None:
-    if (options.out / name / "evidence.json").exists():
-        return
+def run(name: str, options: argparse.Namespace) -> Path:
     data, model, method, settings = CASES[name]
     place = parts(options.data / data, options.out / "data" / data)
-    model = options.encoder if model == "encoder" else model
-    command = [sys.executable, "-m", "finesmith", "tune", str(place), "--model", model, "--method", method]
-    with (options.out / f"{name}.log").open("w") as log:
-        words = [*command, "--out", str(options.out / name), *settings, *options.set]
-        subprocess.run(words, check=True, stdout=log, stderr=log)
+    encoder = Path(options.encoder) if Path(options.encoder).exists() else options.encoder
+    asked = ["--model", encoder if model == "encoder" else model, "--method", method, *settings, *options.set]
+    return runs.finished(name, [place, *asked], options.out)
 
 
 def parts(source: Path, place: Path) -> Path:

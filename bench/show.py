@@ -54,6 +54,7 @@ def _case(case: Mapping[str, Any]) -> Iterator[str]:
         f"{case['warm_up']} steps of warm-up, then {case['rounds']} rounds of {case['steps']} steps."
     )
     yield ""
+    yield from _builds(case)
     yield (
         "| system | useful tokens/s | speed ratio | steady rounds | processor-time ratio | target | peak MiB | "
         "memory ratio | MFU | max loss difference, nats (seeds) | gradient norms |"
@@ -70,6 +71,15 @@ def _case(case: Mapping[str, Any]) -> Iterator[str]:
     yield "```text"
     yield plot.curves({name: system["losses"][0] for name, system in case["systems"].items()})
     yield "```"
+
+
+def _builds(case: Mapping[str, Any]) -> Iterator[str]:
+    """A warning where the systems ran with different builds of torch."""
+    builds = {name: found for name, each in case["systems"].items() if (found := each["facts"].get("torch"))}
+    if len(set(builds.values())) > 1:
+        told = ", ".join(f"{name} {build}" for name, build in builds.items())
+        yield f"**Not comparable: the builds of torch differ ({told}), and with them kernels and peak memory.**"
+        yield ""
 
 
 def _row(name: str, system: Mapping[str, Any], case: Mapping[str, Any]) -> str:

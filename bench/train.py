@@ -91,7 +91,8 @@ def _interpreter(name: str, options: argparse.Namespace) -> Path:
 
 def _versions(interpreters: dict[str, Path]) -> str:
     code = (
-        "from importlib.metadata import distributions as d; n={x.name.lower(): x.version for x in d()};"
+        "from importlib.metadata import distributions as d; import torch; n={x.name.lower(): x.version for x in d()};"
+        "n['torch']=torch.__version__;"
         "print(', '.join(f'{k} {n[k]}' for k in ('trl','peft','transformers','accelerate','litgpt','torch') if k in n))"
     )
     return "; ".join(environment.output(path, code) for name, path in interpreters.items() if name != "own")

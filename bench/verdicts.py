@@ -3,7 +3,8 @@
     python bench/verdicts.py OUT --data DATA [--cases tickets banking77-10 ...] [--efforts quick standard full]
 
 A later effort keeps what an earlier one has measured. Times are the clock's, and in trainings of the same run. Runs
-stay in OUT, finished ones are not made again. Prints Markdown.
+stay in OUT: a finished one of the same rows and settings is not made again, one that was stopped goes on. Prints
+Markdown.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1]))  # the repository
+
+from bench import runs
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PARTS = {"train": "train", "validation": "validation", "test": "test"}
@@ -53,8 +58,10 @@ CASES = {
 
 def prepare(case: Case, data: Path | None, folder: Path) -> Path:
     """The rows as a folder of parts; every so many of a part where there are too many."""
-    if data is None or (EXAMPLES / case.source).exists():
+    if (EXAMPLES / case.source).exists():
         return EXAMPLES / case.source
+    if data is None:
+        raise SystemExit(f"error: '{case.source}' needs --data.")
     folder.mkdir(parents=True, exist_ok=True)
     for name, part in case.parts:
         lines = (data / case.source / f"{name}.jsonl").read_text(encoding="utf-8").strip().split("\n")
@@ -76,10 +83,9 @@ def finesmith(*words: str) -> tuple[dict[str, Any], float]:
 
 def measure(name: str, case: Case, options: argparse.Namespace) -> dict[str, Any]:
     """Trains once and compares with each effort; what is there already is taken."""
-    place = options.out / name.replace(" ", "-")
-    if not (place / "evidence.json").exists():
-        rows = prepare(case, options.data, options.out / "rows" / place.name)
-        finesmith("tune", str(rows), *case.settings, f"out={place}", "data.checks=warn")
+    short = name.replace(" ", "-")
+    rows = prepare(case, options.data, options.out / "rows" / short)
+    place = runs.finished(short, [rows, *case.settings, "data.checks=warn"], options.out)
     result: dict[str, Any] = {"efforts": {}}
     kept = place / "efforts.json"
     if kept.exists():

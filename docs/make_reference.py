@@ -55,9 +55,14 @@ def _values(node: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in node.get("enum", [node.get("const")]))
     if node["type"] == "array":
         return f"list of {_values(node['items'])}"
-    limits = ", ".join(text.format(f"{node[key]:g}") for key, text in LIMITS.items() if key in node)
+    limits = ", ".join(text.format(_number(node[key])) for key, text in LIMITS.items() if key in node)
     kind = {"object": "mapping", "null": "`null`", "boolean": "`true`, `false`"}.get(node["type"], node["type"])
     return f"{kind} {limits}".strip()
+
+
+def _number(value: float) -> str:
+    """A limit in full: 4294967296 is 4,294,967,296."""
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 
 def _resolved(node: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """What the documents say is so: the reference is up to date, the plug-ins shown in it work."""
 
+import argparse
 import importlib
 import importlib.util
 import re
+import runpy
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,6 +56,42 @@ def test_the_reference_is_up_to_date_and_complete():
     assert written == module.render(), "run: python docs/make_reference.py"
     named = re.findall(r"^\| `(\S+)` \|", written, re.MULTILINE)
     assert sorted(named) == sorted(settings_of(recipes.recipe_class()))
+
+
+@pytest.mark.parametrize(("limit", "shown"), [(2**32, "4,294,967,296"), (1.0, "1"), (1e-4, "0.0001"), (0.95, "0.95")])
+def test_a_limit_is_written_in_full(limit, shown):
+    assert maker("make_reference")._values({"type": "number", "exclusiveMaximum": limit}) == f"number < {shown}"
+
+
+class Parsed(Exception):
+    """The options of a script, of which no more is run."""
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("verdicts", [{"cases": ["tickets", "clauses", "banking77-10"], "efforts": ["quick"]}]),
+        ("coverage", [{"runs": 4000, "only": ""}, {"runs": 1000, "only": "calibration"}]),
+        ("published_calibration", [{"seeds": 5, "data": Path("DATA/banking77")}]),
+        ("curves", [{"seeds": 1}]),
+    ],
+)
+def test_commands_beside_numbers_ask_for_what_stands_there(script, told, monkeypatch):
+    """Of docs/explanation/evidence.md: the draws, sets and cases that the text names."""
+    text = (DOCS / "explanation" / "evidence.md").read_text(encoding="utf-8")
+    real = argparse.ArgumentParser.parse_args
+
+    def parsed(parser, *_):
+        raise Parsed(vars(real(parser)))
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
+    commands = re.findall(rf"`python (bench/{script}\.py[^`]*)`", text)
+    assert len(commands) == len(told)
+    for command, wanted in zip(commands, told, strict=True):
+        monkeypatch.setattr(sys, "argv", command.split())
+        with pytest.raises(Parsed) as caught:
+            runpy.run_path(str(DOCS.parent / command.split()[0]), run_name="__main__")
+        assert wanted.items() <= caught.value.args[0].items()
 
 
 @pytest.fixture

@@ -46,11 +46,13 @@ class Gate:
         self._wait()
 
     def _finish(self) -> None:
+        import torch
+
         synchronize(self._device)
         seconds, used = time.perf_counter() - self._began, processor_seconds() - self._used
         answer = {"seconds": seconds, "cpu_seconds": used, "losses": self._losses, "norms": self._norms,
                   "peak": peak_memory(self._device), "reserved": reserved(self._device),
-                  "facts": self._facts()}  # fmt: skip
+                  "facts": {"torch": str(torch.__version__), **self._facts()}}  # fmt: skip
         self._losses, self._norms = [], []
         self._say(answer)
 

@@ -84,7 +84,7 @@ measure)
         cp "$ready/measured/quality.json" "$work/measured/" # the 5-gram model, made beforehand
     fi
     python3 "$here/measure.py" "$decay/model" "$ready" "$work/measured"
-    python3 "$here/card.py" "$ready" "$run" "$decay" "$work/measured" "$out/README.md"
+    python3 "$here/card.py" "$ready" "$run" "$decay" "$work/measured" "$out/README.md" --force
     cp "$decay"/model/{model.safetensors,config.json,generation_config.json,tokenizer.json,tokenizer_config.json} "$out/"
     chmod 644 "$out"/*
     tar czf "$out/numbers.tar.gz" -C "$work" measured {run,decay}/{steps.jsonl,recipe.yaml,manifest.json,evidence.json}
@@ -93,7 +93,7 @@ measure)
 transfer)
     python3 "$here/transfer.py" "$decay/model" "$work/measured" --banking77 "$BANKING77"
     cp "$work/measured/transfer.json" "$out/"
-    python3 "$here/card.py" "$ready" "$run" "$decay" "$work/measured" "$out/README.md"
+    python3 "$here/card.py" "$ready" "$run" "$decay" "$work/measured" "$out/README.md" --force
     ;;
 *)
     echo "unknown part '$part': probe, train, measure or transfer" >&2

@@ -56,7 +56,14 @@ def main() -> None:
         "shape": options.shape,
         "corpora": corpora,
         "held_out": measured,
-        "searched": {"sets": dict(held.rows), "run_words": heldout.RUN, "near_jaccard": heldout.NEAR},
+        "searched": {
+            "sets": dict(held.rows),
+            "run_words": heldout.RUN,
+            "shortest_words": heldout.SHORTEST,
+            "near_jaccard": heldout.NEAR,
+            "item_words": heldout.LONGEST_ITEM,
+            "piece_characters": mix.LEAST,
+        },
         "dropped_because_of": dict(held.found.most_common()),
     }
     (options.out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
@@ -91,7 +98,7 @@ def gather(options: argparse.Namespace, held: heldout.HeldOut, began: float) -> 
             found = choose.sample(found, max(1, round(len(found) * options.sample)))
             corpus = replace(corpus, limit=corpus.limit and round(corpus.limit * options.sample))
         counts: Counter[str] = Counter(rows=len(found), left_out_for_licence=not_free)
-        made = mix.documents(corpus, found, choose, clean=cleaner(held, counts), like=liker(held, counts))
+        made = mix.documents(corpus, found, choose, clean=cleaner(held, counts, corpus.form), like=liker(held, counts))
         places = range(len(texts), len(texts) + sum(_add(texts, seen, text, counts) for text in made))
         corpora[corpus.name] = {
             **counts,
@@ -116,14 +123,15 @@ def _add(texts: list[str], seen: set[bytes], text: str, counts: Counter[str]) ->
     return True
 
 
-def cleaner(held: heldout.HeldOut, counts: Counter[str]):
-    """`held.clean`, counted."""
+def cleaner(held: heldout.HeldOut, counts: Counter[str], form: str):
+    """`held.clean`, counted. Of prose the lines go, a short item goes whole."""
 
     def clean(text: str, least: int) -> list[str]:
         parts = held.clean(text, least)
         if parts != [text]:
             counts["texts_with_a_held_out_run"] += 1
-            counts["characters_dropped_for_runs"] += len(text) - sum(map(len, parts))
+            kept = sum(map(len, parts)) if form == "prose" else 0
+            counts["characters_dropped_for_runs"] += len(text) - kept
         return parts
 
     return clean

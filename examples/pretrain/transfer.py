@@ -4,20 +4,23 @@
 
 Few labels (banking77 with 10 labels a class: original test split, 3 seeds, each its own draw) and the project's own
 tickets (one split, 3 seeds of the training). Both starts choose their learning rate from the same three, on the
-validation rows of the first seed. Each run is `finesmith tune` in a process of its own; a finished one is not repeated.
-Writes OUT/transfer.json with paired intervals over the test rows.
+validation rows of the first seed. Each run is `finesmith tune` in a process of its own; one of the same model, rows and
+settings is not repeated when it is finished, and gone on with when it is not. Writes OUT/transfer.json with paired
+intervals over the test rows; with --only, what is there of the other set stays if it is of the same model.
 """
 
 import argparse
 import json
 import random
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.append(str(Path(__file__).parents[2]))  # the repository
+from bench import runs
 
 from finesmith import recipe, registry, run
 from finesmith.evidence import stats
@@ -45,9 +48,19 @@ def main() -> None:
         "banking77": [few(options.banking77, options.out, seed) for seed in SEEDS],
         "tickets": [tickets(options.out)] * len(SEEDS),
     }
-    result = {name: compare(name, data, options) for name, data in sets.items() if options.only in (None, name)}
-    (options.out / "transfer.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    mine, path = identity(options.model), options.out / "transfer.json"
+    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    result = {name: found for name, found in old.items() if found.get("model") == mine}
+    for name, data in sets.items():
+        if options.only in (None, name):
+            result[name] = {**compare(name, data, options), "model": mine}
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
+
+
+def identity(model: str) -> str:
+    """What a model folder holds, wherever it lies; of a model on a hub the name."""
+    return runs.content(Path(model)) if Path(model).exists() else model
 
 
 def few(folder: Path, out: Path, seed: int) -> Path:
@@ -106,16 +119,11 @@ def compare(name: str, data: list[Path], options: argparse.Namespace) -> dict[st
 
 
 def tune(name: str, data: Path, start: str, rate: float, seed: int, options: argparse.Namespace) -> Path:
-    folder = options.out / "runs" / f"{name}-{start}-{rate:g}-{seed}"
-    if not (folder / "evidence.json").exists():
-        settings = [f"model.from_scratch={STARTS[start]}", f"train.learning_rate={rate}", f"seed={seed}"]
-        settings += [f"train.epochs={options.epochs:g}", "train.patience=null", *options.set]
-        words = ["tune", str(data), "--model", options.model, "--method", "full", "--out", str(folder), *settings]
-        log = folder.with_name(f"{folder.name}.log")
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w") as file:
-            subprocess.run([sys.executable, "-m", "finesmith", *words], check=True, stdout=file, stderr=file)
-    return folder
+    model = Path(options.model) if Path(options.model).exists() else options.model
+    settings = [f"model.from_scratch={STARTS[start]}", f"train.learning_rate={rate}", f"seed={seed}"]
+    settings += [f"train.epochs={options.epochs:g}", "train.patience=null", *options.set]
+    words = [data, "--model", model, "--method", "full", *settings]
+    return runs.finished(f"{name}-{start}-{rate:g}-{seed}", words, options.out / "runs")
 
 
 def validation(folder: Path) -> float:

@@ -30,13 +30,14 @@ TUNED = "tuned"
 @dataclass(frozen=True)
 class Scaled:
     """What the model folder holds now. `point` is the word that was asked for; `measured` what is known of the point
-    from test rows and passages."""
+    from test rows and passages, `metric` what its `test` counts in."""
 
     path: Path
     scale: float
     before: float
     point: str = ""
     measured: Mapping[str, Any] | None = None
+    metric: str = ""
 
 
 def set_scale(
@@ -70,9 +71,9 @@ def set_scale(
             if not folder.file(TUNED).is_dir():
                 folder.copy("model", TUNED)
             _write(folder, recipe, scale, watcher)
-        measured = _measured(folder, scale)
-        _say(folder, scale, point, measured)
-    return Scaled(folder.path, scale, before, point, measured)
+        done = Scaled(folder.path, scale, before, point, _measured(folder, scale), _metric(folder))
+        _say(folder, done)
+    return done
 
 
 def _settle(folder: RunFolder, wanted: str) -> tuple[float, str]:
@@ -150,12 +151,17 @@ def _measured(folder: RunFolder, scale: float) -> dict[str, Any] | None:
     return next((point for point in known if point["scale"] == scale), None)
 
 
-def _say(folder: RunFolder, scale: float, point: str, measured: Mapping[str, Any] | None) -> None:
+def _metric(folder: RunFolder) -> str:
+    return str(folder.read_json("evidence.json")["metric"])
+
+
+def _say(folder: RunFolder, done: Scaled) -> None:
     """In the manifest and on the card; a tuned model's own scale needs no word."""
     facts = folder.read_json("manifest.json")
     facts.pop("scale", None)
-    if scale != 1:
-        facts["scale"] = {"scale": scale, **({"point": point} if point else {})}
+    if done.scale != 1:
+        facts["scale"] = {"scale": done.scale, **({"point": done.point} if done.point else {})}
     folder.write_json("manifest.json", facts)
     if folder.file("README.md").exists():
-        folder.write_text("README.md", cards.with_scale(folder.read_text("README.md"), scale, point, measured))
+        card = cards.with_scale(folder.read_text("README.md"), done.scale, done.point, done.measured, done.metric)
+        folder.write_text("README.md", card)

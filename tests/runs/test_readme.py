@@ -3,6 +3,8 @@
 import io
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,18 @@ def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text()
     assert targets == ["demo", "test"]
     assert all(re.search(rf"^{target}:", makefile, flags=re.M) for target in targets)
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make here")
+@pytest.mark.parametrize("index", ["", "https://download.pytorch.org/whl/cpu"])
+def test_another_index_for_torch_is_asked_where_it_is_named(tmp_path, index):
+    words = ["make", "--dry-run", f"VENV={tmp_path}/venv", "demo", *([f"TORCH_INDEX={index}"] if index else [])]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    (torch, package) = [line for line in done.stdout.splitlines() if " -m pip install " in line]
+    extra = f" --extra-index-url {index}" if index else ""
+    assert torch.endswith(f"--constraint constraints.txt{extra} torch") and "--extra-index-url" not in package
+    assert ("CUDA" in done.stdout) == (not index)
+    assert f"make demo TORCH_INDEX={index}" in README
 
 
 def test_links_lead_somewhere():

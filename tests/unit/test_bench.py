@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bench import arithmetic, cases, plot, rows, show, systems
+from bench import arithmetic, cases, environment, plot, rows, show, systems
 from bench.jobs import Job
 
 REPOSITORY = Path(__file__).parents[2]
@@ -156,6 +156,58 @@ def test_the_report_shows_ratios_targets_memory_and_who_could_not_run():
     assert "gone | could not run: why" in text
     assert "length^1.04 (standard error 0.02)" in text
     assert "0.25 to 0.5" in text
+
+
+def test_the_report_says_loudly_that_the_builds_of_torch_differ():
+    assert "Not comparable" not in show.markdown(_result())
+    result = _result()
+    for name, build in (("finesmith", "2.13.0+cpu"), ("peer", "2.13.0+cpu")):
+        result["cases"][0]["systems"][name]["facts"] = {"torch": build}
+    assert "Not comparable" not in show.markdown(result)
+    result["cases"][0]["systems"]["peer"]["facts"] = {"torch": "2.13.0+cu130"}
+    text = show.markdown(result)
+    assert "**Not comparable: the builds of torch differ (finesmith 2.13.0+cpu, peer 2.13.0+cu130)" in text
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Environments in which nothing is installed: what pip is asked, and which build answers."""
+
+    def go(own, theirs, *, lacks=""):
+        asked = []
+
+        def pip(words, **_):
+            asked.append([word for word in words[1:] if not word.startswith(("--quiet", "--disable"))])
+            if words[-1] == lacks and "--extra-index-url" not in words:
+                raise subprocess.CalledProcessError(1, words)
+
+        (tmp_path / "peers").mkdir(exist_ok=True)
+        monkeypatch.setattr(environment, "version", lambda _: own)
+        monkeypatch.setattr(environment, "own_build", lambda: own)
+        monkeypatch.setattr(environment.subprocess, "run", pip)
+        monkeypatch.setattr(environment, "output", lambda *_: theirs)
+        monkeypatch.setattr(environment, "_freeze", lambda _: "")
+        environment.python(tmp_path)
+        return [words for words in asked if "pip" in words]
+
+    return go
+
+
+def test_peers_get_the_very_build_of_torch(installed):
+    first, then = installed("2.13.0+cpu", "2.13.0+cpu")
+    assert first[-1] == "torch==2.13.0+cpu" and "--extra-index-url" not in first and "torch==2.13.0+cpu" in then
+
+
+def test_a_build_that_pip_does_not_find_comes_from_the_index_of_torch(installed):
+    _, second, _ = installed("2.13.0+cpu", "2.13.0+cpu", lacks="torch==2.13.0+cpu")
+    assert second[-3:] == ["--extra-index-url", "https://download.pytorch.org/whl/cpu", "torch==2.13.0+cpu"]
+
+
+def test_peers_with_another_build_of_torch_are_refused(installed):
+    for _ in range(2):  # after the installation, and when the environment is there already
+        with pytest.raises(SystemExit, match=r"has torch 2.13.0\+cu130, Finesmith runs with 2.13.0\+cpu") as caught:
+            installed("2.13.0+cpu", "2.13.0+cu130")
+        assert "\n" not in str(caught.value)
 
 
 def test_the_script_starts_without_a_peer():

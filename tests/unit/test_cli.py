@@ -166,7 +166,34 @@ def test_an_option_that_is_called_like_a_setting_says_how_to_write_it(command, g
 
 
 def test_a_command_without_settings_suggests_none(run):
-    assert "train.epochs" not in run("predict", "run", "a.csv", "--epochs", "3")[2]
+    code, _, err = run("predict", "run", "a.csv", "--epochs", "3")
+    assert code == 2 and err.startswith("error: Unknown option '--epochs'") and "train.epochs" not in err
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "hint"),
+    [
+        (
+            ("predict", "runs/x", "new.csv", "answers.csv"),
+            "'answers.csv' is one word too many: finesmith predict takes RUN and INPUT.",
+            "Did you mean --out answers.csv (.jsonl or .csv file for the answers)?",
+        ),
+        (
+            ("demo", "there"),
+            "'there' is one word too many: finesmith demo takes options alone.",
+            "Did you mean --out there (folder for the two runs)?",
+        ),
+        (
+            ("show", "runs/a", "--json", "runs/b", "runs/c"),
+            "'runs/b', 'runs/c' are 2 words too many: finesmith show takes RUN.",
+            "See: finesmith show --help",
+        ),
+    ],
+)
+def test_a_word_too_many_is_not_called_an_option(given, message, hint):
+    with pytest.raises(RecipeError) as caught:
+        _parser.parse(given)
+    assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
 def test_the_help_names_the_version(run):

@@ -3,6 +3,7 @@
 import json
 import random
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ pytest.importorskip("datasketch")
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "pretrain"))
 import heldout
 import mix
+import prepare
 
 from finesmith.models import embedded
 from finesmith.tasks import _prompting, _template
@@ -105,3 +107,13 @@ def test_nothing_is_lost_in_pages_and_pieces():
     text = "\n".join("a line of text " * (number % 30) for number in range(4000))
     pieces = list(mix.cut(text))
     assert "\n".join(pieces).split() == text.split() and max(map(len, pieces)) < mix.PIECE + 500
+
+
+def test_a_short_item_with_a_held_out_run_counts_whole(held):
+    text = f"{OTHER}\n{ROW}"
+    counts = {form: Counter() for form in ("prose", "asked")}
+    for form, found in counts.items():
+        prepare.cleaner(held, found, form)(text, 20)
+        assert found["texts_with_a_held_out_run"] == 1
+    lost = {form: found["characters_dropped_for_runs"] for form, found in counts.items()}
+    assert lost == {"prose": len(ROW) + 1, "asked": len(text)}

@@ -147,10 +147,17 @@ def test_the_card_says_what_was_measured_and_what_was_not():
 
 @pytest.mark.parametrize("bare", ["# Mine\n\nWritten by hand.\n", "# Mine\n\n> It is good.\n\nMore.\n", ""])
 def test_the_scale_is_said_on_any_card_and_taken_back(bare):
-    said = card.with_scale(bare, 0.5, "knee", {"test": 0.75})
-    assert "at scale 0.5 (the point `knee`)" in said and "give 0.750" in said
-    assert card.with_scale(said, 0.25, "", None).count("<!-- scale -->") == 1
-    assert card.with_scale(said, 1, "", None).strip() == bare.strip()
+    said = card.with_scale(bare, 0.5, "knee", {"test": 0.75, "rows": 3080}, "accuracy")
+    assert "at scale 0.5 (the point `knee`), between the base (0) and the tuned model (1)." in said
+    assert "On 3,080 test rows accuracy is 0.750 at this scale." in said
+    assert card.with_scale(said, 0.25, "", None, "accuracy").count("<!-- scale -->") == 1
+    assert card.with_scale(said, 1, "", None, "accuracy").strip() == bare.strip()
+
+
+def test_a_scale_above_1_is_said_to_be_beyond_the_tuned_model():
+    said = card.with_scale("# Mine\n", 1.3, "max", {"test": 2.5, "rows": 50}, "held_out_loss")
+    assert "at scale 1.3 (the point `max`), beyond the tuned model (1)." in said and "between" not in said
+    assert "On 50 test rows held-out loss, nats per token (lower is better) is 2.500 at this scale." in said
 
 
 def test_a_cell_is_text():

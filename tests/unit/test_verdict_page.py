@@ -8,7 +8,8 @@ import pytest
 
 from finesmith.evidence import claims, plain
 from finesmith.report import _style, first_screen, names, plot_words, plots, verdict_page, words
-from finesmith.report._html import document, figure, number, table
+from finesmith.report._html import document, figure, table
+from finesmith.report.plot_words import number
 from finesmith.types import Estimate, Evidence
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -213,6 +214,26 @@ def test_every_kind_of_plot_is_drawn_in_the_colours_of_the_page(plot, form):
     assert len(ids) == len(set(ids))
     referred = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', drawn))
     assert referred <= set(ids)
+
+
+@pytest.mark.parametrize("form", list(plots.WIDTHS))
+def test_large_numbers_beside_bars_are_written_out(form):
+    bars = {"kind": "bars", "title": "B", "x": "tokens", "labels": ["a", "b"], "values": [100_000.0, 0.12345]}
+    told = plot_words.description(bars)
+    assert "tokens 100,000" in told
+    drawn = plots.svg(bars, form, told)
+    assert ">100,000<" in drawn and ">0.1235<" in drawn
+
+
+@pytest.mark.parametrize(
+    "count, what, drawn", [(399, "every step", 399), (5000, "one step in 25, from step 1 on", 200)]
+)
+def test_the_loss_says_which_steps_are_drawn(monkeypatch, count, what, drawn):
+    plots_made = []
+    monkeypatch.setattr(verdict_page, "figure", lambda plot, note: plots_made.append(plot) or "")
+    verdict_page._training([{"step": step, "loss": 1.0} for step in range(1, count + 1)])
+    assert plots_made[0]["title"] == f"The training loss of {what}"
+    assert len(plots_made[0]["values"]["training"]) == drawn
 
 
 def test_every_kind_of_plot_has_a_table():

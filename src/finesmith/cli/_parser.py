@@ -64,8 +64,11 @@ def parse(arguments: Sequence[str]) -> tuple[Any, argparse.Namespace]:
     )
     command.options(parser)
     options, unknown = parser.parse_known_intermixed_args(_apart(arguments[1:], parser))
+    flags = [word for word in unknown if word.startswith("-")]
+    if flags:
+        raise _unknown(flags[0], arguments, parser, takes_settings="settings" in options)
     if unknown:
-        raise _unknown(unknown[0], arguments, parser, takes_settings="settings" in options)
+        raise _too_many(unknown, parser)
     return command, options
 
 
@@ -78,6 +81,19 @@ def _apart(arguments: Sequence[str], parser: Parser) -> list[str]:
         if action and action.choices and not difflib.get_close_matches(words[place + 1], list(action.choices)):
             words[place] = f"{word}={action.const}"
     return words
+
+
+def _too_many(words: Sequence[str], parser: Parser) -> RecipeError:
+    """The error for words that the command has no place for; where it has --out, that may be what was meant."""
+    given = ", ".join(f"'{word}'" for word in words)
+    count = "is one word" if len(words) == 1 else f"are {len(words)} words"
+    takes = [(action.metavar or action.dest).upper() for action in parser._actions if not action.option_strings]
+    message = f"{given} {count} too many: {parser.prog} takes {' and '.join(takes) or 'options alone'}."
+    out = next((action for action in parser._actions if "--out" in action.option_strings), None)
+    if out is None:
+        return RecipeError(message, hint=f"See: {parser.prog} --help")
+    what = str(out.help).partition(" (")[0]
+    return RecipeError(message, hint=f"Did you mean --out {words[0]} ({what})?")
 
 
 def _unknown(given: str, arguments: Sequence[str], parser: Parser, *, takes_settings: bool) -> RecipeError:

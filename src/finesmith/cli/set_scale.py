@@ -24,6 +24,7 @@ class SetScale:
         from finesmith import scaling
         from finesmith.cli._show import Terminal, print_json
         from finesmith.evidence import plain
+        from finesmith.report import words
 
         with Terminal(quiet=options.json) as watcher:
             own = options.trust_remote_code
@@ -34,7 +35,7 @@ class SetScale:
         named = f" ({done.point})" if done.point else ""
         print(f"{options.run}/model is now at scale {done.scale:g}{named}; it was at {done.before:g}.")
         if done.measured:
-            print(f"On the test rows: {done.measured['test']:.4g}.")
+            print(f"{words.on_test_rows(done.metric, done.measured)}.")
         if done.scale != 1:
             print(f"The model as it was tuned comes back with: finesmith set-scale {options.run} 1")
 

@@ -32,7 +32,7 @@ def figure(plot: Mapping[str, Any], note: str = "") -> str:
 def scalars(detail: Mapping[str, Any]) -> str:
     """Single numbers and words, in one line."""
     plain = {name: value for name, value in detail.items() if isinstance(value, int | float | str) and str(value)}
-    told = ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in plain.items())
+    told = ", ".join(f"{name.replace('_', ' ')} {plot_words.number(value)}" for name, value in plain.items())
     return f"<p class='dim'>{text(told)}</p>" if told else ""
 
 
@@ -52,19 +52,8 @@ def table(rows: Sequence[Mapping[str, Any]], caption: str = "", kind: str = "") 
 
 
 def _cell(value: Any, at: int) -> str:
-    shown = text(number(value))
+    shown = text(plot_words.number(value))
     return f"<th scope='row'>{shown}</th>" if at == 0 and isinstance(value, str) and value else f"<td>{shown}</td>"
-
-
-def number(value: Any) -> str:
-    """Four digits that count, thousands apart; lists with commas."""
-    if isinstance(value, float):
-        return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    if isinstance(value, list | tuple):
-        return ", ".join(number(item) for item in value)
-    return "" if value is None else str(value)
 
 
 def listed(kind: str, lines: Sequence[str]) -> str:

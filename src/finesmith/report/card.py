@@ -56,16 +56,17 @@ def render(evidence: Evidence, about: About) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def with_scale(card: str, scale: float, point: str, measured: Mapping[str, Any] | None) -> str:
+def with_scale(card: str, scale: float, point: str, measured: Mapping[str, Any] | None, metric: str) -> str:
     """The card of a model that was set to another scale than 1, said below its first sentence, or at its end
-    where it has none; at 1 the card alone."""
+    where it has none; at 1 the card alone. `measured` is the point's `test` in `metric`, over `rows` test rows."""
     bare = re.sub(r"\n*<!-- scale -->.*?<!-- /scale -->", "", card, flags=re.DOTALL)
     if scale == 1:
         return bare
     named = f" (the point `{point}`)" if point else ""
+    place = "between the base (0) and the tuned model (1)" if scale < 1 else "beyond the tuned model (1)"
     told = [
-        f"The files in `model/` are at scale {scale:g}{named}, between the base (0) and the tuned model (1).",
-        f"At this scale the test rows give {measured['test']:.3f}." if measured else "This scale was not measured.",
+        f"The files in `model/` are at scale {scale:g}{named}, {place}.",
+        f"{words.on_test_rows(metric, measured)} at this scale." if measured else "This scale was not measured.",
         "What else this card says was measured at scale 1. `finesmith set-scale RUN 1` brings that model back.",
     ]
     note = f"<!-- scale -->\n**{told[0]}** {' '.join(told[1:])}\n<!-- /scale -->\n"

@@ -7,7 +7,8 @@ from typing import Any
 
 from finesmith.errors import counted
 from finesmith.report import names
-from finesmith.report._html import number, table
+from finesmith.report._html import table
+from finesmith.report.plot_words import number
 
 
 def every_number(values: Mapping[str, Any]) -> str:

@@ -53,10 +53,21 @@ def description(plot: Mapping[str, Any]) -> str:
     if plot["kind"] == "matrix":
         right = sum(row[place] for place, row in enumerate(plot["values"]))
         return f"{axes} {right} of {sum(map(sum, plot['values']))} answers are right."
-    told = "; ".join(" ".join(f"{key} {_short(value)}".strip() for key, value in row.items()) for row in table[:TOLD])
+    told = "; ".join(" ".join(f"{key} {_told(value)}".strip() for key, value in row.items()) for row in table[:TOLD])
     more = f"; and {len(table) - TOLD} more" if len(table) > TOLD else ""
     return f"{axes} {told}{more}."
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "open" if value is None else str(value)
+def _told(value: Any) -> str:
+    return "open" if value is None else number(value)
+
+
+def number(value: Any) -> str:
+    """Four digits that count, thousands apart; lists with commas."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return ", ".join(number(item) for item in value)
+    return "" if value is None else str(value)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from io import StringIO
 from typing import Any
 
-from finesmith.report import _corners
+from finesmith.report import _corners, plot_words
 
 INK = "#010203"
 """Stands for the colour of the text while drawing; replaced by `currentColor`."""
@@ -126,7 +126,7 @@ def _bars(axes: Any, plot: Mapping[str, Any], form: str) -> None:
     axes.barh(places, plot["values"], color=FILL, height=0.75)
     if min(plot["values"], default=0) < 0:
         _against(axes, places, 0.0, form)
-    _beside(axes, places, [f"{value:,.4g}" for value in plot["values"]])
+    _beside(axes, places, [plot_words.number(value) for value in plot["values"]])
 
 
 def _histogram(axes: Any, plot: Mapping[str, Any], form: str) -> None:

@@ -206,7 +206,7 @@ def _training(steps: Sequence[Mapping[str, Any]]) -> str:
     every = max(1, len(steps) // 200)
     plot = {
         "kind": "curves",
-        "title": "The training loss of every step",
+        "title": f"The training loss of {'every step' if every == 1 else f'one step in {every}, from step 1 on'}",
         "x": "step",
         "y": "loss, nats",
         "values": {"training": [[row["step"], row["loss"]] for row in steps[::every]]},
