@@ -5,6 +5,7 @@ import json
 import os
 import random
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,25 @@ def write_csv(path: Path, rows: list[dict[str, str]]) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return path
+
+
+@pytest.fixture
+def powerless():
+    """A folder, and `somebody()`, in which an administrator is somebody else, to whom the rights of files apply."""
+
+    @contextmanager
+    def somebody():
+        mine = os.geteuid()
+        if not mine:
+            os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(mine)
+
+    with tempfile.TemporaryDirectory(prefix="finesmith-test-") as place:  # of pytest's own folders others see nothing
+        os.chmod(place, 0o777)
+        yield Path(place), somebody
 
 
 @pytest.fixture

@@ -253,7 +253,8 @@ def load(
             says of itself is not enough.
 
     Raises:
-        RunError: no finished model is there, or one that needs code of its own, which was not asked for.
+        RunError: no finished model is there, or one that needs code of its own, which was not asked for; or an adapter
+            is not there as safetensors.
         ModelError: the base of an adapter cannot be found.
     """
     folder, card = card_of(path)
@@ -265,6 +266,7 @@ def load(
     settings = base if card["adapter"] else base.model_copy(update={"name": str(folder), "revision": None})
     if card["adapter"]:
         place.check_base(base, folder.parent if folder.name == "model" else folder)
+        place.require_adapter(folder)
     loaded = models.load(settings, task.kind, **task.load_arguments())
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=base.trust_remote_code)
     model = loaded.model

@@ -1,5 +1,7 @@
 """What any baseline promises. A new file in `baselines/` is tested here without an edit."""
 
+from collections import Counter
+
 import pytest
 
 from finesmith import registry
@@ -74,6 +76,23 @@ def test_answers_every_input_in_order_with_an_output_of_the_targets_type(name, s
 def test_the_same_seed_gives_the_same_answers(name, shape):
     plugin = registry.resolve("baselines", name)
     assert plugin(examples(shape), asked(shape), seed=3) == plugin(examples(shape), asked(shape), seed=3)
+
+
+@pytest.mark.parametrize(("name", "shape"), CASES)
+def test_it_has_learnt_more_than_the_first_row(name, shape):
+    """Of rows that it was taught it knows as many at least as the most frequent target holds for, in any order."""
+    _, inputs, targets = DATA[shape]
+    several = list(zip(inputs, targets, strict=True))
+    taught = [
+        Example(str(i), x, y, Origin("rows.csv", i + 1)) for i, (x, y) in enumerate(several[:1] + several[1:] * 3)
+    ]
+    wanted = [row.target.content if shape == "answer" else row.target for row in taught]
+    asked = [(row.id, as_text(row.input)) for row in taught]
+    plugin = registry.resolve("baselines", name)
+    answers = [answer.output for answer in plugin(taught, asked, seed=0)]
+    right = sum(answer == target for answer, target in zip(answers, wanted, strict=True))
+    assert right >= max(Counter(wanted).values()) > wanted.count(wanted[0])
+    assert [answer.output for answer in plugin(taught[::-1], asked, seed=0)] == answers
 
 
 @pytest.mark.parametrize(("name", "shape"), CASES)

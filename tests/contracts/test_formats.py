@@ -49,6 +49,12 @@ BROKEN = {  # bytes, and the line of the one broken row
     "jsonl": (b'{"text": "a"}\n\n{"text": }\n{"text": "c"}\n', 3),
     "txt": (b" \n", 1),
 }
+COLUMNS = {"parquet"}
+"""Formats without lines, in which no row can be broken by itself."""
+
+
+def test_every_format_has_a_broken_row_here_or_has_no_lines():
+    assert set(FORMATS) == BROKEN.keys() | COLUMNS and WRITE.keys() == set(FORMATS)
 
 
 def rows_of(name, content):

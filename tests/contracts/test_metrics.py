@@ -84,19 +84,40 @@ def test_items_give_the_value_as_a_ratio_of_sums(name, sample):
         assert metric.kind != "share" or (set(above) <= {0.0, 1.0} and set(below) == {1.0})
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_reference_itself_scores_best(name):
-    metric = registry.resolve("metrics", name)
-    if metric.needs != ("output",):
-        pytest.skip("scores, not answers, are judged")
-    targets = [Message("assistant", "[1, 2]"), Message("assistant", '{"total": 12.5}')]
-    labels = ["one", "two"]
+def said(*outputs):
+    return [Prediction(str(place), output) for place, output in enumerate(outputs)]
+
+
+TEXTS = ("[1, 2]", '{"total": 12.5}')
+REFERENCES = {  # targets, the same as answers, and answers of which each is wrong
+    "texts": ([Message("assistant", text) for text in TEXTS], said(*TEXTS), said("who knows", "neither here")),
+    "labels": (["one", "two"], said("one", "two"), said("two", "one")),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if registry.resolve("metrics", name).needs == ("output",)])
+def test_the_reference_itself_scores_best_and_a_wrong_answer_worse(name):
+    metric, best_of = registry.resolve("metrics", name), []
+    sign = 1 if metric.higher_is_better else -1
     best = metric.limits[1] if metric.higher_is_better else metric.limits[0]
-    reached = [
-        metric.value(targets, [Prediction("0", "[1, 2]"), Prediction("1", '{"total": 12.5}')]),
-        metric.value(labels, [Prediction("0", "one"), Prediction("1", "two")]),
-    ]
-    assert best in [pytest.approx(value) for value in reached]
+    for targets, right, wrong in REFERENCES.values():
+        reached, missed = (metric.value(targets, answers) for answers in (right, wrong))
+        half = metric.value(targets, [right[0], wrong[1]])
+        assert sign * reached >= sign * half >= sign * missed
+        if reached == pytest.approx(best):
+            best_of.append(reached)
+            assert sign * (reached - half) > 0 and sign * (half - missed) > 0
+    assert best_of
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if registry.resolve("metrics", name).needs != ("output",)])
+def test_a_reference_that_costs_more_nats_is_worse(name):
+    metric = registry.resolve("metrics", name)
+    assert "nats" in metric.needs, "say here what makes another score worse"
+    targets, cheap = rows("text")
+    dear = [dataclasses.replace(row, scores={**row.scores, "nats": 2 * row.scores["nats"]}) for row in cheap]
+    first, second = (metric.value(targets, predictions) for predictions in (cheap, dear))
+    assert second > first if not metric.higher_is_better else second < first
 
 
 @pytest.mark.parametrize("name", NAMES)

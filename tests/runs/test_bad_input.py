@@ -550,8 +550,8 @@ def test_a_wrong_setting_on_the_command_line(refused, clauses, setting, message)
 @pytest.mark.parametrize(
     "setting, message",
     [
-        ("classification.head_first=false", "classification"),
-        ("data.columns={label: completion}", "label"),
+        ("classification.head_first=false", "'classification' has no effect: the task is 'generation'."),
+        ("data.columns={label: completion}", "cannot tell what its columns mean. Columns found: prompt, completion."),
     ],
 )
 def test_a_setting_that_the_data_makes_void(refused, clauses, setting, message):

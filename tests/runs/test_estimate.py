@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -141,6 +142,24 @@ def test_the_time_of_a_head_counts_the_layers_that_are_computed_once(tmp_path, m
     found = estimate._seconds(ready, 300, Watcher())
     assert seen == [len(ready.data)] and found.low > 0
     assert estimate._seconds(ready, 2, Watcher()) and seen[1] == 0, "in one epoch nothing is kept"
+
+
+def test_the_time_is_that_of_all_tokens_and_of_every_look_at_the_validation_rows(ready, monkeypatch):
+    """On a clock that only these two move: a step takes what its tokens take, a validation row half a second."""
+    now = [0.0]
+    monkeypatch.setattr(estimate, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(estimate, "VALIDATED", 2)
+    monkeypatch.setattr(estimate, "validate", lambda task, loaded, rows: now.__setitem__(0, now[0] + len(rows) / 2))
+    slow = [dataclasses.replace(step, seconds=0.02) for step in STEPS[:3]]
+    monkeypatch.setattr(estimate.loop, "train", lambda *args, **more: iter([*slow, *STEPS[3:]]))
+    epoch = -(-len(ready.data) // ready.recipe.train.batch_size)
+    found = estimate._seconds(ready, 10 * epoch, Watcher())
+    tokens, looks = 10 * sum(ready.data.lengths), 2  # of four steps, two in an epoch
+    validating = looks * len(ready.splits.validation) / 2
+    assert len(ready.splits.validation) > 2 and epoch == 3
+    assert found.low == pytest.approx(1e-4 * tokens + validating)
+    assert found.high == pytest.approx(2e-4 * tokens + validating)
+    assert found.how == "7 real steps (700 tokens) and 2 validation rows"
 
 
 STEPS = [Step(index, 1.0, 1.0, 1e-3, 1.0, 8, 100, 0.01) for index in range(1, 9)]

@@ -25,6 +25,7 @@ from finesmith.errors import DataError, RunError, TrainingError
 from finesmith.models.device import is_out_of_memory
 from finesmith.tasks import _evaluation, _head_first
 from finesmith.tasks.base import collate
+from finesmith.train import fit as fitting
 from finesmith.train import optim, state
 from finesmith.train.batches import EncodedSet, Plan
 from finesmith.train.fit import evaluation_steps, total_steps
@@ -645,6 +646,19 @@ def test_the_state_of_a_stopped_training_goes_on_to_nothing(rows, models, tmp_pa
 
 
 # --- stopped, killed, resumed: bit for bit
+
+
+def test_the_state_is_saved_every_so_many_minutes(rows, models, tmp_path, monkeypatch):
+    """On a clock that goes on by four minutes a step, and ten minutes between two saved states."""
+    now = [1000.0]
+    monkeypatch.setattr(fitting, "monotonic", lambda: now[0])
+    train = {"max_steps": 8, "evaluations": 1, "save_minutes": 10.0}
+    ready, splits = build(rows["clauses"], models("llama"), method="lora", train=train)
+    saved = []
+    for _ in small.fit(ready, splits, tmp_path):
+        saved.append(state.saved_step(tmp_path / "state.safetensors"))
+        now[0] += 4 * 60
+    assert saved == [0, 0, 0, 3, 3, 3, 6, 6]
 
 
 class Died(BaseException):

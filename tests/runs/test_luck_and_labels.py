@@ -3,15 +3,18 @@
 import csv
 import dataclasses
 import json
+import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from statsmodels.stats.power import NormalIndPower
 
 import finesmith
 from finesmith import comparing, predictor, registry
 from finesmith import run as runs
 from finesmith.errors import DataError, RecipeError, RunError
-from finesmith.measurements import _probe, label_next, learning_curve
+from finesmith.measurements import _probe, label_next, learning_curve, seeds
 from finesmith.types import Example, Origin
 from finesmith.watch import Watcher
 from tests import small
@@ -150,7 +153,7 @@ def test_seeds_give_a_spread_an_interval_and_a_soup(tickets_run):
     gain = numbers["gains"]["majority"]
     majority = study.score(study.splits.test, study.predictions["majority"])
     assert gain["value"] == pytest.approx(np.mean(numbers["values"]) - majority)
-    assert 0 <= numbers["soup"]["score"] <= 1 and numbers["seeds_needed"] >= 2
+    assert 0 <= numbers["soup"]["score"] <= 1 and numbers["seeds_needed"] == seeds._needed(study, numbers["sd"])
     loss = numbers["knowledge"]["loss_probe_accuracy"]
     assert -1 <= loss.low <= loss.value <= loss.high <= 1
     soup = numbers["soup"]
@@ -159,6 +162,17 @@ def test_seeds_give_a_spread_an_interval_and_a_soup(tickets_run):
         card = json.loads((tickets_run / "soup" / "finesmith.json").read_text())
         config = json.loads((tickets_run / "soup" / "adapter_config.json").read_text())
         assert card["soup_of_seeds"] == [0, 1, 2] and config["r"] == 3 * 16 and config["lora_alpha"] == 3 * 32
+
+
+@pytest.mark.parametrize(("sd", "gain"), [(0.02, 0.01), (0.05, 0.01), (0.013, 0.02), (0.2, 0.5)])
+def test_the_seeds_that_would_show_a_gain_have_the_power_of_statsmodels(sd, gain):
+    study = SimpleNamespace(primary=registry.resolve("metrics", "accuracy"), minimum_gain=gain)
+    wanted = NormalIndPower().solve_power(effect_size=gain / sd, alpha=0.05, power=0.8)
+    assert seeds._needed(study, sd) == max(2, math.ceil(wanted))
+    study.minimum_gain = 0.0  # a hundredth of what accuracy can be, and of a loss without an end a hundredth of 1
+    for name in ("accuracy", "held_out_loss"):
+        study.primary = registry.resolve("metrics", name)
+        assert seeds._needed(study, 0.02) == 63
 
 
 @pytest.mark.parametrize("kind", ["tickets_run", "full_run", "clauses_run"])
@@ -233,7 +247,7 @@ def test_the_learning_curve_trains_on_parts_and_looks_ahead(tickets_run):
     study = opened(tickets_run, target=0.99)
     found = measured("learning_curve", study)
     numbers = found.numbers
-    assert [point["rows"] for point in numbers["points"]] == [30, 60, 120, 240] or len(numbers["points"]) == 4
+    assert [point["rows"] for point in numbers["points"]] == [28, 55, 110, 220]
     assert [point["steps"] for point in numbers["points"]] == [30] * 4  # max_steps holds for the parts
     whole = study.score(study.splits.test, study.predictions["tuned"])
     assert numbers["points"][-1]["score"] == pytest.approx(whole)

@@ -1,10 +1,12 @@
-"""Models as they come from others: with code of their own, with settings that contradict each other, without a head."""
+"""Models as they come from others: with code of their own, in pickles, with settings that contradict each other."""
 
 import json
 import shutil
 
 import pytest
+import torch
 import transformers
+from safetensors.torch import load_file
 
 from finesmith import predictor, recipe, run
 from finesmith.errors import ModelError, RunError
@@ -79,3 +81,36 @@ def test_a_decoder_without_an_output_layer_is_tuned_and_only_its_prompting_is_mi
     transformers.AutoTokenizer.from_pretrained(models("llama")).save_pretrained(base)
     made = tuned(write_csv(tmp_path / "rows.csv", ticket_rows(60)), base, tmp_path / "run")
     assert "cannot be prompted" in made.evidence.not_measured["zero-shot"] and made.evidence.systems["base"]
+
+
+def pickled(weights, name):
+    """Writes a safetensors file anew as PyTorch pickles it, under another name."""
+    torch.save(load_file(weights), weights.with_name(name))
+    weights.unlink()
+
+
+def test_a_base_in_a_pickle_is_not_read(models, tmp_path):
+    base = shutil.copytree(models("llama"), tmp_path / "base")
+    pickled(base / "model.safetensors", "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"Cannot load the weights of .* no file named model\.safetensors"):
+        models_of.load(ModelSettings(name=str(base), device="cpu"), "causal-lm")
+
+
+def test_an_adapter_in_a_pickle_is_not_read(models, tmp_path):
+    rows = write_jsonl(tmp_path / "rows.jsonl", clause_rows(40))
+    model = tuned(rows, models("llama"), tmp_path / "run").path / "model"
+    pickled(model / "adapter_model.safetensors", "adapter_model.bin")
+    for folder in (model.parent, model):
+        with pytest.raises(RunError, match=r"has no adapter_model\.safetensors") as caught:
+            predictor.load(folder)
+        assert "\n" not in str(caught.value)
+    code, _, err = command("predict", model.parent, rows)
+    assert code == 2 and "adapter_model.safetensors" in err and "Traceback" not in err
+    base = shutil.copytree(models("llama"), tmp_path / "base")
+    for name in ("adapter_config.json", "adapter_model.bin"):
+        shutil.copy(model / name, base)
+    with pytest.raises(ModelError, match=r"an adapter without adapter_model\.safetensors"):
+        models_of.load(ModelSettings(name=str(base), device="cpu"), "causal-lm")
+    (model / "adapter_model.bin").unlink()
+    with pytest.raises(RunError, match=r"has no adapter_model\.safetensors"):
+        predictor.load(model)

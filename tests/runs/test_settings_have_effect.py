@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from finesmith import recipe as recipes
 from finesmith import run
 from finesmith.errors import FinesmithError
+from finesmith.models import allocator
 from finesmith.models import attention as attention_
 from finesmith.models import load as loading
 from finesmith.models.settings import ModelSettings
@@ -153,7 +155,7 @@ CASES: dict[str, Case] = {
     "speed.processes": case(1, 2, differs="notes weights", same="rates tokens", under={"lora.dropout": 0.3}),
     "speed.compile": case(False, True, differs="compiled", same="losses"),
     "speed.kernels": case("torch", "liger", errors={"liger": "needs a CUDA device; this run is on 'cpu'"}),
-    "speed.keep_memory": case(True, False, same="losses weights"),  # its effect is on the process: see below
+    "speed.keep_memory": case(True, False, differs="keeps_blocks", same="losses weights"),  # what that does: see below
     "train.save_minutes": case(10.0, 1e-9, differs="saved_on_the_way", same="losses weights"),
     "out": case("<out>/first", "<out>/second", differs="out", same="losses weights"),
     "seed": case(0, 1, differs="split losses"),
@@ -190,6 +192,7 @@ SETTINGS = list(settings_of(recipes.recipe_class()))
 
 def test_the_table_has_every_setting_and_no_other():
     assert sorted(CASES) == sorted(SETTINGS)
+    assert [name for name, case in CASES.items() if not (case.differs or case.errors)] == []
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -213,6 +216,22 @@ def test_the_same_settings_give_the_same_run(outcome):
     assert {key: value for key, value in first.items() if key != "out"} == {
         key: value for key, value in second.items() if key != "out"
     }
+
+
+def test_a_tracker_is_told_of_every_step(places, tmp_path):
+    """What TensorBoard reads from its file is what the run's own log says."""
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    settings = {name: _put(value, places) for name, value in BASE.items()}
+    made = run.tune(recipes.make(_nested({**settings, "track": ["tensorboard"], "train.evaluations": 2}, tmp_path)))
+    told = reader.EventAccumulator(str(next(made.path.rglob("*tfevents*")).parent)).Reload()
+    steps = list(RunFolder(made.path).read_lines("steps.jsonl"))
+    wanted = {name: {row["step"]: row[name] for row in steps} for name in ("loss", "learning_rate", "gradient_norm")}
+    for row in steps:
+        for name, value in row.get("validation", {}).items():
+            wanted.setdefault(f"validation_{name}", {})[row["step"]] = value
+    assert len(steps) == 4 and len(wanted) > 3 and all(len(wanted[name]) == 2 for name in list(wanted)[3:])
+    for name, values in wanted.items():
+        assert {event.step: event.value for event in told.Scalars(name)} == pytest.approx(values), name
 
 
 FAULTS = """
@@ -335,7 +354,8 @@ def _put(value: Any, places: dict[str, str]) -> Any:
     return places[name + end] + rest
 
 
-def _run(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _nested(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Dotted settings as a recipe file has them, into a folder unless they name one."""
     nested: dict[str, Any] = {"out": str(folder / "out")}
     for name, value in settings.items():
         section, dot, key = name.partition(".")
@@ -343,6 +363,11 @@ def _run(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
             nested.setdefault(section, {})[key] = value
         else:
             nested[section] = value
+    return nested
+
+
+def _run(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    nested = _nested(settings, folder)
     calls: Counter[str] = Counter()
 
     def count(module: Any, inputs: Any) -> None:
@@ -359,16 +384,18 @@ def _run(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     eye = Eye(nested["out"])
     compiled = counters["frames"]["total"]
     try:
-        return _outcome(run.tune(recipes.make(nested), watcher=eye)) | {
-            "passes": calls["passes"],
-            "rows": calls["rows"],
-            "layer_calls": calls["layers"],
-            "compiled": counters["frames"]["total"] > compiled,
-            "all_logits": calls["all logits"] > 0,
-            "adapters": calls["adapters"] > 0,
-            "blocks": calls["blocks"],
-            "saved_on_the_way": eye.saved,
-        }
+        with mock.patch.object(allocator, "keep_blocks", wraps=allocator.keep_blocks) as kept:
+            return _outcome(run.tune(recipes.make(nested), watcher=eye)) | {
+                "passes": calls["passes"],
+                "rows": calls["rows"],
+                "layer_calls": calls["layers"],
+                "compiled": counters["frames"]["total"] > compiled,
+                "all_logits": calls["all logits"] > 0,
+                "adapters": calls["adapters"] > 0,
+                "blocks": calls["blocks"],
+                "saved_on_the_way": eye.saved,
+                "keeps_blocks": kept.call_count,
+            }
     except FinesmithError as error:
         return {"error": str(error)}
     finally:

@@ -17,12 +17,15 @@ import pytest
 import torch
 import transformers
 from peft import AutoPeftModelForCausalLM, PeftModel
+from safetensors.torch import load_file, save_file
 
 import finesmith
+from finesmith import predictor
 from finesmith import run as runs
 from finesmith.__main__ import main
 from finesmith.errors import RunError
 from finesmith.models.embedded import EMBEDDED
+from finesmith.runfolder import RunFolder
 from finesmith.watch import Watcher
 from tests import small
 from tests.conftest import chat_rows, clause_rows, sentence, ticket_rows, write_csv, write_jsonl
@@ -168,6 +171,49 @@ EVERY = pytest.mark.parametrize("name", list(MAKERS))
 @EVERY
 def test_the_folder_holds_exactly_these_files(done, name):
     assert done(name).files() == FILES[name]
+
+
+def test_the_evidence_is_written_last(models, tmp_path, monkeypatch):
+    """Its presence means that the run is finished: whatever else is written or removed was so before."""
+    done = []
+
+    def told(real):
+        def also(self, file, *more):
+            real(self, file, *more)
+            done.append(file)
+
+        return also
+
+    for name in ("write_with", "append", "remove"):
+        monkeypatch.setattr(RunFolder, name, told(getattr(RunFolder, name)))
+    _by_library(write_csv(tmp_path / "tickets.csv", ticket_rows(60)), models("bert"), tmp_path)
+    assert done[-1] == "evidence.json" and done.count("evidence.json") == 1
+    assert {"recipe.yaml", "model", "predictions/tuned.jsonl", "manifest.json", "README.md", "checkpoint"} <= set(done)
+
+
+def test_the_test_rows_meet_the_model_that_was_written(models, tmp_path, monkeypatch):
+    """What the disk has made of a weight is in the score; the model in memory stays as it was trained."""
+    real = predictor.save_weights
+
+    def spoil(folder, model, loaded, *, adapter):
+        real(folder, model, loaded, adapter=adapter)
+        weights = load_file(folder / "model.safetensors")
+        turned = {name: -weight if name.startswith("classifier") else weight for name, weight in weights.items()}
+        assert sum(name.startswith("classifier") for name in weights) == 2
+        save_file(turned, folder / "model.safetensors", metadata={"format": "pt"})
+
+    monkeypatch.setattr(predictor, "save_weights", spoil)
+    data = write_csv(tmp_path / "tickets.csv", ticket_rows(60))
+    run = _by_library(data, models("bert"), tmp_path, method="full")
+    told, texts = run.lines("predictions/tuned.jsonl"), _texts(run)
+    for row in told:
+        assert row["output"] == max(row["scores"], key=row["scores"].get)
+    read = finesmith.load(run.path).predict([texts[row["id"]] for row in told])
+    assert [row["output"] for row in told] == [answer.output for answer in read]
+    for row, answer in zip(told, read, strict=True):
+        assert row["scores"] == pytest.approx(answer.scores, abs=1e-5)
+    score = run.json("evidence.json")["systems"]["tuned"]["accuracy"]["value"]
+    assert score == pytest.approx(np.mean([row["output"] == row["target"] for row in told]))
 
 
 @EVERY
@@ -355,9 +401,8 @@ def test_peft_alone_reads_an_adapter_with_its_head(done):
         np.testing.assert_allclose(found, list(row["scores"].values()), atol=1e-5)
 
 
-def _written(model, tokenizer, messages) -> str:
+def _written(model, tokenizer, messages, limit) -> str:
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")
-    limit = 60
     with torch.inference_mode():
         out = model.eval().generate(**prompt, do_sample=False, max_new_tokens=limit)
     return tokenizer.decode(out[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
@@ -371,11 +416,12 @@ def test_transformers_and_peft_alone_answer_as_the_run_did(done, name):
     tokenizer = transformers.AutoTokenizer.from_pretrained(run.path / "model")
     assert model.generation_config.pad_token_id == tokenizer.pad_token_id
     rows = [json.loads(line) for line in run.data.read_text().splitlines()]
+    limit = run.json("model/finesmith.json")["state"]["new_tokens"]
     for row in run.lines("predictions/tuned.jsonl")[:4]:
         given = rows[int(row["id"].rpartition(":")[2]) - 1]
         messages = given.get("messages", [{"role": "user", "content": given.get("prompt")}, {}])[:-1]
-        found = _written(model, tokenizer, messages).strip()
-        assert row["output"] and (found.startswith(row["output"]) or row["output"].startswith(found))
+        found = _written(model, tokenizer, messages, limit).strip()
+        assert found and found == row["output"]
 
 
 # --- the command line
@@ -568,9 +614,28 @@ def test_a_pipe_gets_the_answers_and_nothing_else(done, monkeypatch):
     assert code == 0 and out == "".join(f"{answer}\n" for answer in answers)
     bare = finesmith.load(run.path).predict([turns[1:] for turns in asked])
     assert [answer.output for answer in bare] != answers, "the system prompt counts"
+
+
+def test_chat_shows_the_base_beside_the_tuned_model(models, chats, tmp_path, monkeypatch):
+    """The base as transformers alone has it, at a rate at which tuning changes what is said."""
+    model = models("qwen3", "chatml")
+    train, words = {"max_steps": 6, "learning_rate": 1e-2}, {"max_new_tokens": 8}
+    recipe = small.make_recipe(chats, model, method="full", train=train, generation=words)
+    run = runs.tune(recipe.replace(out=str(tmp_path / "run")))
     monkeypatch.setattr(sys, "stdin", io.StringIO("refund\n"))
-    code, out, _ = command("chat", run.path)
-    assert code == 0 and out.startswith("base  ") and "\ntuned " in out and "you " not in out
+    code, out, err = command("chat", run.path)
+    assert code == 0 and "you " not in out, err
+    asked = [{"role": "user", "content": "refund"}]
+    base, tuned = (
+        _written(
+            transformers.AutoModelForCausalLM.from_pretrained(place),
+            transformers.AutoTokenizer.from_pretrained(place),
+            asked,
+            8,
+        ).strip()
+        for place in (model, run.path / "model")
+    )
+    assert base != tuned and out == f"base  {base}\ntuned {tuned}\n"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -356,11 +355,13 @@ def test_where_no_folder_can_be(tmp_path):
         RunFolder.create(tmp_path / "file" / "run")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_place(tmp_path):
-    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    with pytest.raises(RunError, match="Permission denied"):
-        RunFolder.create(tmp_path / "run")
+def test_a_read_only_place(powerless):
+    place, somebody = powerless
+    (place / "shut").mkdir(mode=0o555)
+    with somebody():
+        with pytest.raises(RunError, match="Permission denied"):
+            RunFolder.create(place / "shut" / "run")
+        RunFolder.create(place / "run").release()
 
 
 def test_what_is_required(tmp_path):

@@ -8,6 +8,7 @@ from finesmith.errors import ModelError, RunError, nearest
 from finesmith.models.embedded import EMBEDDED
 from finesmith.models.settings import ModelSettings
 
+_ADAPTER = "adapter_model.safetensors"
 _HUB = "A hub model is owner/name, such as openai-community/gpt2; see: finesmith list models"
 
 
@@ -34,6 +35,8 @@ def check(settings: ModelSettings) -> str:
     if path.is_dir():
         if not (path / "config.json").exists():
             raise ModelError(f"'{place}' is not a model: the folder has no config.json.", hint=hint(place))
+        if (path / "adapter_config.json").exists() and not (path / _ADAPTER).exists():
+            raise ModelError(f"The model folder '{place}' holds an adapter without {_ADAPTER}; a pickle is not read.")
     elif path.exists():
         raise ModelError(f"'{place}' is a file; a model is a folder with config.json and model.safetensors.")
     elif not on_a_hub(place):
@@ -63,6 +66,16 @@ def check_base(settings: ModelSettings, run: Path) -> None:
             f"The base of this run, the folder '{settings.name}', is not there.",
             hint=f"Put it back; or, if it has moved, write its new folder as the model's name into {files}.",
         )
+
+
+def require_adapter(folder: Path) -> None:
+    """Whether a model folder's adapter is there as safetensors: PEFT would take it from a pickle, or ask a hub for it.
+
+    Raises:
+        RunError: it is not.
+    """
+    if not (folder / _ADAPTER).exists():
+        raise RunError(f"The model folder '{folder}' has no {_ADAPTER}, and adapters are not read from other files.")
 
 
 def require_trust(settings: ModelSettings, path: str | Path, trusted: bool) -> None:

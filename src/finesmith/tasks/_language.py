@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -144,7 +145,7 @@ def measure(
         for piece in task.encode(example, row, loaded.tokenizer, max_length, final_only=True)
     ]
     totals: list[dict[str, float]] = [{"nats": 0.0, "tokens": 0.0, "bytes": float(size)} for size in sizes]
-    lengths = [len(piece.tokens) for piece in pieces]
+    lengths, left = [len(piece.tokens) for piece in pieces], Counter(piece.row for piece in pieces)
     loaded.model.eval()
     packed = fast.of(loaded.model).packed
 
@@ -152,7 +153,8 @@ def measure(
         items = [pieces[p] for p in positions]
         batch = batch_of(loaded.model, items, loaded.tokenizer.pad_token_id, loaded.device)
         _add(totals, items, token_losses(loaded.model, batch)[0])
-        progress(len({pieces[p].row for p in positions}))
+        left.subtract(piece.row for piece in items)
+        progress(sum(left[row] == 0 for row in {piece.row for piece in items}))
 
     with torch.inference_mode(), autocast(loaded.device, loaded.dtype):
         _evaluation.in_batches(loaded.model, lengths, score, packed=packed)

@@ -272,7 +272,8 @@ def predict(
 ) -> list[Prediction]:
     """Answers and reference scores of a model on examples, with the examples' ids."""
     answers = task.answer(loaded, [example.input for example in examples], progress=progress)
-    scores = task.measure(loaded, examples)
+    answered = any(answer.output is not None for answer in answers)
+    scores = task.measure(loaded, examples, progress=silent if answered else progress)
     return [
         Prediction(id=example.id, output=answer.output, scores={**answer.scores, **score})
         for example, answer, score in zip(examples, answers, scores, strict=True)
