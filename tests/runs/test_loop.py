@@ -416,6 +416,18 @@ def test_a_failed_pass_is_gone_when_it_is_tried_again(rows, models, monkeypatch,
         gc.enable()
 
 
+def test_moments_that_do_not_fit_are_said(rows, models, monkeypatch):
+    ready, splits = build(rows["clauses"], models("llama"), method="full")
+
+    def no_room(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", no_room)
+    with pytest.raises(TrainingError, match="what the optimizer keeps beside each weight") as caught:
+        list(small.fit(ready, splits))
+    assert all(way in caught.value.hint for way in ("lora", "adamw_8bit", "smaller model"))
+
+
 def test_a_row_that_alone_does_not_fit_is_named(rows, models):
     ready, splits = build(rows["clauses"], models("llama"), method="full")
     limit = sorted(set(ready.data.lengths))[-2]
@@ -440,6 +452,17 @@ def test_a_row_that_alone_does_not_fit_is_named(rows, models):
 def test_what_every_device_says_when_memory_runs_out_is_understood(text):
     error = RuntimeError(text)
     assert should_reduce_batch_size(error) and is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[enforce fail at alloc_cpu.cpp:116] data. DefaultCPUAllocator: not enough memory: you tried to allocate 8 B",
+        "unable to mmap 5000 bytes from file <model.safetensors>: Cannot allocate memory (12)",
+    ],
+)
+def test_so_is_what_windows_and_a_file_that_cannot_be_mapped_say(text):
+    assert is_out_of_memory(RuntimeError(text))
 
 
 @pytest.mark.parametrize(

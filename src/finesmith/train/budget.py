@@ -11,7 +11,7 @@ from torch import nn
 from finesmith.methods.base import layer_list
 from finesmith.models import allocator, fast, recompute
 from finesmith.models import together as company
-from finesmith.models.device import free_memory, used_memory
+from finesmith.models.device import free_memory, used_memory, weights_bytes
 from finesmith.models.load import Loaded
 from finesmith.tasks._language import EVALUATION_TOKENS
 from finesmith.tasks._order import length_order, token_batches
@@ -90,15 +90,6 @@ class Choice:
 def fits(needed: int, free: int | None) -> bool:
     """Whether so many bytes more may be taken; True where it is not known what is free."""
     return free is None or needed <= ROOM * free
-
-
-def weights_bytes(model: nn.Module) -> int:
-    """Bytes of all weights and buffers, tied ones once."""
-    storages = {
-        tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes()
-        for tensor in (*model.parameters(), *model.buffers())
-    }
-    return sum(storages.values())
 
 
 def forecast(

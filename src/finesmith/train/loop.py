@@ -63,7 +63,8 @@ def train(
         a Step after each optimizer step.
 
     Raises:
-        TrainingError: a loss or gradient that is not a number, with the rows; a row that alone does not fit in memory.
+        TrainingError: a loss or gradient that is not a number, with the rows; a row that alone does not fit in memory;
+            no memory for the optimizer's moments.
     """
     plan = Plan(data.lengths, settings.batch_size, seed, together.training(model))
     budget, cache, frozen = int(settings.micro_batch_tokens), cache or Cache(data.lengths), frozen_part(model)
@@ -96,7 +97,7 @@ def train(
                 problems=work.names(batch),
                 hint=NOT_A_NUMBER,
             )
-        optimizer.step()
+        _move(optimizer)
         optimizer.zero_grad(set_to_none=True)
         yield Step(
             index=index + 1,
@@ -108,6 +109,19 @@ def train(
             tokens=sum(data.lengths[p] for p in batch),
             seconds=time.perf_counter() - began,
         )
+
+
+def _move(optimizer: torch.optim.Optimizer) -> None:
+    """The optimizer's step; in its first one it takes the memory for its moments."""
+    try:
+        optimizer.step()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            "Memory is too small for what the optimizer keeps beside each weight that moves.",
+            hint="Use method lora (few weights move), train.optimizer=adamw_8bit, or a smaller model.",
+        ) from error
 
 
 SCALE = 2.0**16
