@@ -228,7 +228,7 @@ def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watc
             "rejected": len(prepared.rejected),
             "over_length": len(ready.long),
         },
-        "seconds": {**trained.seconds, "preparing": preparing, "all": time.time() - began},
+        "seconds": {**trained.seconds, "preparing": preparing, "all": trained.earlier + time.time() - began},
         "notes": [*prepared.notes, *checked.notes(), *ready.notes, *trained.notes],
     }
     folder.write_json("manifest.json", facts)

@@ -15,7 +15,7 @@ from torch import nn
 from finesmith import recipe as recipes
 from finesmith import run
 from finesmith.errors import RecipeError, TrainingError
-from finesmith.train import divide, parallel
+from finesmith.train import divide, parallel, state
 from finesmith.train.parallel import Processes
 from finesmith.watch import Interrupted
 from tests import small
@@ -133,6 +133,32 @@ def test_a_process_without_memory_or_without_life_costs_no_step(rows, models, ac
     found, processes = steps(ready, 2, task=Odd(ready.task, act, here))
     same(wanted, found)
     assert bool(processes.notes) == (act is killed)
+
+
+@dataclasses.dataclass
+class Elsewhere(Odd):
+    """The same in every pass in the other processes."""
+
+    def loss(self, model, batch):
+        self.done = 0
+        return super().loss(model, batch)
+
+
+def test_a_training_that_goes_on_in_one_process_says_so_and_its_state_knows(rows, models, tmp_path):
+    settings = {"method": "full", "train": {"evaluations": 1}}
+    recipe = small.make_recipe(rows["clauses"], models("llama"), **settings, speed={"processes": 2})
+    recipe = recipe.replace(train=TRAIN)
+    ready, splits = small.build(recipe)
+    processes = Processes(2)
+    odd = Elsewhere(ready.task, no_memory, here=False)
+    list(small.fit(ready, splits, tmp_path, task=odd, processes=processes))
+    processes.close()
+    assert [note for note in processes.notes if "with a row in each of 2 processes" in note]
+    facts = state.saved_facts(tmp_path / "state.safetensors")
+    assert facts["processes"] == {"count": 1, "notes": list(processes.notes)}
+    again = Processes(2)
+    again.go_on(facts["processes"])
+    assert (again.count, again.notes) == (1, processes.notes)
 
 
 def test_a_system_without_another_process_trains_in_one(rows, models, monkeypatch):

@@ -106,10 +106,13 @@ def used_memory(device: torch.device) -> int:
     return _line(status, "VmRSS") * 1024 if status.exists() else 0
 
 
-def private_memory() -> int:
-    """Bytes that this process holds and shares with no other (Linux; 0 elsewhere)."""
-    pages = Path("/proc/self/smaps_rollup")
-    return 1024 * (_line(pages, "Private_Clean:") + _line(pages, "Private_Dirty:")) if pages.exists() else 0
+def private_memory(process: int | str = "self") -> int:
+    """Bytes that a process holds and shares with no other (Linux; 0 elsewhere, and for one that has ended)."""
+    pages = Path(f"/proc/{process}/smaps_rollup")
+    try:
+        return 1024 * (_line(pages, "Private_Clean:") + _line(pages, "Private_Dirty:")) if pages.exists() else 0
+    except OSError:  # it ended, and nobody has asked how
+        return 0
 
 
 def weights_bytes(model: torch.nn.Module) -> int:
