@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,24 @@ def test_a_stopped_run_goes_on_bit_for_bit(rows, models, tmp_path):
         try:
             run.tune(recipe, watcher=small.Stop(after))
         except Interrupted:
+            run.resume(tmp_path / name)
+        lines = (tmp_path / name / "steps.jsonl").read_text().splitlines()
+        results.append([line.split('"seconds"')[0] for line in lines])
+    assert len(results[0]) == 6 and results[0] == results[1]
+
+
+def test_how_many_this_machine_has_is_not_written_down_and_a_resumed_run_has_as_many(
+    rows, models, tmp_path, monkeypatch
+):
+    results = []
+    for name, after in (("whole", 0), ("stopped", 3)):
+        recipe = recipe_of(rows, models, tmp_path / name, processes="auto")
+        monkeypatch.setattr(divide, "chosen", lambda *_: 2)
+        with suppress(Interrupted):
+            run.tune(recipe, watcher=small.Stop(after))
+        assert recipes.load(tmp_path / name / "recipe.yaml").speed.processes == "auto"
+        if after:
+            monkeypatch.setattr(divide, "chosen", lambda *_: 1)
             run.resume(tmp_path / name)
         lines = (tmp_path / name / "steps.jsonl").read_text().splitlines()
         results.append([line.split('"seconds"')[0] for line in lines])

@@ -18,7 +18,7 @@ from torch import nn
 from finesmith.errors import TrainingError
 from finesmith.models.load import Loaded
 from finesmith.tasks.base import Task
-from finesmith.train import loop, optim, state
+from finesmith.train import divide, loop, optim, state
 from finesmith.train.batches import EncodedSet
 from finesmith.train.cache import Cache
 from finesmith.train.gradients import NOT_A_NUMBER
@@ -138,7 +138,8 @@ def fit(
         facts = state.load_state(checkpoints.state, model, optimizer)
         history = _history(facts, settings)
         room.go_on(facts.get("room", {}))
-        processes.go_on(facts.get("processes", {}))
+        if divide.usable(loaded.device):
+            processes.go_on(facts.get("processes", {}))
         unjudged = [Step(**facts["unjudged"])] if "unjudged" in facts else []
         start = facts["step"] + len(unjudged)
     else:

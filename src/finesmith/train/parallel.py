@@ -136,7 +136,7 @@ class Processes:
 
     def go_on(self, facts: Mapping[str, Any]) -> None:
         """As many as there were when a state was saved; one that was saved before this was kept changes nothing."""
-        self.count = min(self.count, facts.get("count", self.count))
+        self.count = facts.get("count", self.count)
         self.notes = tuple(facts.get("notes", self.notes))
 
     def facts(self) -> dict[str, Any]:
