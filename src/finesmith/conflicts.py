@@ -12,6 +12,8 @@ Conflict = tuple[list[str], str]
 """The key and what is wrong with it."""
 
 
+KEPT = 4.0
+"""Default of speed.cache_gigabytes: every run's recipe has it, also where it has no effect."""
 UNSUPPORTED = "Regression is not supported; cut the numbers into a few named classes."
 
 
@@ -44,6 +46,27 @@ def found(values: Mapping[str, Any], method: Any) -> Iterator[Conflict]:
     if train.get("optimizer") == "muon" and (adapter or method == "head"):
         reason = f"train.optimizer: muon is for whole hidden matrices, and method '{method}' moves none."
         yield ["train", "optimizer"], f"{reason} Use method: full or last_layers."
+    yield from _of_speed(speed, values, method, adapter)
+
+
+def _of_speed(
+    speed: Mapping[str, Any], values: Mapping[str, Any], method: Any, adapter: bool | None
+) -> Iterator[Conflict]:
+    """Ways of computing that nothing in the run could take."""
+    lora = values.get("lora") if isinstance(values.get("lora"), Mapping) else {}
+    assert isinstance(lora, Mapping)
+    reasons = {}
+    if speed.get("packing") is False and speed.get("block_attention", 0) not in (0, "auto"):
+        reasons["block_attention"] = "speed.packing is false, and only packed sequences are computed so."
+    if adapter is False and speed.get("adapter", "float32") != "float32":
+        reasons["adapter"] = f"method '{method}' trains no adapters."
+    elif speed.get("adapter") == "compute" and lora.get("dropout"):
+        reasons["adapter"] = "with lora.dropout above 0 adapters are computed as PEFT does."
+    if method == "full" and speed.get("cache_gigabytes", KEPT) not in (0, KEPT):
+        reasons["cache_gigabytes"] = "method 'full' moves every layer, so that none gives the same in every epoch."
+    if values.get("task") == "classification" and speed.get("chunked_loss") is False:
+        reasons["chunked_loss"] = "a classifier has no output layer over a vocabulary."
+    yield from ((["speed", name], f"speed.{name} has no effect: {reason}") for name, reason in reasons.items())
 
 
 def _of_plugins(values: Mapping[str, Any], kind: str, chosen: Any) -> Iterator[Conflict]:

@@ -27,6 +27,7 @@ from finesmith.train import fit as fitting
 from finesmith.train.batches import EncodedSet, Plan
 from finesmith.train.budget import Forecast
 from finesmith.train.cache import Cache
+from finesmith.train.memory import UnforeseenError
 from finesmith.train.parallel import Processes
 from finesmith.train.validate import validate
 from finesmith.types import Step
@@ -59,26 +60,29 @@ class Disk:
 class Estimate:
     """What a run will take; `free` is the memory in bytes that it can have.
 
-    `seconds` is None where memory is too small to try.
+    `memory` is None where it cannot be found without training, and `problem` then says why; `seconds` is None where
+    memory is too small to try.
     """
 
     recipe: Recipe
-    memory: Forecast
+    memory: Forecast | None
     free: int | None
     seconds: Duration | None
     disk: Disk
     steps: int
+    problem: str = ""
 
     @property
     def fits(self) -> bool:
-        """Whether there is as much memory as the training will take; True where that is not known."""
-        return self.free is None or self.memory.growth <= self.free
+        """Whether memory has room for it, by the rule that `tune` chooses by; True where that is not known."""
+        return self.memory is None or budget.fits(self.memory.growth, self.free)
 
     def plain(self) -> dict[str, Any]:
         """As plain values, for JSON."""
         return {
-            "peak_memory_bytes": self.memory.peak,
-            "memory": asdict(self.memory),
+            "peak_memory_bytes": self.memory.peak if self.memory else None,
+            "memory": asdict(self.memory) if self.memory else None,
+            "memory_problem": self.problem,
             "free_memory_bytes": self.free,
             "fits": self.fits,
             "seconds": asdict(self.seconds) if self.seconds else None,
@@ -104,25 +108,33 @@ def estimate(recipe: Recipe, *, watcher: Watcher | None = None, probe: bool = Tr
     watcher = watcher or Watcher()
     prepared, _ = run.begin(recipe, watcher)
     ready = stages.build(prepared.recipe.replace(speed={"compile": False}), prepared.splits, watcher)
-    settings = ready.recipe.train
-    found = budget.forecast(
-        ready.model,
-        ready.task,
-        ready.loaded,
-        ready.data,
-        settings,
-        int(settings.micro_batch_tokens),
-        seed=recipe.seed,
-        keep_memory=ready.recipe.speed.keep_memory,
-        processes=int(ready.recipe.speed.processes),
-        evaluation=stages.pieces(ready.task, ready.loaded, ready.splits.validation, int(settings.max_length)),
-    )
+    memory, problem = _memory(ready)
     free = devices.free_memory(ready.loaded.device)
-    total = fitting.total_steps(settings, len(ready.data))
-    seconds = None
-    if probe and (free is None or found.growth <= free):
-        seconds = _seconds(ready, total, watcher)
-    return Estimate(ready.recipe, found, free, seconds, _disk(ready), total)
+    total = fitting.total_steps(ready.recipe.train, len(ready.data))
+    found = Estimate(ready.recipe, memory, free, None, _disk(ready), total, problem)
+    small = memory is not None and free is not None and memory.growth > free
+    return replace(found, seconds=_seconds(ready, total, watcher)) if probe and not small else found
+
+
+def _memory(ready: Ready) -> tuple[Forecast | None, str]:
+    """The memory of the run, or why it cannot be said."""
+    settings, speed = ready.recipe.train, ready.recipe.speed
+    try:
+        found = budget.forecast(
+            ready.model,
+            ready.task,
+            ready.loaded,
+            ready.data,
+            settings,
+            int(settings.micro_batch_tokens),
+            seed=ready.recipe.seed,
+            keep_memory=speed.keep_memory,
+            processes=int(speed.processes),
+            evaluation=stages.pieces(ready.task, ready.loaded, ready.splits.validation, int(settings.max_length)),
+        )
+        return found, ""
+    except UnforeseenError as error:
+        return None, str(error)
 
 
 def _seconds(ready: Ready, total: int, watcher: Watcher) -> Duration:

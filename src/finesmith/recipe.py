@@ -68,11 +68,14 @@ class Recipe(Settings):
         return make(given)
 
     def with_method(self, method: str) -> Recipe:
-        """A copy for another method, without the section of this one, which would have no effect."""
-        given = self.model_dump(exclude_unset=True)
+        """A copy for another method, without what would have no effect there: this one's section, ways to be fast."""
+        given = {**self.model_dump(exclude_unset=True), "method": method}
         if method != self.method:
             given.pop(_section(self.method), None)
-        return make({**given, "method": method})
+        lost = {key[-1] for key, _ in conflicts.found(given, method) if key[0] == "speed"}
+        if lost:
+            given["speed"] = {name: value for name, value in given["speed"].items() if name not in lost}
+        return make(given)
 
     def complete(self) -> dict[str, Any]:
         """Every setting that has an effect on this run, defaults included, as plain values."""

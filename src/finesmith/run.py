@@ -224,11 +224,11 @@ def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watc
         "data": {
             "sources": dict(prepared.sources),
             "split": prepared.splits.hash,
-            "rows": _counts(ready.splits),
+            "rows": {part: len(ids) for part, ids in _ids(ready.splits).items()},
             "rejected": len(prepared.rejected),
             "over_length": len(ready.long),
         },
-        "seconds": {**trained.seconds, "preparing": preparing, "all": time.time() - began},
+        "seconds": {**trained.seconds, "preparing": preparing, "all": trained.earlier + time.time() - began},
         "notes": [*prepared.notes, *checked.notes(), *ready.notes, *trained.notes],
     }
     folder.write_json("manifest.json", facts)
@@ -255,7 +255,8 @@ def _write_beginning(folder: RunFolder, prepared: Prepared, ready: Ready) -> Non
     ids, used = _ids(prepared.splits), _ids(ready.splits)
     lost = {part: sorted(set(names) - set(used[part])) for part, names in ids.items()}
     left_out = {"left_out": lost} if any(lost.values()) else {}
-    folder.write_text("recipe.yaml", ready.recipe.to_yaml())
+    asked = {"processes": prepared.recipe.speed.processes}  # not as settled: another machine may not have as many
+    folder.write_text("recipe.yaml", ready.recipe.replace(speed=asked).to_yaml())
     folder.write_json("splits.json", {"hash": prepared.splits.hash, "sources": _digests(prepared), **used, **left_out})
     rejected = [{"origin": str(row.origin), "reason": row.reason, "row": row.text} for row in prepared.rejected]
     rejected += [{"origin": origin, "reason": reason} for origin, reason in sorted(ready.long.reasons().items())]
@@ -278,10 +279,6 @@ def _target(target: Target) -> Any:
 
 def _ids(splits: Splits) -> dict[str, list[str]]:
     return {part: [example.id for example in getattr(splits, part)] for part in split.PARTS}
-
-
-def _counts(splits: Splits) -> dict[str, int]:
-    return {part: len(getattr(splits, part)) for part in split.PARTS}
 
 
 def _labels(splits: Splits) -> Iterable[str]:

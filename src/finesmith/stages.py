@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -23,13 +22,14 @@ from finesmith.runfolder import RunFolder
 from finesmith.tasks import _calls, _evaluation, _head_first
 from finesmith.tasks.base import Encoded, Task
 from finesmith.tasks.classification import Classification
-from finesmith.train import encode, parallel, ways
+from finesmith.train import encode, loop, parallel, ways
 from finesmith.train import fill as filling
 from finesmith.train import fit as fitting
 from finesmith.train.batches import EncodedSet
+from finesmith.train.costs import Costs, earlier
 from finesmith.train.encode import Long
 from finesmith.train.proof import prove
-from finesmith.train.state import saved_step
+from finesmith.train.state import saved_facts, saved_step
 from finesmith.types import Example, Splits
 from finesmith.watch import Watcher
 
@@ -57,6 +57,8 @@ class Trained:
     peak_memory: int
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    earlier: float = 0.0
+    """Of these seconds, those before a resume, in other processes."""
 
 
 def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
@@ -121,10 +123,13 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
         accelerator.init_trackers("finesmith", config={"recipe": recipe.to_yaml()})
     checkpoints = _checkpoints(folder)
     checkpoints.folder.mkdir(exist_ok=True)
-    before = folder.cut_steps(saved_step(checkpoints.state)) if resume else []
+    facts = saved_facts(checkpoints.state) if resume else {}
+    before = folder.cut_steps(facts.get("step", 0)) if resume else []
     devices.reset_peak_memory(ready.loaded.device)
+    processes, room = parallel.Processes(int(recipe.speed.processes)), loop.room_for(recipe.train, watcher.note)
+    costs = Costs(ready.loaded.device, processes, **earlier(facts, before))
     total = fitting.total_steps(recipe.train, len(ready.data))
-    steps, began = (before[-1]["step"] if before else 0), time.time() - sum(row["seconds"] for row in before)
+    steps = before[-1]["step"] if before else 0
     cache, notes = filling.fill(
         ready.task,
         replace(ready.loaded, model=ready.model),
@@ -133,10 +138,9 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
         gigabytes=recipe.speed.cache_gigabytes,
         folder=checkpoints.folder,
         seed=recipe.seed,
-        total=total if steps < total else 0,
+        total=total if fitting.steps_are_left(facts, recipe.train, total) else 0,
         watcher=watcher,
     )
-    processes = parallel.Processes(int(recipe.speed.processes))
     events = fitting.fit(
         ready.model,
         ready.task,
@@ -149,6 +153,8 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
         accelerator=accelerator,
         cache=cache,
         processes=processes,
+        room=room,
+        costs=costs.so_far,
         resume=resume,
         track=lambda values, step: accelerator.log(values, step=step) if recipe.track else None,
         name_of=lambda row: str(splits.train[row].origin),
@@ -161,8 +167,9 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
         accelerator.end_training()
     told = (*processes.notes, *_evaluation.notes(ready.model))
     ways.leave(ready.model)
-    memory = devices.peak_memory(ready.loaded.device) + processes.memory
-    return Trained(steps, memory, {"training": time.time() - began}, notes + _say(watcher, *told))
+    spent = costs.so_far()
+    seconds = {"training": spent["seconds"]}
+    return Trained(steps, int(spent["memory"]), seconds, notes + _say(watcher, *told) + room.notes, costs.seconds)
 
 
 def _record(event: fitting.Event, total: int, folder: RunFolder, watcher: Watcher) -> int:

@@ -13,7 +13,7 @@ from finesmith.watch import Watcher
 from tests.conftest import clause_rows, ticket_rows, write_csv, write_jsonl
 
 
-def tuned(data: Path, model: str, out: Path, *, method: str = "lora", **settings) -> Path:
+def tuned(data: Path, model: str, out: Path, /, *, method: str = "lora", **settings) -> Path:
     """A run of a few steps at a rate that moves the weights."""
     train = {"max_steps": 6, "batch_size": 8, "learning_rate": 3e-2 if method == "lora" else 3e-3, "evaluations": 1}
     more = {"train": {**train, **settings.pop("train", {})}, **settings}

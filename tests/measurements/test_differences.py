@@ -7,7 +7,7 @@ import pytest
 
 from finesmith import registry
 from finesmith.evidence import claims
-from finesmith.measurements import calibration, learning_curve, lora_or_full, scratch, seeds
+from finesmith.measurements import _kept, calibration, learning_curve, lora_or_full, scratch, seeds
 from finesmith.measurements.base import Study
 from finesmith.types import Estimate, Evidence, Example, Origin, Prediction, Splits
 from finesmith.watch import Watcher
@@ -92,6 +92,25 @@ def test_a_curve_is_told_anew_for_another_target_without_a_training():
     assert asked["target"] == 0.76 and asked["more_labels"]["low"] >= 0 and asked["useful_gain"] == 0.04
     assert asked["points"] == plain["points"] and asked["x2"] == plain["x2"]
     assert "labels_to_beat" not in asked, "there is nothing cheaper to beat"
+
+
+def test_a_curve_knows_the_spread_of_seeds_where_it_is_measured_and_does_not_wait_for_it():
+    opened = study(tuned=150)
+    opened.evidence = Evidence(
+        "classification", "accuracy", {"tuned": {"accuracy": Estimate(0.75, 0.7, 0.8, ROWS)}}, {}, "", {}, {}
+    )
+    scores = zip((100, 200, 400, 800), (0.55, 0.62, 0.69, 0.75), strict=True)
+    values = {"numbers": {"points": [{"rows": n, "score": score, "steps": 9} for n, score in scores], "free": {}}}
+    rows = 0.1 / (2 * 1.96)
+    assert learning_curve._noise(opened) == pytest.approx(rows)
+    alone = learning_curve.PLUGIN.retold(opened, values).numbers["x4"]
+    opened.found["seeds"] = {"sd": 0.1}
+    assert learning_curve._noise(opened) == pytest.approx(np.hypot(rows, 0.1))
+    known = learning_curve.PLUGIN.retold(opened, values).numbers["x4"]
+    assert known["high"] - known["low"] > alone["high"] - alone["low"]
+    opened.found["seeds"] = {"sd": None}
+    assert learning_curve._noise(opened) == pytest.approx(rows)
+    assert _kept._unknown("learning_curve", {"learning_curve": {"knew": []}, "seeds": {}}) == []
 
 
 def test_the_labels_that_beat_the_rival_are_not_those_that_reach_the_target():

@@ -1,5 +1,7 @@
 """LoRA against full, and the model from scratch: own learning rates, the numbers, the margin."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from finesmith import comparing, recipe, registry, run
@@ -70,3 +72,19 @@ def test_rows_at_which_a_curve_reaches_a_score():
     assert scratch.multiplier(curve, 0.4) == 100.0 and scratch.multiplier(curve, 0.9) == 1600.0
     losses = [(100.0, 3.0), (400.0, 2.0)]
     assert scratch.multiplier(losses, -2.5, -1.0) == pytest.approx(200.0)
+
+
+def test_passes_that_were_settled_for_one_method_are_settled_anew_for_the_other():
+    tokens = {"micro_batch_tokens": 128}
+    asked = recipe.make({"data": {"path": "a"}, "train": tokens, "speed": {"checkpointing": "on"}})
+    study = SimpleNamespace(recipe=asked)
+    assert lora_or_full._settings(study, "lora", 1e-3) == {"method": "lora", "train": {"learning_rate": 1e-3}}
+    full = asked.replace(**lora_or_full._settings(study, "full", 1e-4))
+    found = full.train.micro_batch_tokens, full.speed.checkpointing, full.speed.processes
+    assert found == ("auto", "auto", "auto") and full.train.learning_rate == 1e-4
+
+
+def test_a_run_with_muon_is_not_compared_with_adapters():
+    asked = recipe.make({"data": {"path": "a"}, "method": "full", "train": {"optimizer": "muon"}})
+    assert "muon" in lora_or_full.PLUGIN.skips(SimpleNamespace(recipe=asked))
+    assert lora_or_full.PLUGIN.skips(SimpleNamespace(recipe=asked.replace(train={"optimizer": "adamw"}))) == ""

@@ -1,20 +1,22 @@
 """What fine-tuning cost in knowledge: known answers on tiny models, the ends of the line, what is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+import transformers
 
-from finesmith.measurements import _general, _line, frontier, retention
+from finesmith.measurements import _general, _line, frontier, retention, seeds
 from finesmith.measurements._general import Read, Texts
-from finesmith.models import between
+from finesmith.models import between, load
 from finesmith.runfolder import RunFolder
 from finesmith.tasks.base import Encoded
 from finesmith.types import Estimate, Example, Message, Origin
 from finesmith.watch import Watcher
 from tests import small
-from tests.conftest import ticket_rows, write_csv
+from tests.conftest import clause_rows, ticket_rows, write_csv, write_jsonl
 from tests.measurements import kept
 
 
@@ -53,6 +55,48 @@ def test_scale_0_is_the_base_and_scale_1_the_tuned_model(runs, family, method, d
         assert small.equal(small.weights(_line.begun(study).model), small.weights(line.predictor.loaded.model))
 
 
+@pytest.mark.parametrize(
+    ("family", "method", "data"),
+    [("llama", "full", "clauses"), ("bert", "lora", "tickets"), ("llama", "lora", "tickets")],
+)
+def test_a_line_stands_where_weights_are_held_as_they_are_stored(models, tmp_path, monkeypatch, family, method, data):
+    """On the CPU, as an accelerator would: the checkpoint is bfloat16, and so is the tuned model."""
+    kind = transformers.AutoModelForCausalLM if family == "llama" else transformers.AutoModelForMaskedLM
+    base = shutil.copytree(models(family), tmp_path / "half")
+    kind.from_pretrained(base, dtype=torch.bfloat16).save_pretrained(base)
+    narrow = lambda stored, dtype, device: stored if stored == dtype else torch.float32  # noqa: E731
+    monkeypatch.setattr(load, "held_in", narrow)
+    rows = (
+        write_csv(tmp_path / "rows.csv", ticket_rows(60))
+        if data == "tickets"
+        else write_jsonl(tmp_path / "rows.jsonl", clause_rows(40))
+    )
+    more = {"generation": {"max_new_tokens": 4}} if data == "clauses" else {}
+    model = {"name": str(base), "dtype": "bfloat16", "device": "cpu"}
+    study = kept.study(kept.tuned(rows, str(base), tmp_path / "run", method=method, model=model, **more))
+    tuned = study.tuned().loaded.model
+    assert torch.bfloat16 in {weight.dtype for weight in tuned.parameters()}
+    line = _line.of(study)
+    assert line.between.moved > 0 and max(line.ends.values()) == 0
+    assert retention.PLUGIN(study, Watcher()).numbers["margin"] > 0
+
+
+@pytest.mark.parametrize(("family", "name"), [("bert", "loss_probe_accuracy"), ("llama", "change_bits_per_byte")])
+def test_every_seed_of_a_classifier_in_bfloat16_is_read(models, tmp_path, family, name):
+    """One that was just trained holds frozen weights in bfloat16 and its head and adapters in float32."""
+    rows = write_csv(tmp_path / "rows.csv", ticket_rows(60))
+    model = {"name": models(family), "dtype": "bfloat16", "device": "cpu"}
+    study = kept.study(kept.tuned(rows, models(family), tmp_path / "run", model=model))
+    reader = seeds._Reader(study)
+    with study.retrained(Watcher(), seed=1) as arm:
+        kinds = {weight.dtype for weight in arm.model.loaded.model.parameters()}
+        assert kinds == {torch.bfloat16, torch.float32}
+        reader.add(arm.model.loaded)
+    reader.add(study.tuned().loaded)
+    found = reader.over_seeds()
+    assert np.isfinite(found[name].value) and np.isfinite(found["sd"])
+
+
 def test_half_of_an_adapter_is_half_of_the_merged_update(runs):
     study = kept.study(runs("llama", "lora", "clauses"))
     line = _line.of(study)
@@ -78,7 +122,6 @@ def test_half_of_an_adapter_is_half_of_the_merged_update(runs):
 
 
 def test_bits_and_divergence_are_those_of_the_formula(models):
-    from finesmith.models import load
     from finesmith.models.settings import ModelSettings
 
     loaded = load.load(ModelSettings(name=models("llama"), dtype="float32", device="cpu"), "causal-lm")
@@ -193,8 +236,6 @@ def test_adapters_without_a_line_are_refused(config, why):
 
 
 def test_a_run_without_a_line_is_skipped_with_the_reason(runs, tmp_path):
-    import shutil
-
     run = shutil.copytree(runs("llama_tied", "full", "clauses"), tmp_path / "run")
     study = kept.study(run)
     assert retention.PLUGIN.skips(study) == frontier.PLUGIN.skips(study) == ""

@@ -23,7 +23,7 @@ from finesmith.__main__ import main
 from finesmith.cli._show import Terminal
 from finesmith.cli.tune import run_and_show
 from finesmith.errors import ModelError, RunError
-from finesmith.models import causal, load
+from finesmith.models import causal, device, load
 from finesmith.models.settings import ModelSettings
 from finesmith.runfolder import RunFolder
 from finesmith.watch import Interrupted, Watcher
@@ -330,6 +330,26 @@ def test_a_model_without_weights_or_with_half_of_them(refused, tickets, models, 
     whole = (Path(models("llama")) / "model.safetensors").read_bytes()
     (tmp_path / "model/model.safetensors").write_bytes(whole[: len(whole) // 2])
     assert "Cannot load the weights" in refused(tickets, str(tmp_path / "model"))
+
+
+def test_weights_that_have_no_room_on_the_device(refused, clauses, monkeypatch):
+    def no_room(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of")
+
+    monkeypatch.setattr(transformers.PreTrainedModel, "to", no_room)
+    monkeypatch.setattr(device, "free_memory", lambda _: 3_000_000_000)
+    message = refused(clauses)
+    assert "do not fit into the memory of 'cpu': they take 0.0 GB, and 3.0 GB is free" in message
+    assert "model.quantize" in message and "smaller model" in message and "GPU 0" not in message
+
+
+def test_memory_that_runs_out_while_weights_are_read(refused, clauses, monkeypatch):
+    def no_room(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes. Error code 12")
+
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "_load_pretrained_model", no_room)
+    message = refused(clauses)
+    assert "can't allocate memory" in message and "smaller model" in message and "save_pretrained" not in message
 
 
 def test_weights_that_do_not_fit_the_configuration(refused, clauses, models, tmp_path):

@@ -9,11 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
 from bench import memory as grid
 
 from finesmith import estimate, run
 from finesmith import recipe as recipes
 from finesmith.__main__ import main
+from finesmith.cli import estimate as command
 from finesmith.cli.estimate import PARTS
 from finesmith.models import allocator, device, recompute
 from finesmith.runfolder import RunFolder
@@ -22,7 +24,7 @@ from finesmith.train.cache import Cache
 from finesmith.types import Step
 from finesmith.watch import Watcher
 from tests import small
-from tests.conftest import clause_rows, ticket_rows, write_csv, write_jsonl
+from tests.conftest import clause_rows, make_tokenizer, ticket_rows, write_csv, write_jsonl
 
 IN_THE_SUITE = ("qwen3-lora-float32", "llama-lora-bfloat16", "bert-full-float32-again")
 """Of the grid of bench/memory.py, which has thirteen."""
@@ -177,6 +179,42 @@ def test_the_probe_counts_rows(ready):
 
     steps = list(estimate._probe(ready, Cache(ready.data.lengths), Told()))
     assert told == [["timing 8 real steps", 8 * 16, len(steps) * 16]]
+
+
+def make_mixtral(folder):
+    """Experts whose product of matrices in groups PyTorch cannot run without numbers in float32 on a CPU."""
+    tokenizer = make_tokenizer(folder)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    fits = {**sizes, "num_key_value_heads": 2, "num_local_experts": 4, "max_position_embeddings": 128}
+    ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    transformers.MixtralForCausalLM(
+        transformers.MixtralConfig(vocab_size=len(tokenizer), **fits, **ids)
+    ).save_pretrained(folder)
+    return str(folder)
+
+
+def test_memory_that_cannot_be_rehearsed_is_said_and_the_rest_is_estimated(clauses, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    model = make_mixtral(tmp_path / "mixtral")
+    asked = [str(clauses), "--model", model, "--method", "lora", "train.max_steps=4", "--no-probe"]
+    asked += ["model.device=cpu", "model.dtype=float32", "speed.processes=1"]
+    assert main(["estimate", *asked]) == 0
+    shown = capfd.readouterr()
+    assert "memory  cannot be predicted for this model: " in shown.out and "disk" in shown.out
+    assert "Traceback" not in shown.err
+    assert main(["estimate", *asked, "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["memory"] is found["peak_memory_bytes"] is None and found["memory_problem"]
+    assert found["disk"]["model"] > 0
+
+
+def test_the_estimate_fits_by_the_rule_that_passes_are_chosen_by(ready, monkeypatch):
+    found = estimate._memory(ready)[0]
+    for free in (int(found.growth / budget.ROOM) - 1, int(found.growth / budget.ROOM) + 1):
+        said = estimate.Estimate(ready.recipe, found, free, None, estimate._disk(ready), 4)
+        assert said.fits == budget.Choice(128, False, found.growth, free).fits == (free > found.growth / budget.ROOM)
+        assert ("it fits" in "\n".join(command._memory(said))) == said.fits
+    assert any("IT DOES NOT FIT" in line for line in command._memory(dataclasses.replace(said, free=1)))
 
 
 def test_every_part_of_the_memory_has_a_line():

@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import json
 import math
+import time
 import weakref
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,9 +27,9 @@ from finesmith.models.device import is_out_of_memory
 from finesmith.tasks import _evaluation, _head_first
 from finesmith.tasks.base import collate
 from finesmith.train import fit as fitting
-from finesmith.train import optim, state
+from finesmith.train import loop, optim, state
 from finesmith.train.batches import EncodedSet, Plan
-from finesmith.train.fit import evaluation_steps, total_steps
+from finesmith.train.fit import evaluation_steps, steps_are_left, total_steps
 from finesmith.train.schedule import multiplier
 from finesmith.train.settings import TrainSettings
 from finesmith.watch import Interrupted, Watcher
@@ -417,6 +418,62 @@ def test_a_failed_pass_is_gone_when_it_is_tried_again(rows, models, monkeypatch,
         gc.enable()
 
 
+def test_moments_that_do_not_fit_are_said(rows, models, monkeypatch):
+    ready, splits = build(rows["clauses"], models("llama"), method="full")
+
+    def no_room(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", no_room)
+    with pytest.raises(TrainingError, match="what the optimizer keeps beside each weight") as caught:
+        list(small.fit(ready, splits))
+    assert all(way in caught.value.hint for way in ("lora", "adamw_8bit", "smaller model"))
+
+
+class Drawn(Tight):
+    """The same; a pass has drawn from the random numbers before its memory runs out."""
+
+    def loss(self, model, batch):
+        if batch["input_ids"].numel() > self.limit:
+            torch.rand(5)
+        return super().loss(model, batch)
+
+
+DROPPED = {"method": "lora", "lora": {"dropout": 0.3}, "train": {"evaluations": 2}}
+
+
+def test_a_pass_that_is_tried_again_draws_the_same_random_numbers(rows, models):
+    """The steps are those of a run that began with as many tokens in a pass."""
+    ready, _ = build(rows["clauses"], models("llama"), **DROPPED)
+    room = loop.room_for(ready.recipe.train)
+    found = list(small.loop_steps(ready, task=Drawn(ready.task, 3 * max(ready.data.lengths)), room=room, total=6))
+    assert 1 < room.tokens < room.settled
+    settings = {**DROPPED, "train": {**DROPPED["train"], "micro_batch_tokens": room.tokens}}
+    wanted = list(small.loop_steps(build(rows["clauses"], models("llama"), **settings)[0], total=6))
+    assert [step.loss for step in found] == [step.loss for step in wanted]
+
+
+def test_smaller_passes_are_said_and_stay_in_a_run_that_goes_on(rows, models, tmp_path):
+    def steps(folder, *, tight, **more):
+        ready, splits = build(rows["clauses"], models("llama"), **DROPPED)
+        limit = 3 * max(ready.data.lengths) if tight else 1 << 30
+        for event in small.fit(ready, splits, folder, task=Drawn(ready.task, limit), **more):
+            seen.append(event.step.loss)
+
+    seen, told = [], []
+    room = loop.Room(2048, 2048, tell=told.append)
+    steps(tmp_path / "whole", tight=True, room=room)
+    assert told and (told[-1],) == room.notes
+    assert told[-1] == f"memory ran out in step {room.step}: from there on forward passes are of up to {room.tokens} " \
+        "tokens, not 2,048"  # fmt: skip
+    wanted, seen = seen, []
+    with pytest.raises(Interrupted):
+        steps(tmp_path / "part", tight=True, should_stop=lambda: len(seen) == 3)
+    again = loop.Room(2048, 2048)
+    steps(tmp_path / "part", tight=False, resume=True, room=again)
+    assert seen == wanted and again.notes == room.notes
+
+
 def test_a_row_that_alone_does_not_fit_is_named(rows, models):
     ready, splits = build(rows["clauses"], models("llama"), method="full")
     limit = sorted(set(ready.data.lengths))[-2]
@@ -441,6 +498,17 @@ def test_a_row_that_alone_does_not_fit_is_named(rows, models):
 def test_what_every_device_says_when_memory_runs_out_is_understood(text):
     error = RuntimeError(text)
     assert should_reduce_batch_size(error) and is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[enforce fail at alloc_cpu.cpp:116] data. DefaultCPUAllocator: not enough memory: you tried to allocate 8 B",
+        "unable to mmap 5000 bytes from file <model.safetensors>: Cannot allocate memory (12)",
+    ],
+)
+def test_so_is_what_windows_and_a_file_that_cannot_be_mapped_say(text):
+    assert is_out_of_memory(RuntimeError(text))
 
 
 @pytest.mark.parametrize(
@@ -639,6 +707,11 @@ def test_the_state_of_a_stopped_training_goes_on_to_nothing(rows, models, tmp_pa
     train = {"max_steps": 12, "evaluations": 6, "patience": 1}
     ready, splits = build(rows["clauses"], models("llama"), method="lora", train=train)
     list(small.fit(ready, splits, tmp_path, task=Scripted(ready.task, SCORES)))
+    facts = state.saved_facts(tmp_path / "state.safetensors")
+    assert not steps_are_left(facts, ready.recipe.train, 12) and steps_are_left({}, ready.recipe.train, 12)
+    facts["step"] = facts["scores"][-1][0]  # saved after the last score, killed before the end
+    assert not steps_are_left(facts, ready.recipe.train, 12)
+    assert steps_are_left(facts, ready.recipe.train.model_copy(update={"patience": 4}), 12)
     kept = small.weights(ready.model)
     again, _ = build(rows["clauses"], models("llama"), method="lora", train=train)
     assert list(small.fit(again, splits, tmp_path, task=Scripted(again.task, SCORES), resume=True)) == []
@@ -721,18 +794,20 @@ def whole_recipe(name, rows, models, out):
 
 @pytest.fixture(scope="module")
 def uninterrupted(rows, models, tmp_path_factory):
-    done = {}
+    done: dict[str, run.Run] = {}
 
     def get(name):
         if name not in done:
+            began = time.monotonic()
             done[name] = run.tune(whole_recipe(name, rows, models, tmp_path_factory.mktemp("whole") / "run"))
+            assert_costs(done[name].path, time.monotonic() - began)
         return done[name]
 
     return get
 
 
 def what_came_of(path: Path):
-    """Everything in a run that must not depend on time or memory."""
+    """Everything in a run that must not depend on time or memory (for these: `assert_costs`)."""
     steps = [json.loads(line) for line in (path / "steps.jsonl").read_text().splitlines()]
     evidence = json.loads((path / "evidence.json").read_text())
     for cost in ("seconds", "peak_memory_bytes"):
@@ -753,7 +828,27 @@ def what_came_of(path: Path):
     }
 
 
+def assert_costs(path: Path, most: float):
+    """The seconds of a training are those of all its steps at least, and no more than have passed."""
+    steps = [json.loads(line) for line in (path / "steps.jsonl").read_text().splitlines()]
+    costs = json.loads((path / "evidence.json").read_text())["costs"]
+    seconds = json.loads((path / "manifest.json").read_text())["seconds"]
+    assert sum(step["seconds"] for step in steps) <= costs["seconds"] == seconds["training"] <= seconds["all"] <= most
+    assert costs["peak_memory_bytes"] > 10_000_000
+
+
+BEGAN = time.monotonic()
+
+
+@pytest.fixture(autouse=True)
+def clock():
+    """Each test's wall time bounds what a run in it may say that it took."""
+    global BEGAN
+    BEGAN = time.monotonic()
+
+
 def assert_same(left: Path, right: Path):
+    assert_costs(right, time.monotonic() - BEGAN)
     first, second = what_came_of(left), what_came_of(right)
     for key, value in first.items():
         assert value == second[key], key
@@ -782,6 +877,44 @@ def test_a_run_that_was_killed_while_it_was_judged_goes_on(stage, rows, models, 
         run.tune(whole_recipe("generation-lora", rows, models, out), watcher=KillInStage(stage))
     run.resume(out)
     assert_same(uninterrupted("generation-lora").path, out)
+
+
+def change_facts(path: Path, change):
+    """Writes other facts into a saved state."""
+    with safe_open(path, framework="pt") as file:
+        tensors, facts = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    facts["facts"] = json.dumps(change(json.loads(facts["facts"])))
+    save_file(tensors, path, metadata=facts)
+
+
+@pytest.mark.parametrize("kill", [Kill(6), KillInStage("testing the tuned")], ids=["training", "testing"])
+def test_what_a_run_cost_before_it_was_killed_counts(kill, rows, models, tmp_path):
+    """The part before is given two hours and a terabyte: no later part can have taken them."""
+    out, saved = tmp_path / "run", {}
+    with pytest.raises(Died):
+        run.tune(whole_recipe("generation-lora", rows, models, out), watcher=kill)
+
+    def dearer(facts):
+        saved.update(facts["costs"])
+        return {**facts, "costs": {"seconds": facts["costs"]["seconds"] + 7200, "memory": 1 << 40}}
+
+    change_facts(out / "checkpoint/state.safetensors", dearer)
+    run.resume(out)
+    costs = json.loads((out / "evidence.json").read_text())["costs"]
+    assert costs["peak_memory_bytes"] == 1 << 40 > saved["memory"] > 10_000_000
+    assert 7200 + saved["seconds"] < costs["seconds"] < 7200 + time.monotonic() - BEGAN
+    assert json.loads((out / "manifest.json").read_text())["seconds"]["all"] > costs["seconds"]
+
+
+def test_a_state_that_says_nothing_of_costs_goes_on(rows, models, uninterrupted, tmp_path):
+    """As versions before this one saved them."""
+    out = tmp_path / "run"
+    wanted = uninterrupted("generation-lora").path
+    with pytest.raises(Died):
+        run.tune(whole_recipe("generation-lora", rows, models, out), watcher=Kill(6))
+    change_facts(out / "checkpoint/state.safetensors", lambda facts: {name: facts[name] for name in ("step", "scores")})
+    run.resume(out)
+    assert_same(wanted, out)
 
 
 def test_a_run_that_was_killed_twice_goes_on(rows, models, uninterrupted, tmp_path):

@@ -29,7 +29,7 @@ def gradients(ready, dtype):
     plan = Plan(ready.data.lengths, 64, 0)
     cache, pad_id = Cache(ready.data.lengths), ready.loaded.tokenizer.pad_token_id
     work = Work(ready.model, ready.task, ready.data, cache, Accelerator(cpu=True), dtype, pad_id)
-    loss, _ = loop._gradients(work, plan, plan.epoch(0)[0], 2048, Processes(), 0)
+    loss = loop._gradients(work, plan, plan.epoch(0)[0], loop.Room(2048, 2048), Processes(), 0)
     return loss, {name: weight.grad.clone() for name, weight in ready.model.named_parameters()}
 
 

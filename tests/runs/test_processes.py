@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import nn
 from finesmith import recipe as recipes
 from finesmith import run
 from finesmith.errors import RecipeError, TrainingError
-from finesmith.train import divide, parallel
+from finesmith.train import divide, parallel, state
 from finesmith.train.parallel import Processes
 from finesmith.watch import Interrupted
 from tests import small
@@ -132,6 +133,32 @@ def test_a_process_without_memory_or_without_life_costs_no_step(rows, models, ac
     assert bool(processes.notes) == (act is killed)
 
 
+@dataclasses.dataclass
+class Elsewhere(Odd):
+    """The same in every pass in the other processes."""
+
+    def loss(self, model, batch):
+        self.done = 0
+        return super().loss(model, batch)
+
+
+def test_a_training_that_goes_on_in_one_process_says_so_and_its_state_knows(rows, models, tmp_path):
+    settings = {"method": "full", "train": {"evaluations": 1}}
+    recipe = small.make_recipe(rows["clauses"], models("llama"), **settings, speed={"processes": 2})
+    recipe = recipe.replace(train=TRAIN)
+    ready, splits = small.build(recipe)
+    processes = Processes(2)
+    odd = Elsewhere(ready.task, no_memory, here=False)
+    list(small.fit(ready, splits, tmp_path, task=odd, processes=processes))
+    processes.close()
+    assert [note for note in processes.notes if "with a row in each of 2 processes" in note]
+    facts = state.saved_facts(tmp_path / "state.safetensors")
+    assert facts["processes"] == {"count": 1, "notes": list(processes.notes)}
+    again = Processes(2)
+    again.go_on(facts["processes"])
+    assert (again.count, again.notes) == (1, processes.notes)
+
+
 def test_a_system_without_another_process_trains_in_one(rows, models, monkeypatch):
     def refuse():
         raise BlockingIOError("Resource temporarily unavailable")
@@ -204,6 +231,24 @@ def test_a_stopped_run_goes_on_bit_for_bit(rows, models, tmp_path):
         try:
             run.tune(recipe, watcher=small.Stop(after))
         except Interrupted:
+            run.resume(tmp_path / name)
+        lines = (tmp_path / name / "steps.jsonl").read_text().splitlines()
+        results.append([line.split('"seconds"')[0] for line in lines])
+    assert len(results[0]) == 6 and results[0] == results[1]
+
+
+def test_how_many_this_machine_has_is_not_written_down_and_a_resumed_run_has_as_many(
+    rows, models, tmp_path, monkeypatch
+):
+    results = []
+    for name, after in (("whole", 0), ("stopped", 3)):
+        recipe = recipe_of(rows, models, tmp_path / name, processes="auto")
+        monkeypatch.setattr(divide, "chosen", lambda *_: 2)
+        with suppress(Interrupted):
+            run.tune(recipe, watcher=small.Stop(after))
+        assert recipes.load(tmp_path / name / "recipe.yaml").speed.processes == "auto"
+        if after:
+            monkeypatch.setattr(divide, "chosen", lambda *_: 1)
             run.resume(tmp_path / name)
         lines = (tmp_path / name / "steps.jsonl").read_text().splitlines()
         results.append([line.split('"seconds"')[0] for line in lines])

@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finesmith import conflicts, run
 from finesmith import recipe as recipes
 from finesmith.errors import RecipeError
 from finesmith.recipe import from_source, load, make, parse_assignments, recipe_class, schema
 from finesmith.settings import Settings
+from finesmith.train.speed import SpeedSettings
+from tests.conftest import ticket_rows, write_csv
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -152,6 +155,28 @@ def test_all_problems_at_once(problems):
             "3: train.packing masks the rows of a packed sequence from one another, which flash_attention_2 cannot do. "
             "Leave out one of the two.",
         ),
+        (
+            "speed: {packing: false, block_attention: 256}",
+            "2: speed.block_attention has no effect: speed.packing is false, "
+            "and only packed sequences are computed so.",
+        ),
+        (
+            "method: full\nspeed: {adapter: compute}",
+            "3: speed.adapter has no effect: method 'full' trains no adapters.",
+        ),
+        (
+            "lora: {dropout: 0.1}\nspeed: {adapter: compute}",
+            "3: speed.adapter has no effect: with lora.dropout above 0 adapters are computed as PEFT does.",
+        ),
+        (
+            "method: full\nspeed: {cache_gigabytes: 20}",
+            "3: speed.cache_gigabytes has no effect: method 'full' moves every layer, so that none gives "
+            "the same in every epoch.",
+        ),
+        (
+            "task: classification\nspeed: {chunked_loss: false}",
+            "3: speed.chunked_loss has no effect: a classifier has no output layer over a vocabulary.",
+        ),
         ("method: lara", "2: unknown method 'lara'. Did you mean 'lora'? Known: full, head, last_layers, lora."),
     ],
 )
@@ -166,6 +191,26 @@ def test_what_may_stand_together(read):
     assert read("data: a.csv\nmodel: {attention: sdpa}\ntrain: {packing: true}\n").train.packing
     assert read("data: a.csv\ntrain: {epochs: auto, max_steps: 5}\n").train.max_steps == 5
     assert read("data: a.csv\nclassification: {head_first: false}\n").task == "auto"  # until the data has been seen
+    assert read("data: a.csv\nspeed: {packing: false, block_attention: 0}\n").speed.block_attention == 0
+    assert read("data: a.csv\nmethod: full\nspeed: {cache_gigabytes: 0}\n").speed.cache_gigabytes == 0
+    assert SpeedSettings().cache_gigabytes == conflicts.KEPT
+
+
+def test_what_has_no_effect_once_the_task_is_known_is_refused_then(tmp_path):
+    """With `task: auto` the shape of the data decides."""
+    data = write_csv(tmp_path / "tickets.csv", ticket_rows(60))
+    recipe = recipes.make({"data": {"path": str(data)}, "speed": {"chunked_loss": False}})
+    with pytest.raises(RecipeError, match=r"speed.chunked_loss has no effect"):
+        run.prepare(recipe)
+
+
+def test_a_recipe_for_another_method_leaves_out_what_has_no_effect_there():
+    given = {"data": {"path": "a.csv"}, "lora": {"rank": 4}, "speed": {"adapter": "compute", "cache_gigabytes": 9.0}}
+    lora = recipes.make({**given, "speed": {**given["speed"], "packing": False}})
+    full = lora.with_method("full")
+    assert (full.speed.adapter, full.speed.cache_gigabytes, full.speed.packing) == ("float32", 4.0, False)
+    assert lora.with_method("lora") == lora
+    assert lora.with_method("last_layers").speed.cache_gigabytes == 9.0
 
 
 @pytest.mark.parametrize(
@@ -389,6 +434,8 @@ def test_there_are_examples():
 OUTSIDE = '''"""A method of somebody else."""
 from pydantic import Field
 from finesmith.settings import Settings
+from finesmith.train.speed import SpeedSettings
+from tests.conftest import ticket_rows, write_csv
 class OwnSettings(Settings):
     strength: int = Field(default=3, ge=1)
     """How strong."""

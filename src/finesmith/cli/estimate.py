@@ -54,14 +54,7 @@ PARTS = {
 def _lines(found: Found) -> Iterator[str]:
     from finesmith.report.words import duration, size
 
-    memory = found.memory
-    yield f"memory  {size(memory.peak):>9}  at the peak of training"
-    for name, title in PARTS.items():
-        if getattr(memory, name) >= 50_000:
-            yield f"        {size(getattr(memory, name)):>9}  {title}"
-    if found.free is not None:
-        fits = "it fits" if found.fits else "IT DOES NOT FIT: use a smaller model, method=lora or train.max_length"
-        yield f"        {size(memory.growth):>9}  of it from step 1 on; {size(found.free)} is free: {fits}"
+    yield from _memory(found)
     recipe = found.recipe
     yield (
         f"        {int(recipe.train.micro_batch_tokens):,} tokens in a forward pass, "
@@ -78,6 +71,23 @@ def _lines(found: Found) -> Iterator[str]:
     yield f"disk    {size(found.disk.model):>9}  model"
     yield f"        {size(found.disk.checkpoint):>9}  checkpoint to go on from, removed at the end"
     yield f"        {size(found.disk.predictions):>9}  answers to the test rows"
+
+
+def _memory(found: Found) -> Iterator[str]:
+    from finesmith.report.words import size
+
+    memory = found.memory
+    if memory is None:
+        yield f"memory  cannot be predicted for this model: {found.problem}"
+        return
+    yield f"memory  {size(memory.peak):>9}  at the peak of training"
+    for name, title in PARTS.items():
+        if getattr(memory, name) >= 50_000:
+            yield f"        {size(getattr(memory, name)):>9}  {title}"
+    if found.free is not None:
+        said = "IT MAY NOT FIT" if memory.growth <= found.free else "IT DOES NOT FIT"
+        said = "it fits" if found.fits else f"{said}: use a smaller model, method=lora or train.max_length"
+        yield f"        {size(memory.growth):>9}  of it from step 1 on; {size(found.free)} is free: {said}"
 
 
 PLUGIN = Estimate()

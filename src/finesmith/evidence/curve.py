@@ -115,7 +115,7 @@ def fit(
         errors: at each, what is left to the best possible value: 1 - accuracy (`bounded`), or a loss in nats or bits.
         bounded: whether the error cannot exceed 1.
         few_shot: fewer than 64 labels of a class; the range is then wider.
-        noise: standard deviation of an error from seeds and test rows, which the refits add besides the residuals.
+        noise: standard deviation of an error from test rows and (where known) seeds; refits add it to the residuals.
         seed: of restarts and refits.
     """
     n, e = np.asarray(sizes, float), np.maximum(np.asarray(errors, float), 1e-4)

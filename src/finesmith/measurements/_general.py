@@ -80,15 +80,18 @@ class Language:
         self._base: list[Any] = []
 
     def read(self) -> Read:
-        """One pass over the texts, in float32."""
+        """One pass over the texts, in float32 where the weights are."""
         import torch
+
+        from finesmith.models import fast
+        from finesmith.models.device import autocast
 
         loaded, vocabulary = self.loaded, self.loaded.model.config.get_text_config().vocab_size
         lengths = [len(piece.tokens) for piece in self.texts.pieces]
         out = np.zeros((3, len(self.texts.sizes)))
         loaded.model.eval()
         first = not self._base
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(loaded.device, fast.narrow(loaded.model)):
             budget = max(1, LOGITS // (4 * vocabulary))
             for number, positions in enumerate(_batches(loaded, lengths, budget)):
                 items = [self.texts.pieces[position] for position in positions]
@@ -222,9 +225,12 @@ class Yardstick:
 
     def look(self) -> Seen:
         """What the model is now makes of the passages."""
+        from finesmith.models import fast
+
         features = right = None
         if self.pooled:
-            features = _features.pooled(replace(self.loaded, dtype=_float32()), self.texts.texts, self.length)
+            loaded = replace(self.loaded, dtype=fast.narrow(self.loaded.model))
+            features = _features.pooled(loaded, self.texts.texts, self.length)
             right = _features.right(features, np.unique(self.texts.kinds, return_inverse=True)[1], seed=self.seed)
         seen = Seen(self.language.read() if self.language else None, features, right)
         self.base = self.base or seen
@@ -289,9 +295,3 @@ def cka(one: Any, other: Any) -> float:
 def cosine(one: Any, other: Any) -> float:
     """Mean cosine of the rows of two [R, D]."""
     return float(np.mean((one * other).sum(1) / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1))))
-
-
-def _float32() -> Any:
-    import torch
-
-    return torch.float32

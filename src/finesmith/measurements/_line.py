@@ -74,7 +74,7 @@ def begun(study: Study) -> Loaded:
     from finesmith.tasks import _head_first
 
     task, recipe, folder = study.task, study.recipe, study.folder
-    loaded = models.load(recipe.model, task.kind, **task.load_arguments(), seed=recipe.seed, moving=True)
+    loaded = models.load(recipe.model, task.kind, **task.load_arguments(), seed=recipe.seed)  # as narrow as `tuned`
     if not isinstance(task, Classification):
         task.prepare(loaded)
         return loaded
@@ -117,11 +117,12 @@ def of(study: Study) -> Line:
 
 
 def logits(loaded: Loaded, rows: Sequence[Sequence[int]]) -> list[np.ndarray]:
-    """What a model says to token rows, each by itself, in float32: [K] or [T, V] each."""
+    """What a model says to token rows, each by itself, in the type of its narrow weights: [K] or [T, V] each."""
     import torch
 
-    loaded.model.eval()
-    with torch.inference_mode():
+    from finesmith.models import fast
+
+    with fast.asking(loaded.model):
         asked = (torch.tensor([list(row)], device=loaded.device) for row in rows)
         return [loaded.model(input_ids=ids).logits[0].float().cpu().numpy() for ids in asked]
 

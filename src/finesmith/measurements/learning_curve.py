@@ -39,7 +39,7 @@ class LearningCurve:
     title: str = "learning curve"
     priority: int = 2
     effort: Effort = "standard"
-    needs: tuple[str, ...] = ("prompting", "seeds")
+    needs: tuple[str, ...] = ("prompting",)
     uses: tuple[str, ...] = ("target", "minimum_gain")
 
     def skips(self, study: Study) -> str:
@@ -177,15 +177,13 @@ def foretell(study: Study, points: Sequence[Mapping[str, Any]]) -> dict[str, Any
     assert best is not None
     sign = 1.0 if metric.higher_is_better else -1.0
     errors = [sign * (best - point["score"]) / scale for point in points]
-    tuned = study.evidence.systems["tuned"].get(study.evidence.metric)
-    noise = (tuned.high - tuned.low) / (2 * 1.96) / scale if tuned and math.isfinite(tuned.high - tuned.low) else 0.0
     classes = len(study.task.labels) if isinstance(study.task, Classification) else None
     fitted = curve.fit(
         [point["rows"] for point in points],
         errors,
         bounded=math.isfinite(metric.limits[1] - metric.limits[0]),
         few_shot=classes is None or n / classes < FEW,
-        noise=noise,
+        noise=_noise(study) / scale,
         seed=study.recipe.seed,
     )
 
@@ -222,6 +220,14 @@ def foretell(study: Study, points: Sequence[Mapping[str, Any]]) -> dict[str, Any
     if rival is not None:
         numbers["labels_to_beat"] = labels(rival)
     return numbers
+
+
+def _noise(study: Study) -> float:
+    """Standard deviation of a point: of other test rows, and of other seeds where `seeds` has measured that."""
+    tuned = study.evidence.systems["tuned"].get(study.evidence.metric)
+    rows = (tuned.high - tuned.low) / (2 * 1.96) if tuned else 0.0
+    seeds = study.found.get("seeds", {}).get("sd") or 0.0
+    return math.hypot(rows if math.isfinite(rows) else 0.0, seeds)
 
 
 def _rival(study: Study) -> float | None:

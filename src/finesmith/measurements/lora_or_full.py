@@ -47,7 +47,9 @@ class LoraOrFull:
     uses: tuple[str, ...] = ("minimum_gain",)
 
     def skips(self, study: Study) -> str:
-        """Adapters on random weights learn nothing, and quantised weights cannot move."""
+        """Adapters on random weights learn nothing, quantised weights cannot move, and muon is not for adapters."""
+        if study.recipe.train.optimizer == "muon":
+            return "the run's optimizer, muon, is for whole matrices, of which LoRA moves none"
         if study.recipe.model.quantize != "none":
             return "the weights of a quantised base cannot move"
         return "the base has random weights, to which LoRA adds little" if study.recipe.model.from_scratch else ""
@@ -117,8 +119,12 @@ def rates(study: Study, method: str) -> list[float]:
 
 
 def _settings(study: Study, method: str, rate: float) -> dict[str, Any]:
-    """Only what belongs to the other method is left out: a recipe refuses a section that has no effect."""
-    return {"method": method, "train": {"learning_rate": rate}}
+    """What the run settled for its own method (the passes that fit into memory) is settled anew for the other one."""
+    own = {"method": method, "train": {"learning_rate": rate}}
+    if method == study.recipe.method:
+        return own
+    anew = {"checkpointing": "auto", "processes": "auto"}
+    return {**own, "train": {"learning_rate": rate, "micro_batch_tokens": "auto"}, "speed": anew}
 
 
 def margin(metric: Metric, value: float, minimum_gain: float) -> float:

@@ -112,12 +112,19 @@ class _Reader:
         return {name: worse, "sd": found.sd}
 
     def _look(self, loaded: Loaded) -> np.ndarray:
-        """Nats of each passage, or of an encoder whether its kind is read off the features: [R]."""
+        """Nats of each passage, or of an encoder whether its kind is read off the features: [R].
+
+        All in the run's arithmetic: a model that was just trained holds its frozen weights in it, one that was loaded
+        may not.
+        """
+        from finesmith.models.device import autocast
+
         yard = _general.yardstick(self.study, loaded, features=False)
-        if yard.language is not None:
-            return _general.Language(loaded, yard.texts, yard.language.logits, remember=False).read().nats
-        self.language = False
-        right = yard.look().right
+        with autocast(loaded.device, loaded.dtype):
+            if yard.language is not None:
+                return _general.Language(loaded, yard.texts, yard.language.logits, remember=False).read().nats
+            self.language = False
+            right = yard.look().right
         assert right is not None
         return right.astype(float)
 

@@ -22,10 +22,14 @@ NO_MEMORY = (
     "CUDA error: out of memory",
     "MPS backend out of memory",
     "can't allocate memory",
+    "not enough memory: you tried to allocate",
+    "Cannot allocate memory",
     "FATAL ERROR :: MODULE:PT_DEVMEM Allocation failed",
 )
-"""What torch says on CUDA, HIP, XPU, MPS, the CPU and HPU (accelerate.utils.memory.should_reduce_batch_size, but for
-cuDNN's "not supported", which smaller passes do not mend)."""
+"""What torch says on CUDA, HIP, XPU, MPS, the CPU (on Windows in other words) and HPU, and Linux of a file that cannot
+be mapped (accelerate.utils.memory.should_reduce_batch_size, but for cuDNN's "not supported", which smaller passes do
+not mend)."""
+SMALLER = "Use a smaller model, model.quantize (with method lora), or a machine or device with more free memory."
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -102,10 +106,42 @@ def used_memory(device: torch.device) -> int:
     return _line(status, "VmRSS") * 1024 if status.exists() else 0
 
 
-def private_memory() -> int:
-    """Bytes that this process holds and shares with no other (Linux; 0 elsewhere)."""
-    pages = Path("/proc/self/smaps_rollup")
-    return 1024 * (_line(pages, "Private_Clean:") + _line(pages, "Private_Dirty:")) if pages.exists() else 0
+def private_memory(process: int | str = "self") -> int:
+    """Bytes that a process holds and shares with no other (Linux; 0 elsewhere, and for one that has ended)."""
+    pages = Path(f"/proc/{process}/smaps_rollup")
+    try:
+        return 1024 * (_line(pages, "Private_Clean:") + _line(pages, "Private_Dirty:")) if pages.exists() else 0
+    except OSError:  # it ended, and nobody has asked how
+        return 0
+
+
+def weights_bytes(model: torch.nn.Module) -> int:
+    """Bytes of all weights and buffers, tied ones once."""
+    storages = {
+        tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes()
+        for tensor in (*model.parameters(), *model.buffers())
+    }
+    return sum(storages.values())
+
+
+def take_to(model: Any, device: torch.device, name: str) -> Any:
+    """The model, with its weights on the device.
+
+    Raises:
+        ModelError: they do not fit there; says how large they are, and what was free.
+    """
+    free = free_memory(device)
+    try:
+        return model.to(device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        there = f", and {free / 1e9:.1f} GB is free" if free is not None else ""
+        raise ModelError(
+            f"The weights of '{name}' do not fit into the memory of '{device}': "
+            f"they take {weights_bytes(model) / 1e9:.1f} GB{there}.",
+            hint=SMALLER,
+        ) from error
 
 
 def make_room(model: torch.nn.Module) -> None:
@@ -118,7 +154,7 @@ def make_room(model: torch.nn.Module) -> None:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory did not suffice, on any device."""
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in NO_MEMORY)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in NO_MEMORY)
 
 
 def refuse_for_memory(error: Exception) -> None:
@@ -130,7 +166,7 @@ def refuse_for_memory(error: Exception) -> None:
     if is_out_of_memory(error):
         raise ModelError(
             "Memory is too small to run this model on a few tokens.",
-            hint="Use a smaller model, model.quantize, or a machine or device with more free memory.",
+            hint=SMALLER,
         ) from error
 
 

@@ -229,17 +229,23 @@ def inner(model: Any) -> Any:
 def probe(model: Any, length: int = 8) -> Tensor:
     """A few tokens of the vocabulary, without special meaning for the result."""
     device = next(model.parameters()).device
-    return (torch.arange(length, device=device)[None] * 31 + 7) % model.get_input_embeddings().num_embeddings
+    words = model.get_input_embeddings().weight.shape[0]  # not all layers say `num_embeddings` (I-BERT's do not)
+    return (torch.arange(length, device=device)[None] * 31 + 7) % words
 
 
 @contextmanager
 def asking(model: nn.Module) -> Iterator[None]:
     """A question to the model that leaves no trace: no gradients, no dropout; in the type of its narrow weights."""
     training, first = model.training, next(model.parameters())
-    narrow = {weight.dtype for weight in model.parameters()} & {torch.bfloat16, torch.float16}
     model.eval()
     try:
-        with torch.no_grad(), autocast(first.device, narrow.pop() if narrow else torch.float32):
+        with torch.no_grad(), autocast(first.device, narrow(model)):
             yield
     finally:
         model.train(training)
+
+
+def narrow(model: nn.Module) -> torch.dtype:
+    """The type of its narrow weights, float32 where it has none: what a model computes in that holds some of each."""
+    found = {weight.dtype for weight in model.parameters()} & {torch.bfloat16, torch.float16}
+    return found.pop() if found else torch.float32

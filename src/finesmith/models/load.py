@@ -22,12 +22,12 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from finesmith.errors import FinesmithError, ModelError, counted
 from finesmith.models import attention, causal, generating, padding, place, quantize
 from finesmith.models.context import context_length as context_length
-from finesmith.models.device import choose_device, choose_dtype
+from finesmith.models.device import SMALLER, choose_device, choose_dtype, is_out_of_memory, take_to
 from finesmith.models.settings import ModelSettings
 
 Kind = Literal["causal-lm", "sequence-classification"]
 _UNUSABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, ImportError,
-             RuntimeError, SafetensorError, StrictDataclassError)  # fmt: skip
+             RuntimeError, MemoryError, SafetensorError, StrictDataclassError)  # fmt: skip
 """What transformers raises over files that are damaged, contradict themselves, or need a package that is missing."""
 _AUTO = {
     "causal-lm": transformers.AutoModelForCausalLM,
@@ -113,7 +113,7 @@ def load(
         moving: its own weights will move, for which they have to be float32.
 
     Raises:
-        ModelError: no such model; an encoder asked to write; weights that are missing from the file.
+        ModelError: no such model; an encoder asked to write; weights that are missing from the file, or have no room.
     """
     config = load_config(settings)
     tokenizer = load_tokenizer(settings)
@@ -139,7 +139,8 @@ def load(
         notes += (f"the frozen base is quantised to {settings.quantize} ({quantize.WORDS[settings.quantize]})",)
     padding.tell_model(model, tokenizer)
     generating.settle(model, tokenizer.pad_token_id)
-    return Loaded(model.to(device), tokenizer, device, dtype, stored, notes + _new(fresh))
+    model = take_to(model, device, settings.name)
+    return Loaded(model, tokenizer, device, dtype, stored, notes + _new(fresh))
 
 
 def held_in(stored: torch.dtype, dtype: torch.dtype, device: torch.device) -> torch.dtype:
@@ -166,7 +167,7 @@ def plainly(folder: Path, kind: Kind, device: torch.device, *, dtype: torch.dtyp
     with _as_model_error("transformers cannot load the folder"), quiet():
         model = _AUTO[kind].from_pretrained(folder, dtype=dtype or "auto", trust_remote_code=own_code)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=own_code)
-    return Loaded(model.to(device).eval(), tokenizer, device, model.dtype, model.dtype)
+    return Loaded(take_to(model, device, str(folder)).eval(), tokenizer, device, model.dtype, model.dtype)
 
 
 def check_kind(config: Any, kind: Kind, name: str) -> None:
@@ -229,8 +230,8 @@ def _as_model_error(what: str, hint: str = "") -> Iterator[None]:
     except FinesmithError:
         raise
     except _UNUSABLE as error:
-        missing = isinstance(error, ImportError)
-        raise ModelError(f"{what}: {place.first_line(error)}", hint="" if missing else hint) from error
+        hint = "" if isinstance(error, ImportError) else SMALLER if is_out_of_memory(error) else hint
+        raise ModelError(f"{what}: {place.first_line(error)}", hint=hint) from error
 
 
 def _pretrained(

@@ -11,7 +11,7 @@ from torch import nn
 from finesmith.methods.base import layer_list
 from finesmith.models import allocator, fast, recompute
 from finesmith.models import together as company
-from finesmith.models.device import free_memory, used_memory
+from finesmith.models.device import free_memory, used_memory, weights_bytes
 from finesmith.models.load import Loaded
 from finesmith.tasks._language import EVALUATION_TOKENS
 from finesmith.tasks._order import length_order, token_batches
@@ -84,16 +84,12 @@ class Choice:
     @property
     def fits(self) -> bool:
         """False only where it is known that memory will be too small."""
-        return self.needed is None or self.free is None or self.needed <= ROOM * self.free
+        return self.needed is None or fits(self.needed, self.free)
 
 
-def weights_bytes(model: nn.Module) -> int:
-    """Bytes of all weights and buffers, tied ones once."""
-    storages = {
-        tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes()
-        for tensor in (*model.parameters(), *model.buffers())
-    }
-    return sum(storages.values())
+def fits(needed: int, free: int | None) -> bool:
+    """Whether so many bytes more may be taken; True where it is not known what is free."""
+    return free is None or needed <= ROOM * free
 
 
 def forecast(
@@ -117,6 +113,9 @@ def forecast(
         evaluation: the sequences of the validation rows; their largest batch counts too.
         processes: in how many the passes are computed, side by side.
         kinds: how many different steps are looked at: that with the largest pass, with the longest row, the middle one.
+
+    Raises:
+        UnforeseenError: this model's steps cannot be rehearsed.
     """
     packed = fast.of(model).packed
     plan = Plan(data.lengths, settings.batch_size, seed, company.training(model))
@@ -182,8 +181,8 @@ def choose(
                 kinds=1,
                 processes=number,
             )
-        except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
-            return _taken(model, replace(choice, problem=(str(error) or type(error).__name__).splitlines()[0]))
+        except memory.UnforeseenError as error:
+            return _taken(model, replace(choice, problem=str(error)))
         choice = Choice(tokens, again, found.growth, free, processes=number)
         if choice.fits:
             return choice

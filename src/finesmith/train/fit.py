@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch import nn
 from finesmith.errors import TrainingError
 from finesmith.models.load import Loaded
 from finesmith.tasks.base import Task
-from finesmith.train import loop, optim, state
+from finesmith.train import divide, loop, optim, state
 from finesmith.train.batches import EncodedSet
 from finesmith.train.cache import Cache
 from finesmith.train.gradients import NOT_A_NUMBER
@@ -110,11 +110,15 @@ def fit(
     accelerator: Accelerator,
     cache: Cache | None = None,
     processes: Processes | None = None,
+    room: loop.Room | None = None,
+    costs: Callable[[], dict[str, float]] = dict,
     name_of: Callable[[int], str] = str,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
     """Trains, and leaves the kept weights in `model`. Yields an Event after each step.
+
+    `costs` says what the training has cost so far; a saved state has it, and its reader adds to it.
 
     Raises:
         Interrupted: `should_stop` said so; the state is saved and `resume=True` goes on bit for bit.
@@ -129,9 +133,13 @@ def fit(
     )
     model, optimizer = accelerator.prepare(model, optimizer, device_placement=[False, False])
     history, start, unjudged = History(settings.patience), 0, list[Step]()
+    room, processes = room or loop.room_for(settings), processes or Processes()
     if resume and checkpoints.state.exists():
         facts = state.load_state(checkpoints.state, model, optimizer)
-        history = History(settings.patience, tuple((step, tuple(values)) for step, values in facts["scores"]))
+        history = _history(facts, settings)
+        room.go_on(facts.get("room", {}))
+        if divide.usable(loaded.device):
+            processes.go_on(facts.get("processes", {}))
         unjudged = [Step(**facts["unjudged"])] if "unjudged" in facts else []
         start = facts["step"] + len(unjudged)
     else:
@@ -139,6 +147,13 @@ def fit(
     total, evaluate_at = total_steps(settings, len(data)), evaluation_steps(settings, len(data))
     asked = Loaded(model, loaded.tokenizer, loaded.device, loaded.dtype, loaded.stored)
     saved_at = monotonic()
+
+    def save(step: int, **more: Any) -> None:
+        """Saves the state behind `step`, the last that is logged."""
+        facts = {"step": step, "scores": history.scores, "costs": costs(), **more}
+        facts |= {"room": room.facts(), "processes": processes.facts()}
+        checkpoints.write(checkpoints.state.name, lambda path: state.save_state(path, model, optimizer, facts))
+
     steps = loop.train(
         model,
         task,
@@ -153,6 +168,7 @@ def fit(
         start=start,
         cache=cache,
         processes=processes,
+        room=room,
         name_of=name_of,
     )
     for step in chain(unjudged, () if history.should_stop else steps):
@@ -161,7 +177,7 @@ def fit(
             try:
                 scores = validate(task, asked, validation)
             except Exception:  # for want of memory mostly: the step is done, and judged when the run goes on
-                _save(checkpoints, model, optimizer, step.index - 1, history, unjudged=asdict(step))
+                save(step.index - 1, unjudged=asdict(step))
                 raise
             scores = _finite(scores, step.index)
             history = history.add(step.index, tuple(scores.values()))
@@ -180,15 +196,26 @@ def fit(
         yield event
         stopping = should_stop()
         if stopping or monotonic() - saved_at > 60 * settings.save_minutes:
-            _save(checkpoints, model, optimizer, step.index, history)
+            save(step.index)
             saved_at = monotonic()
         if stopping:
             raise Interrupted(str(checkpoints.folder.parent))
         if history.should_stop:
             break
-    _save(checkpoints, model, optimizer, total, history)
+    save(total)
     if settings.keep == "best":
         state.load_weights(checkpoints.best, model)
+
+
+def steps_are_left(facts: Mapping[str, Any], settings: TrainSettings, total: int) -> bool:
+    """Whether a training that goes on from a state with these facts (none: from the beginning) computes a step."""
+    done = facts.get("step", 0) + ("unjudged" in facts)
+    return done < total and not _history(facts, settings).should_stop
+
+
+def _history(facts: Mapping[str, Any], settings: TrainSettings) -> History:
+    scores = facts.get("scores", ())
+    return History(settings.patience, tuple((step, tuple(values)) for step, values in scores))
 
 
 def _finite(scores: dict[str, float], step: int) -> dict[str, float]:
@@ -201,16 +228,3 @@ def _finite(scores: dict[str, float], step: int) -> dict[str, float]:
         if not math.isfinite(value):
             raise TrainingError(f"The validation score {name} became {value} in step {step}.", hint=NOT_A_NUMBER)
     return scores
-
-
-def _save(
-    checkpoints: Checkpoints,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    step: int,
-    history: History,
-    **more: Any,
-) -> None:
-    """Saves the state behind `step`, the last that is logged; `unjudged` is the step behind it, done but not judged."""
-    facts: dict[str, Any] = {"step": step, "scores": history.scores, **more}
-    checkpoints.write(checkpoints.state.name, lambda path: state.save_state(path, model, optimizer, facts))

@@ -7,6 +7,7 @@ loss, autocast's copies and the optimizer's moments are counted because the same
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
@@ -33,6 +34,16 @@ KERNEL, KERNELS = 300_000, 64
 """Bytes that oneDNN keeps for each shape of a product in bfloat16 on a CPU (measured), and for how many shapes."""
 PASSES = 2
 """Forward passes of a step that are traced: the second one finds gradients that the first one left; others add none."""
+
+
+FAILURES = (RuntimeError, TypeError, ValueError, NotImplementedError, LookupError, AttributeError, AssertionError)
+"""What a model raises whose layers look at numbers that are not there, or call kernels that know nothing of shapes."""
+TALK = logging.getLogger("torch._subclasses.fake_tensor")
+"""Where PyTorch writes a traceback of each of them before it raises it."""
+
+
+class UnforeseenError(Exception):
+    """Why the memory of a training cannot be found without running it."""
 
 
 @dataclass(frozen=True)
@@ -140,17 +151,29 @@ class Rehearsal:
         self.model, self.task, self.loaded, self.settings = model, task, loaded, settings
 
     def steps(self, steps: Sequence[Sequence[Sequence[Encoded]]], evaluation: Sequence[Encoded] = ()) -> list[Trace]:
-        """A trace of each step, which is given by the items of its passes, and of one pass of an evaluation."""
-        traces = []
+        """A trace of each step, which is given by the items of its passes, and of one pass of an evaluation.
+
+        Raises:
+            UnforeseenError: this model does not run without numbers.
+        """
         training = self.model.training
-        with torch.random.fork_rng(), _without_numbers(self.model) as ledger:
-            optimizer = self._optimizer()
-            for passes in steps:
-                traces.append(self._step(ledger, optimizer, passes[:PASSES]))
-            if evaluation:
-                traces.append(self._evaluation(ledger, evaluation))
-            optimizer.state.clear()
-        self.model.train(training)
+        try:
+            with torch.random.fork_rng(), _without_numbers(self.model) as ledger:
+                return self._traces(ledger, steps, evaluation)
+        except FAILURES as error:
+            text = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UnforeseenError(text) from error
+        finally:
+            self.model.train(training)
+
+    def _traces(
+        self, ledger: Ledger, steps: Sequence[Sequence[Sequence[Encoded]]], evaluation: Sequence[Encoded]
+    ) -> list[Trace]:
+        optimizer = self._optimizer()
+        traces = [self._step(ledger, optimizer, passes[:PASSES]) for passes in steps]
+        if evaluation:
+            traces.append(self._evaluation(ledger, evaluation))
+        optimizer.state.clear()
         return traces
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -243,6 +266,7 @@ def _without_numbers(model: nn.Module) -> Iterator[Ledger]:
     ]
     blocked.forget()
     _fused.forget()
+    silent, TALK.disabled = TALK.disabled, True
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), Ledger() as ledger:
             hollow = {id(tensor): _hollow(tensor) for _, _, tensor in places}
@@ -252,6 +276,7 @@ def _without_numbers(model: nn.Module) -> Iterator[Ledger]:
             ledger.known(list(hollow.values()))
             yield ledger
     finally:
+        TALK.disabled = silent
         for store, name, tensor in places:
             store[name] = tensor
         blocked.forget()

@@ -14,7 +14,7 @@ import os
 import signal
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
@@ -49,7 +49,8 @@ class Helper:
 class Processes:
     """The processes of a training; none but this one before `start`.
 
-    `memory` is what the others held for themselves alone, in bytes, and `notes` say why they ended early.
+    `count` is how many there are, this one included. `memory` is what those that have ended held for themselves alone,
+    in bytes, and `notes` say why they ended early.
     """
 
     count: int = 1
@@ -63,7 +64,8 @@ class Processes:
         if self.count == 1:
             return
         if work.cache.count:
-            self.notes = (f"one process, not {self.count}: what the frozen layers give is read from a file",)
+            self.notes += (f"one process, not {self.count}: what the frozen layers give is read from a file",)
+            self.count = 1
             return
         self.weights = [weight for weight in work.model.parameters() if weight.requires_grad]
         for weight, shared in zip(self.weights, _shared(self.weights), strict=True):
@@ -78,7 +80,7 @@ class Processes:
             try:
                 pid = _fork()
             except OSError as error:
-                self.notes = (f"the system makes no further process ({error}): {number} of {self.count}",)
+                self.notes += (f"the system makes no further process ({error}): {number} of {self.count}",)
                 break
             if not pid:
                 ours.close()
@@ -88,6 +90,7 @@ class Processes:
             theirs.close()
             self.helpers.append(Helper(pid, ours, gradients, there))
         gc.unfreeze()
+        self.count = 1 + len(self.helpers)
 
     def gradients(
         self, work: Work, shares: Sequence[Sequence[Sequence[int]]], count: float, scale: float, step: int
@@ -111,8 +114,10 @@ class Processes:
                 helper.busy = False
         except (EOFError, OSError) as error:
             self.close()
-            self.notes = ("the system ended a process of speed.processes: the training went on in one",)
-            raise torch.OutOfMemoryError(self.notes[0]) from error
+            self.notes += (
+                f"the system ended a process of speed.processes in step {step + 1}: the training went on in one",
+            )
+            raise torch.OutOfMemoryError(self.notes[-1]) from error
         finally:
             torch.set_num_threads(threads)
         failures = [failure for _, failure in found if failure]
@@ -124,6 +129,19 @@ class Processes:
         for helper in self.helpers:
             _add(self.weights, helper)
         return sum(loss for loss, _ in found)
+
+    def held(self) -> int:
+        """Bytes that the others hold for themselves alone, or held before they ended."""
+        return self.memory + sum(private_memory(helper.pid) for helper in self.helpers)
+
+    def go_on(self, facts: Mapping[str, Any]) -> None:
+        """As many as there were when a state was saved; one that was saved before this was kept changes nothing."""
+        self.count = facts.get("count", self.count)
+        self.notes = tuple(facts.get("notes", self.notes))
+
+    def facts(self) -> dict[str, Any]:
+        """What `go_on` takes."""
+        return {"count": self.count, "notes": self.notes}
 
     def close(self) -> None:
         """Ends the other processes."""
@@ -139,7 +157,7 @@ class Processes:
                 if helper.busy:
                     os.kill(helper.pid, signal.SIGKILL)
                 os.waitpid(helper.pid, 0)
-        self.helpers = []
+        self.helpers, self.count = [], 1
 
 
 def _fork() -> int:

@@ -6,6 +6,7 @@ Loading it and going on gives the same numbers, bit for bit, as never having sto
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,7 @@ def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, f
     for name, weight in trainable(model).items():
         for key, value in optimizer.state.get(weight, {}).items():
             (tensors if isinstance(value, torch.Tensor) else numbers)[f"optimizer.{key}.{name}"] = value
-    tensors["random.cpu"] = torch.get_rng_state()
-    if (device := device_of(model)).type == "cuda":
-        tensors["random.cuda"] = torch.cuda.get_rng_state(device)
-    elif device.type == "mps":
-        tensors["random.mps"] = torch.mps.get_rng_state()
+    tensors |= {f"random.{kind}": numbers for kind, numbers in random_numbers(device_of(model)).items()}
     save_file(_apart(tensors), path, metadata={"facts": json.dumps(facts), "numbers": json.dumps(numbers)})
 
 
@@ -43,13 +40,28 @@ def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -
         for name, weight in trainable(model).items():
             weight.copy_(file.get_tensor(f"weight.{name}"))
         _load_optimizer(optimizer, trainable(model), saved | numbers)
-        torch.set_rng_state(file.get_tensor("random.cpu"))
-        device, names = device_of(model), set(file.keys())
-        if device.type == "cuda" and "random.cuda" in names:  # not where it was saved on another kind of device
-            torch.cuda.set_rng_state(file.get_tensor("random.cuda"), device)
-        elif device.type == "mps" and "random.mps" in names:
-            torch.mps.set_rng_state(file.get_tensor("random.mps"))
+        kinds = [name.removeprefix("random.") for name in file.keys() if name.startswith("random.")]  # noqa: SIM118
+        put_back({kind: file.get_tensor(f"random.{kind}") for kind in kinds}, device_of(model))
         return json.loads(file.metadata()["facts"])
+
+
+def random_numbers(device: torch.device) -> dict[str, torch.Tensor]:
+    """Where the random numbers of the CPU stand, and of the device: dropout draws from them."""
+    found = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        found["mps"] = torch.mps.get_rng_state()
+    return found
+
+
+def put_back(numbers: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    """Lets the random numbers go on from where they stood; those of another kind of device are passed over."""
+    torch.set_rng_state(numbers["cpu"])
+    if device.type == "cuda" and "cuda" in numbers:
+        torch.cuda.set_rng_state(numbers["cuda"], device)
+    elif device.type == "mps" and "mps" in numbers:
+        torch.mps.set_rng_state(numbers["mps"])
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -83,10 +95,15 @@ def _apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def saved_step(path: Path) -> int:
     """The step that a saved state stands at; 0 where there is none."""
+    return int(saved_facts(path).get("step", 0))
+
+
+def saved_facts(path: Path) -> dict[str, Any]:
+    """The facts of a saved state; empty where there is none."""
     if not path.exists():
-        return 0
+        return {}
     with safe_open(path, framework="pt") as file:
-        return int(json.loads(file.metadata()["facts"])["step"])
+        return json.loads(file.metadata()["facts"])
 
 
 def save_weights(path: Path, model: nn.Module) -> None:
