@@ -151,7 +151,7 @@ def _lora(metric: Metric, found: Mapping[str, Any]) -> Claim:
         outcome = "not supported"
     elif gap.high < -delta:
         said += " Adapters are better here."
-    elif found.get("detectable", 0.0) > delta:
+    elif (found.get("detectable") or 0.0) > delta:  # null where the interval is open
         said += (
             f" Only {verdict.number(metric, found['detectable'])} or more would most likely show in these test rows."
         )
