@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -207,6 +208,11 @@ def test_without_a_glossary_terms_are_said_to_be_missing_and_classifiers_are_ski
     assert "--glossary" in result.missing["terminology"] and "term recall" not in result.numbers["metrics"]
     labels = kept.tuned(write_csv(tmp_path / "rows.csv", ticket_rows(60)), models("llama"), tmp_path / "run")
     assert "labels" in adherence.PLUGIN.skips(kept.study(labels))
+
+
+def test_documents_are_skipped_with_their_own_reason():
+    documents = SimpleNamespace(recipe=SimpleNamespace(task="text"))
+    assert adherence.PLUGIN.skips(documents) == "plain documents are no answers"
 
 
 def test_the_best_prompt_is_an_opponent_too(run, monkeypatch):

@@ -9,7 +9,7 @@ from finesmith.evidence import claims, decision
 from finesmith.report import names
 from finesmith.types import Estimate, Evidence
 
-ACCURACY = registry.resolve("metrics", "accuracy")
+ACCURACY, BITS = (registry.resolve("metrics", name) for name in ("accuracy", "bits_per_byte"))
 
 
 def interval(value, half=0.02, n=500):
@@ -103,6 +103,33 @@ def test_labels_enough(change, outcome, words):
     claim = one(claims.LABELS, {"learning_curve": {**CURVE, **change}})
     assert claim.outcome == outcome and words in claim.sentence and claim.grade == "C"
     assert one(claims.LABELS, {"learning_curve": {"points": []}}).outcome == "inconclusive"
+
+
+def in_bits(gain):
+    """Evidence whose primary metric is better low: tuned 0.96 bits per byte, the base 0.96 and the gain."""
+    systems = {name: {"bits_per_byte": interval(0.96 + add)} for name, add in (("tuned", 0.0), ("base", gain))}
+    return Evidence("text", "bits_per_byte", systems, {"base": interval(gain)}, "the verdict", {}, {})
+
+
+def test_where_lower_is_better_no_sign_says_the_opposite():
+    seeds = {"seeds": [0, 1, 2], "gains": {"base": as_json(0.928, 1.0)}}
+    numbers = {
+        "prompting": {"best": "kNN", "gain": as_json(0.5)},
+        "learning_curve": {**CURVE, "gain_2x": {"value": 0.04, "low": -0.02, "high": 0.09}},
+        "lora_or_full": lora(0.03, 0.01),
+        "scratch": {"gap": as_json(1.2)},
+        "seeds": seeds,
+    }
+    found = {claim.name: claim.sentence for claim in claims.judge(in_bits(0.928), BITS, numbers, {})}
+    assert "Clear gain: gain +0.928, 95 % interval" in found[claims.IMPROVED]
+    assert "Over 3 trainings the gain is +0.928" in found[claims.IMPROVED]
+    assert found[claims.PROMPT].startswith("Tuned against the best prompt (kNN): gain +0.500 (95 %")
+    assert found[claims.LABELS].startswith("Twice the labels would improve bits per byte by -0.020 to +0.090")
+    assert found[claims.LORA].startswith("Full fine-tuning against adapters: gain +0.030 (90 %")
+    assert found[claims.SCRATCH].startswith("Tuned against the same model from scratch with as many steps: gain +1.200")
+    assert "(gain +0.928 bits per byte, 95 %" in decision.decide(in_bits(0.928), BITS, {})
+    assert one(claims.PROMPT, numbers).sentence.startswith("Tuned minus the best prompt (kNN): +0.500 (95 %")
+    assert decided(base=0.3).endswith("(+0.300 accuracy, 95 % interval +0.280 to +0.320, n = 500).")
 
 
 def lora(value, half, delta=0.01):

@@ -151,4 +151,4 @@ def _why(metric: Metric, rival: Rival, minimum_gain: float) -> str:
 def _shown(metric: Metric, rival: Rival) -> str:
     gain = rival.gain
     ends = f"{verdict.signed(metric, gain.low)} to {verdict.signed(metric, gain.high)}"
-    return f"{verdict.signed(metric, gain.value)} {metric.title}, 95 % interval {ends}, n = {verdict.rows(gain)}"
+    return f"{verdict.gained(metric, gain.value)} {metric.title}, 95 % interval {ends}, n = {verdict.rows(gain)}"
