@@ -336,6 +336,41 @@ def test_labelling_first():
     assert decided(curve, base=0.3).startswith("Fine-tune")
 
 
+@pytest.mark.parametrize("ahead", [0.01, 0.03, 0.05])
+def test_the_nearer_the_rival_the_sooner_more_labels_beat_it(ahead):
+    low = {0.01: 0.0, 0.03: 0.0, 0.05: 240.0}[ahead]  # the curve's range begins above what is near
+    curve = {"learning_curve": {**CURVE, "labels_to_beat": {"low": low, "value": 900.0, "high": 2186.0}}}
+    said = decided(curve, base=0.3, tfidf=interval(-ahead, 0.02))
+    assert said.startswith(f"Label about {'1,200' if low else '1,100'} more first, and use TF-IDF")
+
+
+def test_where_the_range_says_neither_from_nor_to_its_middle_does():
+    def told(gain, **ends):
+        more = {"low": 0.0, "value": 900.0, "high": None, **ends}
+        return decided({"learning_curve": {**CURVE, "labels_to_beat": more}}, base=0.3, tfidf=gain)
+
+    near = interval(-0.01, 0.02)
+    assert told(near).startswith("Label about 900 more first, and use TF-IDF")
+    assert told(near, value=None).startswith("Use TF-IDF"), "not even the middle reaches it"
+    assert told(near, value=0.0).startswith("Use TF-IDF")
+    assert told(interval(-0.05)).startswith("Use TF-IDF"), "it is clearly better, and the range does not settle it"
+
+
+def test_no_target_was_given_so_none_is_reached_or_missed():
+    def said(**more):
+        found = {name: each for name, each in CURVE.items() if name != "more_labels"}
+        return one(claims.LABELS, {"learning_curve": {**found, "labels_to_beat": {"value": 0.0, **more}}})
+
+    near = said(low=0.0, high=0.0)
+    assert near.outcome == "not supported" and "target" not in near.sentence and near.sentence.endswith("steep.")
+    rival = "hat beats the strongest of the cheaper ways"
+    assert said(low=300.0, high=500.0).sentence.endswith(f"W{rival} would take 300 to 500 more labels.")
+    assert said(low=0.0, high=None).sentence.endswith(
+        f"How many more labels w{rival} would take, the range leaves open."
+    )
+    assert said(low=None, high=None).sentence.endswith(f"misses w{rival} with four times the labels.")
+
+
 def test_a_target_that_is_reached_does_not_tell_how_to_beat_the_rival():
     reached = {**CURVE, "more_labels": {"low": 0.0, "high": 0.0}}
     assert decided({"learning_curve": reached}, base=0.3, tfidf=-0.03).startswith("Use TF-IDF")

@@ -115,25 +115,30 @@ def _labels(metric: Metric, found: Mapping[str, Any]) -> Claim:
     verb = "change" if metric.higher_is_better else "improve"  # a gain: what is lower is then positive
     said = f"Twice the labels would {verb} {metric.title} by {low} to {high}"
     more = found.get("more_labels")
-    numbers = {"gain_2x": twice, "useful_gain": useful, **({"more_labels": more} if more else {})}
+    to_beat = found.get("labels_to_beat")
+    known = {"more_labels": more, "labels_to_beat": to_beat}
+    numbers = {"gain_2x": twice, "useful_gain": useful, **{name: each for name, each in known.items() if each}}
     if more and more["high"] == 0:
         return Claim(LABELS, "supported", f"{said}, and the target is reached already.", numbers=numbers)
     if found["flat"]:
         return Claim(LABELS, "supported", f"{said}: less than the {useful:g} that is of use.", numbers=numbers)
-    wanted = _more(more)
+    wanted = _more(more, "the target") or _more(to_beat, "what beats the strongest of the cheaper ways")
     if twice["low"] > 0 and twice["value"] >= useful:
         return Claim(LABELS, "not supported", f"{said}: the curve is still steep.{wanted}", numbers=numbers)
     return Claim(LABELS, "inconclusive", f"{said}.{wanted}", numbers=numbers)
 
 
-def _more(more: Mapping[str, Any] | None) -> str:
-    """How many labels would reach the target, as a range."""
-    if not more:
+def _more(more: Mapping[str, Any] | None, goal: str) -> str:
+    """How many labels would reach the goal, as a range; "" where nothing was asked, or the curve is past it."""
+    if not more or more["high"] == 0:
         return ""
-    if more["low"] is None:
-        return " Even the upper end of the range misses the target with four times the labels."
-    high = f"to {more['high']:,.0f} more labels" if more["high"] is not None else "more labels at least"
-    return f" The target would take {more['low']:,.0f} {high}."
+    low, high = more["low"], more["high"]
+    if low is None:
+        return f" Even the upper end of the range misses {goal} with four times the labels."
+    if high is None and not low:
+        return f" How many more labels {goal} would take, the range leaves open."
+    shown = f"{low:,.0f} more labels at least" if high is None else f"{low:,.0f} to {high:,.0f} more labels"
+    return f" {goal[0].upper()}{goal[1:]} would take {shown}."
 
 
 def _lora(metric: Metric, found: Mapping[str, Any]) -> Claim:
