@@ -59,7 +59,8 @@ def newcombe_uncorrelated(random: np.random.Generator) -> Pair:
         n, product = len(a), _product(a, b)
         if 0 <= product <= n / 2:
             found = stats.newcombe(a, b)
-            return (found.low, found.high), confint_proportions_2indep(a.sum(), n, b.sum(), n, method="newcomb")
+            ends = confint_proportions_2indep(a.sum(), n, b.sum(), n, method="newcomb")
+            return (found.low, found.high), _of_few(a, b, ends)
 
 
 def newcombe_paired(random: np.random.Generator) -> Pair:
@@ -74,7 +75,16 @@ def newcombe_paired(random: np.random.Generator) -> Pair:
     down, up = (a.mean() - low_a, high_b - b.mean()), (high_a - a.mean(), b.mean() - low_b)
     below, above = (np.sqrt(max(0.0, x**2 - 2 * phi * x * y + y**2)) for x, y in (down, up))
     found = stats.newcombe(a, b)
-    return (found.low, found.high), (max(-1.0, gap - below), min(1.0, gap + above))
+    return (found.low, found.high), _of_few(a, b, (max(-1.0, gap - below), min(1.0, gap + above)))
+
+
+def _of_few(a: np.ndarray, b: np.ndarray, ends: tuple[float, float]) -> tuple[float, float]:
+    """Of few rows the interval is joined with Clopper and Pearson's of the rows where one system alone is right."""
+    n, ours, either = len(a), int((a > b).sum()), int((a != b).sum())
+    if n > stats.FEW or not either:
+        return ends
+    low, high = ((2 * end - 1) * either / n for end in proportion_confint(ours, either, method="beta"))
+    return min(ends[0], low), max(ends[1], high)
 
 
 def exact_mcnemar(random: np.random.Generator) -> Pair:

@@ -16,6 +16,7 @@ from finesmith.evidence import calibration, ece, equivalence, levels, stats
 
 LOSS = registry.resolve("metrics", "held_out_loss")
 ACCURACY = registry.resolve("metrics", "accuracy")
+BITS, MACRO_F1 = registry.resolve("metrics", "bits_per_byte"), registry.resolve("metrics", "macro_f1")
 BELIEVED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "as sure as right": lambda level: level,
     "slightly too sure": lambda level: 1.15 * level,
@@ -60,6 +61,14 @@ def cases() -> list[tuple[str, str, Hit]]:
         found.append(("clusters, difference of shares", what, shares(count, size, level)))
         found.append(("the same by rows, as if independent", what, shares(count, size, level, by_rows=True)))
     found.append(("clusters and seeds, loss", "3 seeds, 40 clusters of 5", clustered_seeds(3, 40, 5)))
+    for n in (2, 3, 4, 5, 7, 10, 11):
+        found += [
+            ("few rows, gain in bits per byte", f"{n} rows, two systems as good", bits(n)),
+            ("few rows, gain in bits per byte, skewed", f"{n} rows, two systems as good", bits(n, skewed=True)),
+            ("few groups, gain in macro-F1", f"{n} groups of 20 rows, two systems as good", macro_f1(n, 20)),
+            ("few rows, gain in accuracy", f"{n} rows, always one of two right", alternately(n, 1.0)),
+            ("few rows, gain in accuracy", f"{n} rows, one of two right in half", alternately(n, 0.5)),
+        ]
     for n in (30, 300):
         found.append(("TOST's 90 %, loss", f"{n} rows", ninety(n)))
     found += [
@@ -134,6 +143,51 @@ def clustered_seeds(k: int, count: int, size: int) -> Hit:
         rows = [np.stack([5 + each, np.ones(n)], axis=1) for each in values]
         found = levels.two_level(LOSS, rows, clusters=names, seed=run, draws=300).estimate
         return found.low <= 5 <= found.high
+
+    return hit
+
+
+def bits(n: int, *, skewed: bool = False) -> Hit:
+    """Texts of unequal length, each as hard for both systems; what each adds to that is normal, or exponential."""
+
+    def hit(random: np.random.Generator, run: int) -> bool:
+        size, hard = random.gamma(2, 100, n) + 20, 1.5 + random.normal(0, 0.3, n)
+        own = random.exponential(0.15, (2, n)) if skewed else random.normal(0, 0.1, (2, n))
+        ours, theirs = (np.stack([size * (hard + each), size], axis=1) for each in own)
+        found = stats.paired_bootstrap(BITS, ours, theirs, seed=run, draws=1000)
+        return found.low <= 0 <= found.high
+
+    return hit
+
+
+def macro_f1(count: int, size: int) -> Hit:
+    """Five classes; each group has its own mix of them, and each system its own skill in it."""
+
+    def hit(random: np.random.Generator, run: int) -> bool:
+        names = np.repeat(np.arange(count), size)
+        mixes = random.dirichlet(np.ones(5), count)
+        truth = (mixes.cumsum(axis=1)[names] > random.random((len(names), 1))).argmax(axis=1)
+        skill = 0.6 + random.normal(0, 0.15, (2, count))
+        answers = [
+            np.where(random.random(len(names)) < each[names], truth, random.integers(0, 5, len(names)))
+            for each in skill
+        ]
+        target, *outputs = (np.eye(5)[each] for each in (truth, *answers))
+        ours, theirs = (np.hstack([target * output, target + output]) for output in outputs)
+        found = levels.cluster_bootstrap(MACRO_F1, ours, names, theirs, seed=run)
+        return found.low <= 0 <= found.high
+
+    return hit
+
+
+def alternately(n: int, differ: float) -> Hit:
+    """Of the rows a share in which one of two systems is right, each as often; in the others both are or neither."""
+
+    def hit(random: np.random.Generator, run: int) -> bool:
+        one, both = random.random((2, n)) < 0.5
+        ours, theirs = (np.where(random.random(n) < differ, [one, ~one], both)).astype(float)
+        found = stats.newcombe(ours, theirs)
+        return found.low <= 0 <= found.high
 
     return hit
 

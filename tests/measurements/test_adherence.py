@@ -2,12 +2,13 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from finesmith import comparing
-from finesmith.evidence import claims
+from finesmith.evidence import claims, rates
 from finesmith.measurements import _forms, _paired, _style, _terms, adherence, prompting
 from finesmith.metrics.base import edits
 from finesmith.types import Example, Message, Origin
@@ -85,6 +86,43 @@ def test_rates_are_paired_and_nothing_counted_is_nothing():
     found = _paired.compared(counts, [(0.5, 1.0)] * 60, seed=0)
     assert found["tuned"] == pytest.approx(1 / 3) and found["difference"].value == pytest.approx(1 / 3 - 1 / 2)
     assert found["difference"].low < found["difference"].value < found["difference"].high
+
+
+def judged(difference):
+    return rates.judge("x", {"recall": {"tuned": 1.0, "base": 0.0, "difference": difference}})
+
+
+@pytest.mark.parametrize("counting", [1, 2, 4])
+def test_a_few_rows_that_count_settle_nothing_however_many_do_not(counting):
+    nothing = [(0.0, 0.0)] * (200 - counting)
+    for used, asked in ((1.0, 1.0), (2.0, 2.0)):  # one term in each row, or two
+        found = _paired.compared([(used, asked)] * counting + nothing, [(0.0, asked)] * counting + nothing, seed=0)
+        gap = found["difference"]
+        assert (gap.value, gap.high, gap.n) == (1, 1, counting) and -1 <= gap.low < 0
+        claim = judged(gap)
+        assert claim.outcome == "inconclusive" and claim.p > 0.05
+
+
+def test_rows_that_count_nothing_change_nothing():
+    ones, others = [(float(n % 2), 1.0) for n in range(40)], [(float(n % 3 == 0), 1.0) for n in range(40)]
+    more = [(0.0, 0.0)] * 160
+    for half in (1.0, 0.5):
+        sides = [[(half * count, whole) for count, whole in side] for side in (ones, others)]
+        alone = _paired.compared(*sides, seed=0)
+        assert alone == _paired.compared(*(side + more for side in sides), seed=0)
+    groups = [at // 4 for at in range(200)]
+    inside = _paired.compared(ones + more, others + more, seed=0, clusters=groups)["difference"]
+    assert (inside.n, inside.groups) == (40, 10), "groups in which nothing counts are none"
+
+
+@pytest.mark.parametrize("few", [1, 2, 12])
+def test_a_system_that_counts_in_few_rows_or_always_alike_is_not_certain(few):
+    tuned = [(float(n % 10 > 0), 1.0) for n in range(100)]
+    base = [(0.0, 1.0)] * few + [(0.0, 0.0)] * (100 - few)
+    gap = _paired.compared(tuned, base, seed=0)["difference"]
+    low = {1: -0.10, 2: 0.06, 12: 0.65}[few]  # the base alone: at most 1.00, 0.84 (exact) and 0.24 (Wilson)
+    assert gap.value == pytest.approx(0.9) and gap.low == pytest.approx(low, abs=0.01) and gap.high <= 1
+    assert judged(gap).outcome == ("inconclusive" if few == 1 else "supported")
 
 
 def test_edits_are_those_of_levenshtein():
@@ -170,6 +208,11 @@ def test_without_a_glossary_terms_are_said_to_be_missing_and_classifiers_are_ski
     assert "--glossary" in result.missing["terminology"] and "term recall" not in result.numbers["metrics"]
     labels = kept.tuned(write_csv(tmp_path / "rows.csv", ticket_rows(60)), models("llama"), tmp_path / "run")
     assert "labels" in adherence.PLUGIN.skips(kept.study(labels))
+
+
+def test_documents_are_skipped_with_their_own_reason():
+    documents = SimpleNamespace(recipe=SimpleNamespace(task="text"))
+    assert adherence.PLUGIN.skips(documents) == "plain documents are no answers"
 
 
 def test_the_best_prompt_is_an_opponent_too(run, monkeypatch):

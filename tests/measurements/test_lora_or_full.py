@@ -29,7 +29,7 @@ def test_both_methods_are_swept_and_compared(study):
     assert plugin.skips(study) == "" and plugin.cost(study) == pytest.approx(7.5 * study.train_seconds)
     found = plugin(study, Watcher())
     numbers = found.numbers
-    assert found.systems.keys() == {"lora", "full"} and "full fine-tuning gains" in found.says
+    assert found.systems.keys() == {"lora", "full"} and "full fine-tuning minus LoRA: " in found.says
     middles = [sorted(numbers[name]["learning_rates"])[1] for name in ("lora", "full")]
     assert middles == [pytest.approx(float(study.recipe.train.learning_rate)), 5e-4]
     assert numbers["lora"]["trainable_parameters"] < numbers["full"]["trainable_parameters"] / 3

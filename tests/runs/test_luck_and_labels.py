@@ -261,7 +261,7 @@ def test_the_learning_curve_trains_on_parts_and_looks_ahead(tickets_run):
     assert numbers["x2"]["low"] <= numbers["x2"]["value"] <= numbers["x2"]["high"] <= 1
     assert numbers["x4"]["high"] - numbers["x4"]["low"] > 0
     assert numbers["gain_2x"]["low"] <= numbers["gain_2x"]["high"] and numbers["target"] == 0.99
-    assert set(numbers["more_labels"]) == {"low", "high"}
+    assert set(numbers["more_labels"]) == {"low", "value", "high"}
 
 
 def test_small_parts_get_the_steps_of_the_whole_run(tickets_run):

@@ -9,7 +9,7 @@ from finesmith.evidence import claims, decision
 from finesmith.report import names
 from finesmith.types import Estimate, Evidence
 
-ACCURACY = registry.resolve("metrics", "accuracy")
+ACCURACY, BITS = (registry.resolve("metrics", name) for name in ("accuracy", "bits_per_byte"))
 
 
 def interval(value, half=0.02, n=500):
@@ -103,6 +103,33 @@ def test_labels_enough(change, outcome, words):
     claim = one(claims.LABELS, {"learning_curve": {**CURVE, **change}})
     assert claim.outcome == outcome and words in claim.sentence and claim.grade == "C"
     assert one(claims.LABELS, {"learning_curve": {"points": []}}).outcome == "inconclusive"
+
+
+def in_bits(gain):
+    """Evidence whose primary metric is better low: tuned 0.96 bits per byte, the base 0.96 and the gain."""
+    systems = {name: {"bits_per_byte": interval(0.96 + add)} for name, add in (("tuned", 0.0), ("base", gain))}
+    return Evidence("text", "bits_per_byte", systems, {"base": interval(gain)}, "the verdict", {}, {})
+
+
+def test_where_lower_is_better_no_sign_says_the_opposite():
+    seeds = {"seeds": [0, 1, 2], "gains": {"base": as_json(0.928, 1.0)}}
+    numbers = {
+        "prompting": {"best": "kNN", "gain": as_json(0.5)},
+        "learning_curve": {**CURVE, "gain_2x": {"value": 0.04, "low": -0.02, "high": 0.09}},
+        "lora_or_full": lora(0.03, 0.01),
+        "scratch": {"gap": as_json(1.2)},
+        "seeds": seeds,
+    }
+    found = {claim.name: claim.sentence for claim in claims.judge(in_bits(0.928), BITS, numbers, {})}
+    assert "Clear gain: gain +0.928, 95 % interval" in found[claims.IMPROVED]
+    assert "Over 3 trainings the gain is +0.928" in found[claims.IMPROVED]
+    assert found[claims.PROMPT].startswith("Tuned against the best prompt (kNN): gain +0.500 (95 %")
+    assert found[claims.LABELS].startswith("Twice the labels would improve bits per byte by -0.020 to +0.090")
+    assert found[claims.LORA].startswith("Full fine-tuning against adapters: gain +0.030 (90 %")
+    assert found[claims.SCRATCH].startswith("Tuned against the same model from scratch with as many steps: gain +1.200")
+    assert "(gain +0.928 bits per byte, 95 %" in decision.decide(in_bits(0.928), BITS, {})
+    assert one(claims.PROMPT, numbers).sentence.startswith("Tuned minus the best prompt (kNN): +0.500 (95 %")
+    assert decided(base=0.3).endswith("(+0.300 accuracy, 95 % interval +0.280 to +0.320, n = 500).")
 
 
 def lora(value, half, delta=0.01):
@@ -307,6 +334,41 @@ def test_labelling_first():
     far = {"learning_curve": {**CURVE, "labels_to_beat": {"low": 2340.0, "high": None}}}
     assert decided(far, base=0.3, tfidf=0.01).startswith("Label at least 2,300 more first")
     assert decided(curve, base=0.3).startswith("Fine-tune")
+
+
+@pytest.mark.parametrize("ahead", [0.01, 0.03, 0.05])
+def test_the_nearer_the_rival_the_sooner_more_labels_beat_it(ahead):
+    low = {0.01: 0.0, 0.03: 0.0, 0.05: 240.0}[ahead]  # the curve's range begins above what is near
+    curve = {"learning_curve": {**CURVE, "labels_to_beat": {"low": low, "value": 900.0, "high": 2186.0}}}
+    said = decided(curve, base=0.3, tfidf=interval(-ahead, 0.02))
+    assert said.startswith(f"Label about {'1,200' if low else '1,100'} more first, and use TF-IDF")
+
+
+def test_where_the_range_says_neither_from_nor_to_its_middle_does():
+    def told(gain, **ends):
+        more = {"low": 0.0, "value": 900.0, "high": None, **ends}
+        return decided({"learning_curve": {**CURVE, "labels_to_beat": more}}, base=0.3, tfidf=gain)
+
+    near = interval(-0.01, 0.02)
+    assert told(near).startswith("Label about 900 more first, and use TF-IDF")
+    assert told(near, value=None).startswith("Use TF-IDF"), "not even the middle reaches it"
+    assert told(near, value=0.0).startswith("Use TF-IDF")
+    assert told(interval(-0.05)).startswith("Use TF-IDF"), "it is clearly better, and the range does not settle it"
+
+
+def test_no_target_was_given_so_none_is_reached_or_missed():
+    def said(**more):
+        found = {name: each for name, each in CURVE.items() if name != "more_labels"}
+        return one(claims.LABELS, {"learning_curve": {**found, "labels_to_beat": {"value": 0.0, **more}}})
+
+    near = said(low=0.0, high=0.0)
+    assert near.outcome == "not supported" and "target" not in near.sentence and near.sentence.endswith("steep.")
+    rival = "hat beats the strongest of the cheaper ways"
+    assert said(low=300.0, high=500.0).sentence.endswith(f"W{rival} would take 300 to 500 more labels.")
+    assert said(low=0.0, high=None).sentence.endswith(
+        f"How many more labels w{rival} would take, the range leaves open."
+    )
+    assert said(low=None, high=None).sentence.endswith(f"misses w{rival} with four times the labels.")
 
 
 def test_a_target_that_is_reached_does_not_tell_how_to_beat_the_rival():

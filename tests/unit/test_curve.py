@@ -72,7 +72,8 @@ def test_the_labels_to_a_target_are_a_range():
     fitted = curve.fit(SIZES, 3 * SIZES**-0.35, few_shot=False)
     truth = (0.13 / 3) ** (-1 / 0.35)  # about 7,800
     low, high = fitted.to_reach(0.13)
-    assert low < truth < high <= 16000
+    assert low < truth < high <= 16000 and low < fitted.likely(0.13) < high
+    assert fitted.likely(0.13) == pytest.approx(truth, rel=0.05) and fitted.likely(0.001) is None
     assert fitted.to_reach(0.3) == (4000.0, 4000.0)
 
 

@@ -1,5 +1,7 @@
 """TOST, non-inferiority and Holm against statsmodels; intervals over seeds and clusters by simulation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
@@ -49,6 +51,22 @@ def test_a_p_value_from_an_interval():
         assert (equivalence.above(Estimate(0.1, low, 0.9, 50)) < 0.025) == (low > 0)
     assert equivalence.above(Estimate(0.0, -np.inf, np.inf, 1)) == 0.5
     assert equivalence.above(Estimate(1.0, 1.0, 1.0, 1)) == 0.0
+
+
+def test_a_p_value_of_few_rows_is_students():
+    random = np.random.default_rng(0)
+    rows = random.normal(1, 1, 4)
+    half = scipy_stats.t.ppf(0.975, 3) * rows.std(ddof=1) / 2
+    found = Estimate(rows.mean(), rows.mean() - half, rows.mean() + half, 4)
+    wanted = scipy_stats.ttest_1samp(rows, 0).pvalue
+    assert 2 * equivalence.above(found) == pytest.approx(wanted)
+    assert 2 * equivalence.above(replace(found, n=300, groups=4)) == pytest.approx(wanted), "groups are what was drawn"
+
+
+def test_one_cluster_says_nothing_whatever_its_seeds_say():
+    alike = [drawn(np.random.default_rng(1), 1, 30, 0, 1, 0)[0]] * 3
+    found = levels.two_level(LOSS, alike, clusters=[0] * 30, seed=0).estimate
+    assert (found.low, found.high) == (0, np.inf)
 
 
 def shares(agree, ours, theirs):

@@ -112,3 +112,11 @@ def test_a_margin_below_a_percent_is_not_nothing():
     bits = {"tuned_bits_per_byte": 2.0, "base_bits_per_byte": 1.99}
     for margin, told in ((0.005, "margin of 0.5 %"), (0.05, "margin of 5 %")):
         assert measured._says({**change, **bits, "margin": margin, "retained": True, "lost": False}).endswith(told)
+
+
+def test_one_prompt_leaves_it_open_in_words():
+    prompts = {"change_bits_per_byte": {"value": 0.02, "low": None, "high": None, "n": 1}, "retained": False}
+    found = one(
+        claims.KNOWLEDGE, {"retention": {**retention(0.005), "retained": False, "lost": False, "prompts": prompts}}
+    )
+    assert found.outcome == "inconclusive" and "+2.00 % (one text, which leaves it open)" in found.sentence

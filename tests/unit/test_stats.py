@@ -1,10 +1,13 @@
 """Intervals and tests against statsmodels and scipy, published examples, and their coverage."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
+from bench import coverage
 from scipy.stats import bootstrap as scipy_bootstrap
+from scipy.stats import norm, t
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
@@ -150,6 +153,49 @@ def test_one_row_of_a_metric_without_limits_tells_nothing_about_others():
     gain = stats.paired_bootstrap(LOSS, one, other, seed=0, draws=20)
     assert (gain.value, gain.low, gain.high, gain.n) == (0.5, -math.inf, math.inf, 1)
     assert stats.bootstrap(LOSS, one, seed=0, draws=20).low == 0.0
+
+
+def test_one_row_leaves_a_metric_with_limits_open_too():
+    row = np.array([[10.0, 9, 8, 7, 6, 5] * 3])
+    assert stats.bootstrap(CHRF, row, seed=0, draws=20).low == 0
+    gain = stats.paired_bootstrap(CHRF, row, 0 * row, seed=0, draws=20)
+    assert (gain.value, gain.low, gain.high) == (pytest.approx(100), -100, 100)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_few_rows_that_agree_are_no_certainty(n):
+    perfect = np.tile([10.0, 9, 8, 7, 6, 5] * 3, (n, 1))
+    gain = stats.paired_bootstrap(CHRF, perfect, perfect * ([1] * 12 + [0] * 6), seed=0, draws=50)
+    assert gain.value == pytest.approx(100) and gain.low < 0, (
+        "as often by chance as McNemar's test of so many rows says"
+    )
+    ones = np.ones(n)
+    assert stats.newcombe(ones, 0 * ones).low < 0 < stats.mcnemar(ones, 0 * ones) - 0.05
+
+
+@pytest.mark.parametrize("n", [6, 8, 10])
+def test_of_few_rows_newcombe_and_mcnemar_say_the_same_or_more(n):
+    for wins in range(n + 1):
+        ours = (np.arange(n) < wins).astype(float)
+        found = stats.newcombe(ours, 1 - ours)
+        assert (found.low > 0 or found.high < 0) <= (stats.mcnemar(ours, 1 - ours) < 0.05)
+
+
+@pytest.mark.parametrize(
+    "case", [coverage.bits, partial(coverage.bits, skewed=True), partial(coverage.macro_f1, size=20)]
+)
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_two_systems_as_good_are_seldom_clearly_apart_on_few_rows(case, n):
+    hit, random = case(n), np.random.default_rng(0)
+    assert np.mean([hit(random, run) for run in range(200)]) >= 0.92  # the large simulation is in evidence.md
+
+
+def test_many_rows_have_the_interval_that_they_had():
+    rows = losses(np.random.default_rng(1), stats.FEW + 1)
+    found = stats.bootstrap(LOSS, rows, seed=5)
+    drawn = np.concatenate([LOSS.score(weights @ rows) for weights in stats.resamples(len(rows), stats.DRAWS, 5)])
+    tail = norm.cdf(-np.sqrt(11 / 10) * t.ppf(0.975, 10))
+    assert (found.low, found.high) == pytest.approx(np.quantile(drawn, [tail, 1 - tail]), abs=0)
 
 
 def test_any_function_of_sums_over_rows_has_an_interval():

@@ -456,3 +456,16 @@ def test_a_table_names_its_rows_and_columns():
     read = Page(document("t", table([{"what": "a", "value": 1.0}], "A caption") + figure(PLOTS[0])))
     scopes = [found.get("scope") for tag, found in read.elements if tag == "th"]
     assert scopes[:3] == ["col", "col", "row"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "axis", "better"), [("bits_per_byte", "bits per byte", "Lower"), ("accuracy", "accuracy", "Higher")]
+)
+def test_plots_say_which_way_is_better(metric, axis, better):
+    asked = comparison(measured={"frontier": result({}, [plot for plot in PLOTS if plot["kind"] == "path"])})
+    found = asked["evidence"]
+    found["metric"] = metric
+    found["systems"] = {name: {metric: scores["accuracy"]} for name, scores in found["systems"].items()}
+    words_of = re.sub(r"<[^>]+>", " ", verdict_page.render("a run", asked, ABOUT))
+    assert f"gain in {axis} " in words_of and "gain in bits per byte (lower is better)" not in words_of
+    assert f"{better} is better at the task, further right is more forgotten" in words_of

@@ -103,7 +103,7 @@ def _of_gain(name: str, gain: Estimate, minimum_gain: float, said: str) -> Claim
 def _prompt(metric: Metric, found: Mapping[str, Any], minimum_gain: float) -> Claim:
     gain = estimate(found["gain"])
     way = verdict.prompted(found.get("best", "of those tried"), found.get("shots"))
-    said = f"Tuned minus the best prompt ({way}): {_interval(metric, gain)}."
+    said = f"{verdict.beside(metric, 'Tuned', f'the best prompt ({way})')}: {_interval(metric, gain)}."
     return _of_gain(PROMPT, gain, minimum_gain, said)
 
 
@@ -112,27 +112,33 @@ def _labels(metric: Metric, found: Mapping[str, Any]) -> Claim:
         return Claim(LABELS, "inconclusive", "There are too few points for a learning curve.")
     twice, useful = found["gain_2x"], found["useful_gain"]
     low, high = (verdict.signed(metric, twice[end]) for end in ("low", "high"))
-    said = f"Twice the labels would change {metric.title} by {low} to {high}"
+    verb = "change" if metric.higher_is_better else "improve"  # a gain: what is lower is then positive
+    said = f"Twice the labels would {verb} {metric.title} by {low} to {high}"
     more = found.get("more_labels")
-    numbers = {"gain_2x": twice, "useful_gain": useful, **({"more_labels": more} if more else {})}
+    to_beat = found.get("labels_to_beat")
+    known = {"more_labels": more, "labels_to_beat": to_beat}
+    numbers = {"gain_2x": twice, "useful_gain": useful, **{name: each for name, each in known.items() if each}}
     if more and more["high"] == 0:
         return Claim(LABELS, "supported", f"{said}, and the target is reached already.", numbers=numbers)
     if found["flat"]:
         return Claim(LABELS, "supported", f"{said}: less than the {useful:g} that is of use.", numbers=numbers)
-    wanted = _more(more)
+    wanted = _more(more, "the target") or _more(to_beat, "what beats the strongest of the cheaper ways")
     if twice["low"] > 0 and twice["value"] >= useful:
         return Claim(LABELS, "not supported", f"{said}: the curve is still steep.{wanted}", numbers=numbers)
     return Claim(LABELS, "inconclusive", f"{said}.{wanted}", numbers=numbers)
 
 
-def _more(more: Mapping[str, Any] | None) -> str:
-    """How many labels would reach the target, as a range."""
-    if not more:
+def _more(more: Mapping[str, Any] | None, goal: str) -> str:
+    """How many labels would reach the goal, as a range; "" where nothing was asked, or the curve is past it."""
+    if not more or more["high"] == 0:
         return ""
-    if more["low"] is None:
-        return " Even the upper end of the range misses the target with four times the labels."
-    high = f"to {more['high']:,.0f} more labels" if more["high"] is not None else "more labels at least"
-    return f" The target would take {more['low']:,.0f} {high}."
+    low, high = more["low"], more["high"]
+    if low is None:
+        return f" Even the upper end of the range misses {goal} with four times the labels."
+    if high is None and not low:
+        return f" How many more labels {goal} would take, the range leaves open."
+    shown = f"{low:,.0f} more labels at least" if high is None else f"{low:,.0f} to {high:,.0f} more labels"
+    return f" {goal[0].upper()}{goal[1:]} would take {shown}."
 
 
 def _lora(metric: Metric, found: Mapping[str, Any]) -> Claim:
@@ -141,7 +147,8 @@ def _lora(metric: Metric, found: Mapping[str, Any]) -> Claim:
     ninety = replace(ninety, groups=gap.groups)
     p = max(equivalence.above(ninety, -delta, 0.90), equivalence.above(-ninety, -delta, 0.90))
     said = (
-        f"Full fine-tuning minus adapters: {_interval(metric, ninety, 90)}, margin {verdict.number(metric, delta)}."
+        f"{verdict.beside(metric, 'Full fine-tuning', 'adapters')}: {_interval(metric, ninety, 90)}, "
+        f"margin {verdict.number(metric, delta)}."
         f"{_costs(found)}"
     )
     outcome: Outcome = "inconclusive"
@@ -151,7 +158,7 @@ def _lora(metric: Metric, found: Mapping[str, Any]) -> Claim:
         outcome = "not supported"
     elif gap.high < -delta:
         said += " Adapters are better here."
-    elif found.get("detectable", 0.0) > delta:
+    elif (found.get("detectable") or 0.0) > delta:  # null where the interval is open
         said += (
             f" Only {verdict.number(metric, found['detectable'])} or more would most likely show in these test rows."
         )
@@ -177,7 +184,8 @@ def _costs(found: Mapping[str, Any]) -> str:
 
 def _scratch(evidence: Evidence, metric: Metric, found: Mapping[str, Any], minimum_gain: float) -> Claim:
     gap = estimate(found["gap"])
-    said = f"Tuned minus the same model from scratch with as many steps: {_interval(metric, gap)}."
+    other = "the same model from scratch with as many steps"
+    said = f"{verdict.beside(metric, 'Tuned', other)}: {_interval(metric, gap)}."
     if found.get("label_multiplier") is not None:
         said += f" Pretraining is worth {found['label_multiplier']:.1f} times the labels."
     claim = _of_gain(SCRATCH, gap, minimum_gain, said)
@@ -185,7 +193,8 @@ def _scratch(evidence: Evidence, metric: Metric, found: Mapping[str, Any], minim
         return claim
     linear = _of_gain(SCRATCH, gain, minimum_gain, "")
     words = {"supported": "is beaten too", "not supported": "is as good", "inconclusive": "may be as good"}
-    told = f"TF-IDF, which is from scratch too, {words[linear.outcome]}: tuned minus it {_interval(metric, gain)}."
+    both_of = f"{verdict.beside(metric, 'tuned', 'it')} {_interval(metric, gain)}"
+    told = f"TF-IDF, which is from scratch too, {words[linear.outcome]}: {both_of}."
     both = replace(claim, sentence=f"{claim.sentence} {told}{linear.sentence}", p=max(claim.p or 0.0, linear.p or 0.0))
     return (
         both
@@ -213,7 +222,8 @@ def _settled(claim: Claim, seeds: Mapping[str, Any]) -> Claim:
     if over is None or holds or claim.outcome not in ("supported", "not supported"):
         return claim
     said = f"{over.value:+.3g} (95 % interval {over.low:+.3g} to {over.high:+.3g})"
-    sentence = f"{claim.sentence} Over {len(seeds['seeds'])} trainings it is {said}, which leaves it open."
+    what = "it" if claim.name == KNOWLEDGE else "the gain"
+    sentence = f"{claim.sentence} Over {len(seeds['seeds'])} trainings {what} is {said}, which leaves it open."
     return replace(claim, outcome="inconclusive", sentence=sentence)
 
 
@@ -255,4 +265,4 @@ def _over_seeds(claim: Claim, seeds: Mapping[str, Any]) -> tuple[Estimate | None
 
 def _interval(metric: Metric, gain: Estimate, level: int = 95) -> str:
     low, high = verdict.signed(metric, gain.low), verdict.signed(metric, gain.high)
-    return f"{verdict.signed(metric, gain.value)} ({level} % interval {low} to {high}, n = {verdict.rows(gain)})"
+    return f"{verdict.gained(metric, gain.value)} ({level} % interval {low} to {high}, n = {verdict.rows(gain)})"

@@ -85,9 +85,15 @@ class Curve:
 
     def to_reach(self, error: float) -> tuple[float | None, float | None]:
         """Labels in all at which the error may be (low) and should be (high) reached; None is beyond four times."""
-        steps = [self.at(times) for times in np.geomspace(1, FARTHEST, 61)]
-        low = next((step.n for step in steps if step.low <= error), None)
-        return low, next((step.n for step in steps if step.high <= error), None)
+        return self._first(error, lambda step: step.low), self._first(error, lambda step: step.high)
+
+    def likely(self, error: float) -> float | None:
+        """Labels in all at which the middle of the range reaches the error; None is beyond four times."""
+        return self._first(error, lambda step: step.value)
+
+    def _first(self, error: float, end: Callable[[Range], float]) -> float | None:
+        steps = (self.at(times) for times in np.geomspace(1, FARTHEST, 61))
+        return next((step.n for step in steps if end(step) <= error), None)
 
     def _half(self, times: float) -> float:
         """Least half-width at so many times the labels.

@@ -120,15 +120,19 @@ def _of(call: Any, part: str) -> float:
 
 
 def _label_first(curve: Mapping[str, Any], rival: Rival) -> str:
-    """`Label about 400 more first; `, where the curve is not flat and would reach what beats the rival."""
+    """`Label about 400 more first; `, where the curve is not flat and would reach what beats the rival.
+
+    The range of the curve is wide: where the rival is near, its upper end is past it with the labels there are.
+    """
     more = curve.get("labels_to_beat")
-    if not more or curve["flat"] or not more["low"] or (rival.gain.high <= 0 and more["high"] is None):
+    if not more or curve["flat"] or more["low"] is None or (rival.gain.high <= 0 and more["high"] is None):
         return ""
     if curve["gain_2x"]["value"] < curve["useful_gain"]:
         return ""
-    if more["high"] is None:
+    if more["high"] is None and more["low"]:
         return f"Label at least {_round(more['low'])} more first, and "
-    return f"Label about {_round((more['low'] + more['high']) / 2)} more first, and "
+    count = more.get("value") if more["high"] is None else (more["low"] + more["high"]) / 2
+    return f"Label about {_round(count)} more first, and " if count else ""
 
 
 def _round(count: float) -> str:
@@ -151,4 +155,4 @@ def _why(metric: Metric, rival: Rival, minimum_gain: float) -> str:
 def _shown(metric: Metric, rival: Rival) -> str:
     gain = rival.gain
     ends = f"{verdict.signed(metric, gain.low)} to {verdict.signed(metric, gain.high)}"
-    return f"{verdict.signed(metric, gain.value)} {metric.title}, 95 % interval {ends}, n = {verdict.rows(gain)}"
+    return f"{verdict.gained(metric, gain.value)} {metric.title}, 95 % interval {ends}, n = {verdict.rows(gain)}"

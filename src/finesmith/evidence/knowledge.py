@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,7 +51,9 @@ _WHAT = {BITS: "The bits per byte on general text rose by", PROBE: "A probe of i
 
 
 def shown(change: Estimate) -> str:
-    """`+2.50 % (+2.10 to +2.90 %)`."""
+    """`+2.50 % (+2.10 to +2.90 %)`; one text leaves it open."""
+    if not math.isfinite(change.high - change.low):
+        return f"{100 * change.value:+.2f} % (one text, which leaves it open)"
     return f"{100 * change.value:+.2f} % ({100 * change.low:+.2f} to {100 * change.high:+.2f} %)"
 
 

@@ -67,11 +67,12 @@ def two_level(
     drawn = np.concatenate([scores(weights) for weights in stats.resamples(n, draws, seed)])
     drawn = drawn[~np.isnan(drawn).any(axis=1)]
     rows, between = _from_rows(drawn, n), float(np.var(values, ddof=1)) / k
-    half = _half(rows, between, n, k, confidence) or stats.unseen(n, metric.limits[1] - metric.limits[0], confidence)
     low, high = _limits(metric, theirs is not None)
     value = float(values.mean())
+    half = _half(rows, between, n, k, confidence)
+    ends = (value - half, value + half) if half else stats.unseen(value, (low, high), n, confidence)
     return Seeds(
-        Estimate(value, max(low, value - half), min(high, value + half), number, groups),
+        Estimate(value, max(low, ends[0]), min(high, ends[1]), number, groups),
         tuple(values.tolist()),
         math.sqrt(between * k),
         math.sqrt(rows),
@@ -179,6 +180,8 @@ def _half(rows: float, between: float, n: int, k: int, confidence: float) -> flo
     """
     from scipy.special import stdtrit
 
+    if n < 2:
+        return math.inf  # one row or cluster tells nothing about others
     if (total := rows + between) == 0:
         return 0.0
     freedom = total**2 / (between**2 / (k - 1) + rows**2 / max(1, n - 1))

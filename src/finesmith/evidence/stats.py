@@ -2,7 +2,8 @@
 
 Shares have closed forms that stay honest with few rows and near 0 or 1: Wilson for one system, Newcombe's method 10
 for the difference of two systems on the same rows. A bootstrap of 24 right out of 24 says 1 to 1, these do not.
-Every other metric is bootstrapped over rows.
+Every other metric is bootstrapped over rows. A handful of rows has too few resamples for that: their interval is joined
+with Student's t, and what they agree on is not taken for certain.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from statistics import NormalDist
 
 import numpy as np
 
+from finesmith.evidence import calibration
 from finesmith.metrics.base import Metric, Statistics
 from finesmith.types import Estimate
 
 DRAWS = 2000
+FEW = 10
+"""Rows (or clusters) up to which resamples alone are too few: of two rows there are three."""
 CELLS = 4_000_000  # weights held at once, 32 MB
 
 
@@ -37,7 +41,7 @@ def newcombe(
 
     Wilson's bounds of both shares, combined with the continuity-corrected correlation phi of right and wrong. The
     interval has a width even where the two systems never differ. `rows` is how many independent rows these are worth,
-    where they are not independent.
+    where they are not independent. Of few rows it reaches 0 wherever McNemar's exact test does not exclude it.
     """
     n = len(right_a)
     worth = n if rows is None else rows
@@ -45,7 +49,29 @@ def newcombe(
     phi, difference = _phi(right_a, right_b), a.value - b.value
     below = _combine(a.value - a.low, b.high - b.value, phi)
     above = _combine(b.value - b.low, a.high - a.value, phi)
-    return Estimate(difference, max(-1.0, difference - below), min(1.0, difference + above), n)
+    ends = [difference - below, difference + above]
+    if rows is None and n <= FEW:
+        ends += _of_those_apart(right_a, right_b, confidence)
+    return Estimate(difference, max(-1.0, min(ends)), min(1.0, max(ends)), n)
+
+
+def _of_those_apart(right_a: np.ndarray, right_b: np.ndarray, confidence: float) -> list[float]:
+    """Ends of the difference from the rows where one system alone is right: Clopper and Pearson's bounds of A's share
+    of them. Newcombe's method finds two rows out of two clearly better, which happens by chance every other time."""
+    ours, theirs = (float(((one == 1) & (other == 0)).sum()) for one, other in ((right_a, right_b), (right_b, right_a)))
+    tail, n = (1 - confidence) / 2, ours + theirs
+    low, high = 1 - calibration.clopper_pearson(theirs, n, tail), calibration.clopper_pearson(ours, n, tail)
+    return [(2 * share - 1) * n / len(right_a) for share in (low, high)]
+
+
+def apart(ours: Estimate, theirs: Estimate) -> tuple[float, float]:
+    """Ends of our value minus theirs, where nothing ties the two: squares of the distances added (Newcombe's method 10
+    without correlation; Zou and Donner 2008, Statistics in Medicine 27:1693)."""
+    value = ours.value - theirs.value
+    return (
+        value - math.hypot(ours.value - ours.low, theirs.high - theirs.value),
+        value + math.hypot(ours.high - ours.value, theirs.value - theirs.low),
+    )
 
 
 def _phi(right_a: np.ndarray, right_b: np.ndarray) -> float:
@@ -79,16 +105,16 @@ def bootstrap(
     The percentiles are expanded for few rows (Hesterberg 2015, The American Statistician 69:371): plain ones are too
     narrow by sqrt((n - 1) / n) and by the difference of normal and t quantiles.
     """
-    low, high = metric.limits
-    value, interval = _bootstrap(
-        lambda weights: metric.score(weights @ statistics),
-        statistics.shape[0],
-        high - low,
+    (counting,) = _counting(statistics)
+    value, (low, high) = _bootstrap(
+        lambda weights: metric.score(weights @ counting),
+        counting.shape[0],
+        metric.limits,
         seed=seed,
         draws=draws,
         confidence=confidence,
     )
-    return Estimate(value, max(low, interval[0]), min(high, interval[1]), statistics.shape[0])
+    return Estimate(value, low, high, statistics.shape[0])
 
 
 def paired_bootstrap(
@@ -106,18 +132,34 @@ def paired_bootstrap(
     """
     sign = 1.0 if metric.higher_is_better else -1.0
     scale = metric.limits[1] - metric.limits[0]
+    one, other = _counting(ours, theirs)
 
     def difference(weights: np.ndarray) -> np.ndarray:
-        return sign * (metric.score(weights @ ours) - metric.score(weights @ theirs))
+        return sign * (metric.score(weights @ one) - metric.score(weights @ other))
 
-    value, (low, high) = _bootstrap(difference, ours.shape[0], scale, seed=seed, draws=draws, confidence=confidence)
-    return Estimate(value, max(-scale, low), min(scale, high), ours.shape[0])
+    value, (low, high) = _bootstrap(
+        difference, one.shape[0], (-scale, scale), seed=seed, draws=draws, confidence=confidence
+    )
+    return Estimate(value, low, high, ours.shape[0])
+
+
+def _counting(*tables: Statistics) -> tuple[Statistics, ...]:
+    """The rows that count for anything in one of the tables: others are no evidence, however many they are. All rows
+    where none counts."""
+    counts = np.any([np.asarray(abs(table).sum(axis=1)).ravel() != 0 for table in tables], axis=0)
+    return tables if counts.all() or not counts.any() else tuple(table[counts] for table in tables)
 
 
 def _bootstrap(
-    score: Callable[[np.ndarray], np.ndarray], n: int, scale: float, *, seed: int, draws: int, confidence: float
+    score: Callable[[np.ndarray], np.ndarray],
+    n: int,
+    limits: tuple[float, float],
+    *,
+    seed: int,
+    draws: int,
+    confidence: float,
 ) -> tuple[float, tuple[float, float]]:
-    """The value with every row once, and its percentile interval."""
+    """The value with every row once, and its percentile interval within the limits; wider for few rows."""
     value = float(score(np.ones((1, n)))[0])
     if math.isnan(value):
         return value, (value, value)
@@ -125,9 +167,29 @@ def _bootstrap(
     tail = _tail(n, confidence)
     low, high = np.nanquantile(drawn, [tail, 1 - tail])
     if high - low <= 1e-12 * max(1.0, abs(value)):
-        margin = unseen(n, scale, confidence)
-        return value, (value - margin, value + margin)
-    return value, (min(value, float(low)), max(value, float(high)))
+        low, high = unseen(value, limits, n, confidence)
+    elif n <= FEW:
+        ends = _of_few(score, value, drawn, n, confidence)
+        low, high = min(low, ends[0]), max(high, ends[1])
+    return value, (max(limits[0], min(value, float(low))), min(limits[1], max(value, float(high))))
+
+
+def _of_few(
+    score: Callable[[np.ndarray], np.ndarray], value: float, drawn: np.ndarray, n: int, confidence: float
+) -> tuple[float, float]:
+    """Ends for few rows: Student's t on the jackknife, and the draws' own ends moved out as far as t lies beyond the
+    normal quantile (Hesterberg 2015). The first holds for normal rows, the second follows a skew; `bench/coverage.py`
+    says how often both together do. Open where one row holds all there is to a value."""
+    from scipy.special import stdtrit
+
+    quantile = float(stdtrit(n - 1, 0.5 + confidence / 2))
+    without = score(1 - np.eye(n))
+    half = quantile * math.sqrt((n - 1) / n * float(((without - without.mean()) ** 2).sum()))
+    if math.isnan(half):
+        return -math.inf, math.inf
+    wider = math.sqrt(n / (n - 1)) * quantile / _z(confidence)
+    low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return value - max(half, wider * (value - float(low))), value + max(half, wider * (float(high) - value))
 
 
 def resamples(n: int, draws: int, seed: int) -> Iterator[np.ndarray]:
@@ -150,14 +212,20 @@ def _tail(n: int, confidence: float) -> float:
     return NormalDist().cdf(-math.sqrt(n / (n - 1)) * quantile)
 
 
-def unseen(n: int, scale: float, confidence: float) -> float:
-    """What a constant bootstrap leaves open: rows unlike those seen may make up z^2 / (n + z^2) of all (Wilson's bound
-    for 0 out of n), and a metric with limits can change by that share of its range. One row of a metric without
-    limits tells nothing about others."""
-    if math.isinf(scale):
-        return 0.0 if n > 1 else math.inf
+def unseen(value: float, limits: tuple[float, float], n: int, confidence: float) -> tuple[float, float]:
+    """Ends of what `n` rows that agree leave open: rows unlike them, as far off as the limits, may be so many among all
+    as Wilson's bound for 0 out of n says, z^2 / (n + z^2); of few rows Clopper and Pearson's, where that is more.
+    Without limits the value stands. One row tells nothing about others."""
+    low, high = limits
+    if n < 2:
+        return low, high
+    if math.isinf(high - low):
+        return value, value
     z = _z(confidence)
-    return scale * z * z / (n + z * z)
+    share = z * z / (n + z * z)
+    if n <= FEW:
+        share = max(share, 1 - ((1 - confidence) / 2) ** (1 / n))
+    return value - share * (value - low), value + share * (high - value)
 
 
 def _z(confidence: float) -> float:
@@ -169,7 +237,7 @@ def over_rows(
     statistics: np.ndarray,
     *,
     seed: int,
-    scale: float = math.inf,
+    limits: tuple[float, float] = (-math.inf, math.inf),
     draws: int = DRAWS,
     confidence: float = 0.95,
 ) -> Estimate:
@@ -180,10 +248,10 @@ def over_rows(
     Args:
         score: [D, S] sums to [D] values.
         statistics: [N, S].
-        scale: the range of possible values; infinite where there is none.
+        limits: the smallest and the largest possible value.
     """
-    rows = len(statistics)
+    (rows,) = _counting(statistics)
     value, (low, high) = _bootstrap(
-        lambda weights: score(weights @ statistics), rows, scale, seed=seed, draws=draws, confidence=confidence
+        lambda weights: score(weights @ rows), len(rows), limits, seed=seed, draws=draws, confidence=confidence
     )
-    return Estimate(value, low, high, rows)
+    return Estimate(value, low, high, len(rows))

@@ -152,7 +152,7 @@ def difference(metric: Metric, gain: Estimate, ours: Estimate, theirs: Estimate)
         f"n = {rows(gain)}" if gain.n == ours.n == theirs.n else f"on the {counted(gain.n, 'row')} that both answered"
     )
     interval = f"95 % interval {signed(metric, gain.low)} to {signed(metric, gain.high)}"
-    return f"{'' if metric.higher_is_better else 'gain '}{signed(metric, gain.value)}, {interval}, {both}"
+    return f"{gained(metric, gain.value)}, {interval}, {both}"
 
 
 def prompted(way: str, shots: int | None) -> str:
@@ -176,6 +176,16 @@ def signed(metric: Metric, value: float) -> str:
     """A difference with its sign; an exact or rounded zero has none."""
     shown = f"{value:+.{metric.digits}f}" if math.isfinite(value) else "unknown"
     return shown[1:] if shown[0] in "+-" and not shown.strip("+-0.") else shown
+
+
+def gained(metric: Metric, value: float) -> str:
+    """`+0.221`; where lower is better `gain +0.928`, because positive is better and the sign alone would say worse."""
+    return f"{'' if metric.higher_is_better else 'gain '}{signed(metric, value)}"
+
+
+def beside(metric: Metric, ours: str, theirs: str) -> str:
+    """Whose `gained` it is: `Tuned minus the prompt`; where lower is better nothing is subtracted that way round."""
+    return f"{ours} {'minus' if metric.higher_is_better else 'against'} {theirs}"
 
 
 def _phrase(metric: Metric, estimate: Estimate) -> str:

@@ -28,21 +28,26 @@ def compared(
 ) -> dict[str, Any] | None:
     """`tuned`, `base` and `difference` (tuned minus base) of rates over the same rows; None where nothing was counted.
 
-    Newcombe's interval where every row is right or wrong, else a bootstrap of whole rows (all that was counted in one
-    row is drawn together). `scale` is the range of a rate; `clusters` [N] are drawn as wholes where rows belong
-    together.
+    A row in which neither has anything to count is no evidence and left out. Newcombe's interval where every row is
+    right or wrong, else a bootstrap of whole rows (all that was counted in one row is drawn together). `scale` is the
+    range of a rate; `clusters` [N] are drawn as wholes where rows belong together.
     """
     ones, others = (np.asarray(rates, float).reshape(-1, 2) for rates in (ours, theirs))
-    if not (len(ones) and ones[:, 1].sum() and others[:, 1].sum()):
+    counted = (ones[:, 1] > 0) | (others[:, 1] > 0)
+    ones, others = ones[counted], others[counted]
+    if not (ones[:, 1].sum() and others[:, 1].sum()):
         return None
+    together = None if clusters is None else np.asarray(clusters)[counted]
+    if together is not None and len(set(together)) == len(together):
+        together = None
     if all(np.all(rates[:, 1] == 1) and set(rates[:, 0]) <= {0.0, 1.0} for rates in (ones, others)):
         sides = ones[:, 0], others[:, 0]
-        difference = stats.newcombe(*sides) if clusters is None else levels.newcombe(*sides, clusters)
+        difference = stats.newcombe(*sides) if together is None else levels.newcombe(*sides, together)
     else:
         both = np.concatenate([ones, others], axis=1)
-        drawn = both if clusters is None else levels.sums(both, clusters)
-        difference = stats.over_rows(_difference, drawn, seed=seed, scale=scale)
-        if clusters is not None:
+        drawn = both if together is None else levels.sums(both, together)
+        difference = _drawn(drawn, scale, seed)
+        if together is not None:
             difference = replace(difference, n=len(both), groups=len(drawn))
     return {
         "tuned": float(ones[:, 0].sum() / ones[:, 1].sum()),
@@ -50,6 +55,18 @@ def compared(
         "difference": difference,
         "better": better,
     }
+
+
+def _drawn(rows: np.ndarray, scale: float, seed: int) -> Estimate:
+    """The difference over resampled rows [N, 4]. Where the systems count in other rows, and one of them in few or with
+    one outcome alone, those resamples do not know how little that is: then each is drawn alone too."""
+    difference = stats.over_rows(_difference, rows, seed=seed, limits=(-scale, scale))
+    sides = [side[side[:, 1] > 0] for side in (rows[:, :2], rows[:, 2:])]
+    thin = any(len(side) <= stats.FEW or np.ptp(side[:, 0] / side[:, 1]) == 0 for side in sides)
+    if len(sides[0]) == len(sides[1]) == len(rows) or not thin:
+        return difference
+    low, high = stats.apart(*(stats.over_rows(_rate, side, seed=seed, limits=(0.0, scale)) for side in sides))
+    return replace(difference, low=max(-scale, min(difference.low, low)), high=min(scale, max(difference.high, high)))
 
 
 def against(sides: Mapping[str, Table], **more: Any) -> dict[str, Any] | None:
@@ -66,9 +83,8 @@ def against(sides: Mapping[str, Table], **more: Any) -> dict[str, Any] | None:
 
 def _of_two(ours: Table, theirs: Table, *, clusters: Sequence[int] | None = None, **more: Any) -> dict[str, Any] | None:
     common = sorted(ours.keys() & theirs.keys())
-    together = [clusters[place] for place in common] if clusters else []
-    shared = together if len(set(together)) < len(together) else None
-    return compared([ours[place] for place in common], [theirs[place] for place in common], clusters=shared, **more)
+    together = [clusters[place] for place in common] if clusters else None
+    return compared([ours[place] for place in common], [theirs[place] for place in common], clusters=together, **more)
 
 
 def said(name: str, found: Mapping[str, Any], digits: int = 2) -> str:
@@ -85,5 +101,9 @@ def _gap(gap: Estimate, digits: int) -> str:
 
 
 def _difference(sums: np.ndarray) -> np.ndarray:
+    return _rate(sums[..., :2]) - _rate(sums[..., 2:])
+
+
+def _rate(sums: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return sums[..., 0] / sums[..., 1] - sums[..., 2] / sums[..., 3]
+        return sums[..., 0] / sums[..., 1]

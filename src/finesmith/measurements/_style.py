@@ -94,8 +94,8 @@ def interval(wins_of: Sequence[np.ndarray], *, seed: int, clusters: Sequence[int
 
     each = np.eye(len(wins_of[0]))
     drawn = each if clusters is None else levels.sums(each, clusters)
-    found = over_rows(score, drawn, seed=seed, scale=1.0)
     least = 0.0 if len(wins_of) == 1 else -1.0
+    found = over_rows(score, drawn, seed=seed, limits=(least, 1.0))
     low, high = (found.value + WIDER * (end - found.value) for end in (found.low, found.high))
     groups = None if clusters is None else len(drawn)
     return Estimate(found.value, max(least, low), min(1.0, high), len(each), groups)

@@ -168,9 +168,9 @@ def _probed(study: Study, rows: np.ndarray, train: Sequence[Example], part: Sequ
 
 
 def foretell(study: Study, points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What two and four times the labels would give, and how many more reach the target; all as ranges.
+    """What two and four times the labels would give, and how many more reach a score; all as ranges.
 
-    `target` is what the user wants, else what beats the strongest cheaper way; `labels_to_beat` are for the latter.
+    `more_labels` reach the `target` that the user gave, `labels_to_beat` what beats the strongest cheaper way.
     """
     metric, n = study.primary, float(points[-1]["rows"])
     best, scale = _best(metric), _scale(metric)
@@ -211,12 +211,14 @@ def foretell(study: Study, points: Sequence[Mapping[str, Any]]) -> dict[str, Any
     }
 
     def labels(score: float) -> dict[str, float | None]:
-        ends = zip(("low", "high"), fitted.to_reach(sign * (best - score) / scale), strict=True)
-        return {name: None if rows is None else max(0.0, rows - n) for name, rows in ends}
+        error = sign * (best - score) / scale
+        low, high = fitted.to_reach(error)
+        ends = {"low": low, "value": fitted.likely(error), "high": high}
+        return {name: None if rows is None else max(0.0, rows - n) for name, rows in ends.items()}
 
     rival, wanted = _rival(study), study.options.get("target")
-    if (target := rival if wanted is None else float(wanted)) is not None:
-        numbers |= {"target": target, "more_labels": labels(target)}
+    if wanted is not None:
+        numbers |= {"target": float(wanted), "more_labels": labels(float(wanted))}
     if rival is not None:
         numbers["labels_to_beat"] = labels(rival)
     return numbers

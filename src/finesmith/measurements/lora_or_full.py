@@ -84,7 +84,8 @@ def _told(study: Study, numbers: Mapping[str, Any]) -> Measured:
     ends = (numbers["low90"], numbers["high90"])
     low, high = ("open" if end is None else verdict.signed(metric, end) for end in ends)
     return Measured(
-        says=f"full fine-tuning gains {verdict.signed(metric, gap.value)} over LoRA (90 % interval {low} to {high}, "
+        says=f"{verdict.beside(metric, 'full fine-tuning', 'LoRA')}: {verdict.gained(metric, gap.value)} "
+        f"(90 % interval {low} to {high}, "
         f"margin {verdict.number(metric, delta)})",
         numbers={**numbers, "delta": delta, "detectable": DETECTED * (gap.high - gap.low) / (2 * 1.96)},
         missing={"what LoRA and full fine-tuning forget": "their retention was not measured"},

@@ -56,7 +56,8 @@ class Scratch:
         rate, answers, costs = best
         gap, score = study.gain(answers), verdict.number(study.primary, study.score(study.splits.test, answers))
         return Measured(
-            says=f"{study.primary.title} {score}; the tuned model gains {verdict.signed(study.primary, gap.value)}",
+            says=f"{study.primary.title} {score}; "
+            f"{verdict.beside(study.primary, 'the tuned model', 'it')}: {verdict.gained(study.primary, gap.value)}",
             numbers={
                 "learning_rates": tried,
                 "learning_rate": rate,

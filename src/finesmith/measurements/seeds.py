@@ -199,7 +199,7 @@ def _says(study: Study, numbers: dict[str, Any]) -> str:
         f"{metric.title} {values}: mean {verdict.number(metric, score.value)}, 95 % interval over seeds and rows "
         f"{interval}; "
         f"the average of their weights has {verdict.number(metric, soup['score'])} "
-        f"({verdict.signed(metric, soup['gain'].value)} to the run's own), "
+        f"({verdict.gained(metric, soup['gain'].value)} to the run's own), "
         f"{kept if soup['kept'] else 'and is not kept: it is worse on the validation rows'}"
     )
 

@@ -29,11 +29,15 @@ ASKED = {
     "controls": "Checks of the measuring itself: a sound set-up must learn a few rows by heart, and must not find "
     "anything in labels that were shuffled.",
 }
+_STRENGTHS = (
+    "Each dot is one strength. {better} is better at the task, further right is more forgotten. max is the "
+    "best at the task, keep the best that stays within the margin, knee the best trade between the two."
+)
 READ = {
     "gains": "The dot is the gain over each opponent, the line its 95 % interval. Right of the dashed line the tuned "
     "model is better. Where the line touches the dashed one, the difference may be chance.",
-    "frontier": "Each dot is one strength. Higher is better at the task, further right is more forgotten. max is the "
-    "best at the task, keep the best that stays within the margin, knee the best trade between the two.",
+    "frontier": _STRENGTHS.format(better="Higher"),
+    "frontier, lower": _STRENGTHS.format(better="Lower"),
     "reliability": "On the dashed line the model is as sure as it is right. Below it, it is too sure of itself.",
     "curve": "Dashed: the forecast. The shaded band is its range.",
     "matrix": "A row is what is true, a column what the model answered. Right answers lie on the "

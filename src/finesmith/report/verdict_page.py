@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from finesmith.evidence import claims, plain
+from finesmith.evidence.verdict import gained, signed
 from finesmith.evidence.verdict import number as value_of
 from finesmith.evidence.verdict import rows as rows_of
-from finesmith.evidence.verdict import signed
 from finesmith.metrics.base import Metric
 from finesmith.report import explained, first_screen, made, names, words
 from finesmith.report._html import document, figure, folded, identifier, listed, table, text
@@ -46,7 +46,7 @@ def render(title: str, comparison: Mapping[str, Any], about: Mapping[str, Any]) 
     parts = {
         "The statements, one by one": _claims(comparison, about["manifest"], evidence.metric),
         "Every system on the same test rows": _gains(evidence) + _systems(evidence),
-        **{_sentence(measured[name]["title"]): _measured(name, measured[name]) for name in order},
+        **{_sentence(measured[name]["title"]): _measured(name, measured[name], evidence.metric) for name in order},
         "Where it is right and wrong": _errors(evidence),
         "The training": _training(about["steps"]),
         "What was not measured, and why": _missing(comparison),
@@ -141,7 +141,7 @@ def _rests(claim: Mapping[str, Any], manifest: Mapping[str, Any], seeds: Mapping
 
 def _over(metric: Metric, gain: Mapping[str, Any]) -> str:
     ends = ("unknown" if gain[end] is None else signed(metric, gain[end]) for end in ("low", "high"))
-    return f"{signed(metric, gain['value'])} (95 % interval {' to '.join(ends)})"
+    return f"{gained(metric, gain['value'])} (95 % interval {' to '.join(ends)})"
 
 
 def _sentence(name: str) -> str:
@@ -157,7 +157,7 @@ def _gains(evidence: Evidence) -> str:
     plot = {
         "kind": "intervals",
         "title": f"What the tuned model gains in {metric.title} over each opponent, with 95 % intervals",
-        "x": f"gain in {words.heading(metric)}",
+        "x": f"gain in {words.in_units(metric)}",
         "labels": [names.system(name, evidence) for name, _ in order],
         "values": [plain.values_of([gain.value, gain.low, gain.high]) for _, gain in order],
         "told": [signed(metric, gain.value) for _, gain in order],
@@ -183,9 +183,9 @@ def _systems(evidence: Evidence) -> str:
     return table(rows, "Each score with its 95 % interval in brackets") + means
 
 
-def _measured(name: str, values: Mapping[str, Any]) -> str:
+def _measured(name: str, values: Mapping[str, Any], metric: str) -> str:
     asked = f"<p class='dim'>{text(explained.ASKED[name])}</p>" if name in explained.ASKED else ""
-    plots = "".join(figure(plot, _reading(name, plot)) for plot in values["plots"])
+    plots = "".join(figure(plot, _reading(name, plot, metric)) for plot in values["plots"])
     lines = [f"Not measured: {what}: {names.reason(why)}" for what, why in values["missing"].items()]
     said = [_sentence(names.plainly(each)) for each in re.split(r"; (?![^()]*\))", values["says"])]
     found = f"<p>{text(said[0])}.</p>" if len(said) == 1 else listed("", said)
@@ -193,11 +193,12 @@ def _measured(name: str, values: Mapping[str, Any]) -> str:
     return f"{asked}{found}{plots}{folded('every number', every_number(values['numbers']))}{listed('dim', lines)}{took}"
 
 
-def _reading(name: str, plot: Mapping[str, Any]) -> str:
-    """How to read a plot, by its kind or its measurement."""
+def _reading(name: str, plot: Mapping[str, Any], metric: str) -> str:
+    """How to read a plot, by its kind or its measurement; the strengths also by the metric's direction."""
     by_kind = {"reliability": "reliability", "matrix": "matrix", "path": "frontier"}
     known = by_kind.get(plot["kind"], "curve" if plot.get("dashed") else name if name == "frontier" else "")
-    return explained.READ.get(known, "")
+    lower = known == "frontier" and not words.metric_named(metric).higher_is_better
+    return explained.READ.get("frontier, lower" if lower else known, "")
 
 
 def _training(steps: Sequence[Mapping[str, Any]]) -> str:

@@ -40,8 +40,12 @@ def signed_interval(metric: Metric, estimate: Estimate) -> str:
 
 def heading(metric: Metric) -> str:
     """The metric's title, its unit, and the direction where lower is better."""
-    unit = f", {metric.unit}" if metric.unit not in ("", metric.title) else ""
-    return f"{metric.title}{unit}{'' if metric.higher_is_better else ' (lower is better)'}"
+    return f"{in_units(metric)}{'' if metric.higher_is_better else ' (lower is better)'}"
+
+
+def in_units(metric: Metric) -> str:
+    """The metric's title and its unit; of a gain, whose direction is always the same."""
+    return metric.title + (f", {metric.unit}" if metric.unit not in ("", metric.title) else "")
 
 
 def on_test_rows(name: str, point: Mapping[str, Any]) -> str:
