@@ -46,10 +46,10 @@ class Gate:
         self._wait()
 
     def _finish(self) -> None:
-        import torch
-
         synchronize(self._device)
         seconds, used = time.perf_counter() - self._began, processor_seconds() - self._used
+        import torch  # every worker has it already
+
         answer = {"seconds": seconds, "cpu_seconds": used, "losses": self._losses, "norms": self._norms,
                   "peak": peak_memory(self._device), "reserved": reserved(self._device),
                   "facts": {"torch": str(torch.__version__), **self._facts()}}  # fmt: skip

@@ -1,5 +1,6 @@
 """The benchmark's pure parts: ratios, fitted exponents, work per token, the tables of cases and systems, the report."""
 
+import json
 import math
 import subprocess
 import sys
@@ -167,6 +168,20 @@ def test_the_report_says_loudly_that_the_builds_of_torch_differ():
     result["cases"][0]["systems"]["peer"]["facts"] = {"torch": "2.13.0+cu130"}
     text = show.markdown(result)
     assert "**Not comparable: the builds of torch differ (finesmith 2.13.0+cpu, peer 2.13.0+cu130)" in text
+
+
+def test_a_worker_says_which_build_of_torch_it_runs_with():
+    import torch
+
+    code = (
+        "from bench.workers.gate import Gate; gate = Gate('cpu'); gate.ready(lambda: {'moving': 'fp32'}); "
+        "gate.step(1.0, 0.5)"
+    )
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=REPOSITORY, input='{"run": 1}\n', capture_output=True, text=True, timeout=200)
+    ready, block = (json.loads(line) for line in done.stdout.splitlines())
+    assert ready["ready"] and block["losses"] == [1.0]
+    assert block["facts"] == {"torch": torch.__version__, "moving": "fp32"}
 
 
 @pytest.fixture

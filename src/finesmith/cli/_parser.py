@@ -87,7 +87,7 @@ def _too_many(words: Sequence[str], parser: Parser) -> RecipeError:
     """The error for words that the command has no place for; where it has --out, that may be what was meant."""
     given = ", ".join(f"'{word}'" for word in words)
     count = "is one word" if len(words) == 1 else f"are {len(words)} words"
-    takes = [(action.metavar or action.dest).upper() for action in parser._actions if not action.option_strings]
+    takes = [str(action.metavar or action.dest).upper() for action in parser._actions if not action.option_strings]
     message = f"{given} {count} too many: {parser.prog} takes {' and '.join(takes) or 'options alone'}."
     out = next((action for action in parser._actions if "--out" in action.option_strings), None)
     if out is None:
