@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -143,6 +144,38 @@ def test_the_time_of_a_head_counts_the_layers_that_are_computed_once(tmp_path, m
     found = estimate._seconds(ready, 300, Watcher())
     assert seen == [len(ready.data)] and found.low > 0
     assert estimate._seconds(ready, 2, Watcher()) and seen[1] == 0, "in one epoch nothing is kept"
+
+
+def head_of_tickets(tmp_path, models, **settings):
+    """A run in which all but the head is frozen, of more batches than the estimate takes."""
+    data = write_csv(tmp_path / "tickets.csv", ticket_rows(80))
+    train = {"max_steps": 300, "batch_size": 2}
+    return small.make_recipe(data, models("bert"), method="head", train=train, **settings)
+
+
+def test_as_large_a_share_of_the_frozen_states_is_kept_as_the_run_keeps(tmp_path, models, monkeypatch):
+    ready, _ = small.build(head_of_tickets(tmp_path, models))
+    needed, limit = estimate._states(ready, ready.data, 300)
+    assert 0 < needed < limit == 4e9 or limit > needed
+    third = dataclasses.replace(ready, recipe=ready.recipe.replace(speed={"cache_gigabytes": needed / 3e9}))
+    few, cache, _ = estimate._cached(third, 300)
+    assert len(few.data) == 16 < len(ready.data) / 3 and 4 <= cache.count <= 6
+    cache.close()
+    prove = estimate.filling._prove
+    monkeypatch.setattr(estimate.filling, "_prove", lambda *given: (time.sleep(2), prove(*given)))
+    few, cache, kept = estimate._cached(ready, 300)
+    cache.close()
+    assert cache.count == 16 and 2 <= kept < 2 * len(ready.data) / 16, "what happens once is not multiplied"
+
+
+def test_the_file_of_the_frozen_states_is_on_the_disk(tmp_path, models):
+    recipe = head_of_tickets(tmp_path, models).replace(out="auto")
+    found = estimate.estimate(recipe, probe=False)
+    ready, _ = small.build(recipe)
+    assert found.disk.frozen_states == int(min(estimate._states(ready, ready.data, 300))) > 0
+    assert any("what the frozen layers give" in line for line in command._lines(found))
+    none = estimate.estimate(recipe.replace(speed={"cache_gigabytes": 0.0}), probe=False)
+    assert none.disk.frozen_states == 0
 
 
 STEPS = [Step(index, 1.0, 1.0, 1e-3, 1.0, 8, 100, 0.01) for index in range(1, 9)]
