@@ -61,7 +61,7 @@ class ExportError(FinesmithError, RuntimeError):
 
 
 class RunError(FinesmithError, OSError):
-    """A run folder is taken, locked, incomplete, or cannot be written."""
+    """A run folder is taken, locked, incomplete, or cannot be written; nor can temporary files."""
 
 
 class MissingExtraError(FinesmithError, ImportError):

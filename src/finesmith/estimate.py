@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,11 +49,13 @@ class Duration:
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes on disk: the delivered model, what a run keeps to go on from (removed at its end), the answers."""
+    """Bytes on disk: the delivered model, what a run keeps to go on from (removed at its end), the answers, and the
+    temporary file of what the frozen layers give."""
 
     model: int
     checkpoint: int
     predictions: int
+    frozen_states: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,10 @@ def estimate(recipe: Recipe, *, watcher: Watcher | None = None, probe: bool = Tr
     free = devices.free_memory(ready.loaded.device)
     total = fitting.total_steps(ready.recipe.train, len(ready.data))
     found = Estimate(ready.recipe, memory, free, None, _disk(ready), total, problem)
-    small = memory is not None and free is not None and memory.growth > free
-    return replace(found, seconds=_seconds(ready, total, watcher)) if probe and not small else found
+    if memory is not None and free is not None and memory.growth > free:
+        return found
+    kept = replace(found.disk, frozen_states=int(min(_states(ready, ready.data, total))))
+    return replace(found, disk=kept, seconds=_seconds(ready, total, watcher) if probe else None)
 
 
 def _memory(ready: Ready) -> tuple[Forecast | None, str]:
@@ -158,27 +162,64 @@ def _seconds(ready: Ready, total: int, watcher: Watcher) -> Duration:
 
 
 def _cached(ready: Ready, total: int) -> tuple[Ready, Cache, float]:
-    """The run with the sequences of its first steps alone, and what the frozen layers give for them.
+    """The run with the sequences of its first steps alone, and what the frozen layers give for as large a share of
+    them as the run keeps.
 
-    Also the seconds that these layers take for all sequences; 0 where what they give is not kept.
+    Also the seconds that these layers take for all sequences that the run keeps; 0 where it keeps none.
     """
     settings, data = ready.recipe.train, ready.data
     plan = Plan(data.lengths, settings.batch_size, ready.recipe.seed, together.training(ready.model))
     first = [place for batch in plan.epoch(0)[:MOST_STEPS] for place in batch]
-    few, began = EncodedSet([data[place] for place in first]), time.perf_counter()
+    few, (needed, limit) = EncodedSet([data[place] for place in first]), _states(ready, data, total)
+    share = min(1.0, limit / needed) if needed else 0.0
+    clock, began = _Clock(), time.perf_counter()
     cache, _ = filling.fill(
         ready.task,
         replace(ready.loaded, model=ready.model),
         few,
         settings,
-        gigabytes=ready.recipe.speed.cache_gigabytes,
+        gigabytes=_ABOVE * share * _states(ready, few, total)[0] / 1e9,
         folder=Path(tempfile.gettempdir()),
         seed=ready.recipe.seed,
         total=total if total > plan.steps_per_epoch else 0,
-        watcher=Watcher(),
+        watcher=clock,
     )
-    kept = (time.perf_counter() - began) * len(data) / len(few) if cache.count else 0.0
+    once = time.perf_counter() - began - clock.seconds
+    kept = once + clock.seconds * share * len(data) / cache.count if cache.count else 0.0
     return replace(ready, data=few), cache, kept
+
+
+_ABOVE = 1 + 1e-9
+"""So that a bound that was worked out holds what it was worked out for."""
+
+
+def _states(ready: Ready, data: EncodedSet, total: int) -> tuple[float, float]:
+    """Bytes that the frozen layers' states of these sequences take, and how many the run keeps at most."""
+    if total <= -(-len(ready.data) // ready.recipe.train.batch_size):  # in one epoch nothing is read again
+        return 0.0, 0.0
+    out = Path(ready.recipe.out).absolute()
+    return filling.room(
+        ready.task,
+        replace(ready.loaded, model=ready.model),
+        data,
+        ready.recipe.train,
+        gigabytes=ready.recipe.speed.cache_gigabytes,
+        folder=next(place for place in (out, *out.parents) if place.is_dir()),
+        seed=ready.recipe.seed,
+    )
+
+
+class _Clock(Watcher):
+    """Takes the time of what is told to it as progress: the part that grows with the rows."""
+
+    seconds = 0.0
+
+    @contextmanager
+    def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Adds what it takes."""
+        began = time.perf_counter()
+        yield lambda done: None
+        self.seconds += time.perf_counter() - began
 
 
 def _probe(ready: Ready, cache: Cache, watcher: Watcher) -> Iterator[Step]:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -162,6 +163,38 @@ def test_the_time_is_that_of_all_tokens_and_of_every_look_at_the_validation_rows
     assert found.low == pytest.approx(1e-4 * tokens + validating)
     assert found.high == pytest.approx(2e-4 * tokens + validating)
     assert found.how == "7 real steps (700 tokens) and 2 validation rows"
+
+
+def head_of_tickets(tmp_path, models, **settings):
+    """A run in which all but the head is frozen, of more batches than the estimate takes."""
+    data = write_csv(tmp_path / "tickets.csv", ticket_rows(80))
+    train = {"max_steps": 300, "batch_size": 2}
+    return small.make_recipe(data, models("bert"), method="head", train=train, **settings)
+
+
+def test_as_large_a_share_of_the_frozen_states_is_kept_as_the_run_keeps(tmp_path, models, monkeypatch):
+    ready, _ = small.build(head_of_tickets(tmp_path, models))
+    needed, limit = estimate._states(ready, ready.data, 300)
+    assert 0 < needed < limit
+    third = dataclasses.replace(ready, recipe=ready.recipe.replace(speed={"cache_gigabytes": needed / 3e9}))
+    few, cache, _ = estimate._cached(third, 300)
+    assert len(few.data) == 16 < len(ready.data) / 3 and 4 <= cache.count <= 6
+    cache.close()
+    prove = estimate.filling._prove
+    monkeypatch.setattr(estimate.filling, "_prove", lambda *given: (time.sleep(2), prove(*given)))
+    few, cache, kept = estimate._cached(ready, 300)
+    cache.close()
+    assert cache.count == 16 and 2 <= kept < 2 * len(ready.data) / 16, "what happens once is not multiplied"
+
+
+def test_the_file_of_the_frozen_states_is_on_the_disk(tmp_path, models):
+    recipe = head_of_tickets(tmp_path, models).replace(out="auto")
+    found = estimate.estimate(recipe, probe=False)
+    ready, _ = small.build(recipe)
+    assert found.disk.frozen_states == int(min(estimate._states(ready, ready.data, 300))) > 0
+    assert any("what the frozen layers give" in line for line in command._lines(found))
+    none = estimate.estimate(recipe.replace(speed={"cache_gigabytes": 0.0}), probe=False)
+    assert none.disk.frozen_states == 0
 
 
 STEPS = [Step(index, 1.0, 1.0, 1e-3, 1.0, 8, 100, 0.01) for index in range(1, 9)]

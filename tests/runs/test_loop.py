@@ -641,6 +641,17 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_rows(rows, models,
     assert all(torch.isfinite(tensor).all() for tensor in small.weights(ready.model).values())
 
 
+def test_a_loss_that_is_no_number_names_all_examples_of_a_packed_row(rows, models):
+    ready, splits = build(rows["clauses"], models("llama"), method="full", train={"packing": True, "batch_size": 2})
+    with pytest.raises(TrainingError, match="The loss became nan") as caught:
+        list(small.fit(ready, splits, task=Broken(ready.task, math.nan, calls=2)))
+    step = Plan(ready.data.lengths, 2, 0).epoch(0)[0]
+    shared = [row for place in step for row in ready.data.origins(place)]
+    segments = sum(len(ready.data[place].segments) for place in step)
+    assert len(set(shared)) == len(shared) == segments > len(step)
+    assert set(caught.value.problems) == {str(splits.train[row].origin) for row in shared}
+
+
 def test_a_gradient_that_is_no_number_stops_before_the_weights_are_spoilt(rows, models):
     class Steep(Broken):
         def loss(self, model, batch):

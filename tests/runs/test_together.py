@@ -20,6 +20,7 @@ ENCODERS = {
     "bert": ({}, "any"),
     "roberta": ({}, "any"),
     "modernbert": ({}, "any"),
+    "ibert": ({}, "any"),  # its embedding layer says no number of words
     "fnet": ({}, "equal"),
     "convbert": ({"embedding_size": 32, "head_ratio": 2}, "equal"),
 }

@@ -71,6 +71,9 @@ def _lines(found: Found) -> Iterator[str]:
     yield f"disk    {size(found.disk.model):>9}  model"
     yield f"        {size(found.disk.checkpoint):>9}  checkpoint to go on from, removed at the end"
     yield f"        {size(found.disk.predictions):>9}  answers to the test rows"
+    if found.disk.frozen_states:
+        kept = "what the frozen layers give, a temporary file while it trains"
+        yield f"        {size(found.disk.frozen_states):>9}  {kept}"
 
 
 def _memory(found: Found) -> Iterator[str]:

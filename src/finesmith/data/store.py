@@ -11,6 +11,7 @@ from typing import Any, overload
 
 import pyarrow as pa
 
+from finesmith.data import temporary
 from finesmith.types import Conversation, Example, Input, Message, Origin, Target
 
 IN_MEMORY = 64 * 1024 * 1024
@@ -132,12 +133,17 @@ class Writer:
         if self._discard is None:
             table = _Table(pa.Table.from_batches(self._batches, SCHEMA), "")
         else:
-            self._stream.close()
+            with temporary.written():
+                self._stream.close()
             self._discard.detach()
             table = _Table(pa.ipc.open_stream(pa.memory_map(self._path)).read_all(), self._path)
         return Examples(table, range(table.num_rows))
 
     def _flush(self) -> None:
+        with temporary.written():
+            self._write()
+
+    def _write(self) -> None:
         batch = pa.record_batch([pa.array(self._pending[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
         self._total_bytes += self._pending_bytes
         self._pending, self._pending_bytes = {name: [] for name in SCHEMA.names}, 0
@@ -149,7 +155,7 @@ class Writer:
             self._batches.append(batch)
 
     def _spill(self) -> None:
-        handle, self._path = tempfile.mkstemp(prefix="finesmith-", suffix=".arrow")
+        handle, self._path = tempfile.mkstemp(prefix=temporary.PREFIX, suffix=".arrow")
         os.close(handle)
         self._stream = pa.ipc.new_stream(self._path, SCHEMA)
         self._discard = weakref.finalize(self, os.unlink, self._path)  # in case of an error before `close`

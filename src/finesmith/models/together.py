@@ -52,11 +52,13 @@ _PAIRS: dict[Together, tuple[int, int]] = {"any": (LONG, SHORT), "equal": (LONG,
 
 def _same(model: Any, say: Say, *sizes: int) -> bool:
     """Whether two sequences of these lengths get in one batch what each gets alone; no where it cannot be asked."""
-    tokens, places = fast.probe(model, sum(sizes)), torch.arange(LONG)
-    rows = torch.full((2, LONG), model.config.get_text_config().pad_token_id or 0, device=tokens.device)
-    mask = torch.stack([places >= LONG - size if say is _write else places < size for size in sizes]).to(tokens.device)
-    rows[mask] = tokens[0]
+    places = torch.arange(LONG)
     try:
+        tokens = fast.probe(model, sum(sizes))
+        rows = torch.full((2, LONG), model.config.get_text_config().pad_token_id or 0, device=tokens.device)
+        mask = torch.stack([places >= LONG - size if say is _write else places < size for size in sizes])
+        mask = mask.to(tokens.device)
+        rows[mask] = tokens[0]
         with fast.asking(model):
             beside = say(model, rows, mask.long())
             for row, kept in enumerate(mask):

@@ -33,7 +33,8 @@ class Encoded:
 
     `weights[t]` is the loss weight of `tokens[t]` (0: context only); None for a task that has a `target` vector
     instead: one class index, or K zeros and ones. `supervised` is the number of units that the loss counts. `segments`
-    are the lengths of the sequences that were packed into this one; None for one alone.
+    are the lengths of the sequences that were packed into this one; None for one alone. `others` are the positions of
+    the examples of all but the first of them.
     """
 
     row: int
@@ -41,6 +42,7 @@ class Encoded:
     weights: np.ndarray | None = None
     target: np.ndarray | None = None
     segments: np.ndarray | None = None
+    others: tuple[int, ...] = ()
 
     @property
     def supervised(self) -> float:

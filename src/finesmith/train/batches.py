@@ -13,6 +13,7 @@ from typing import overload
 
 import numpy as np
 
+from finesmith.data import temporary
 from finesmith.tasks._order import token_batches
 from finesmith.tasks.base import Encoded
 from finesmith.types import Together
@@ -24,19 +25,41 @@ BUCKET = 8
 class EncodedSet(Sequence[Encoded]):
     """Sequences behind one array of tokens; on disk and memory-mapped where there are many of them.
 
-    `lengths` are tokens of each sequence, `supervised` what the loss counts in it, `rows` the example it came from.
+    `lengths` are tokens of each sequence, `supervised` what the loss counts in it, `rows` the example it came from, or
+    the first of several (`origins`).
+
+    Raises:
+        RunError: no room for the temporary files.
     """
 
     def __init__(self, items: Iterable[Encoded], *, in_memory_tokens: int = IN_MEMORY_TOKENS) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="finesmith-")
         self.lengths: list[int] = []
         self.supervised: list[float] = []
         self.rows: list[int] = []
         self._targets: list[np.ndarray | None] = []
         self._segments: list[np.ndarray | None] = []
-        paths = [Path(self._folder.name) / name for name in ("tokens", "weights")]
+        self._others: list[tuple[int, ...]] = []
+        with temporary.written():
+            has_weights = self._write(items)
+        in_memory = sum(self.lengths) <= in_memory_tokens
+        tokens, weights = self._paths()
+        self._tokens = _array(tokens, np.int32, in_memory)
+        self._weights = _array(weights, np.float32, in_memory) if has_weights else None
+        self._starts = np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
+
+    def origins(self, position: int) -> tuple[int, ...]:
+        """The examples that a sequence came from: of a packed one those of all in it."""
+        return (self.rows[position], *self._others[position])
+
+    def _paths(self) -> list[Path]:
+        return [Path(self._folder.name) / name for name in ("tokens", "weights")]
+
+    def _write(self, items: Iterable[Encoded]) -> bool:
+        """Writes the files; whether the sequences have weights."""
+        self._folder = tempfile.TemporaryDirectory(prefix=temporary.PREFIX)
         has_weights = False
-        with paths[0].open("wb") as tokens, paths[1].open("wb") as weights:
+        tokens_path, weights_path = self._paths()
+        with tokens_path.open("wb") as tokens, weights_path.open("wb") as weights:
             for item in items:
                 tokens.write(item.tokens.astype(np.int32).tobytes())
                 if item.weights is not None:
@@ -47,10 +70,8 @@ class EncodedSet(Sequence[Encoded]):
                 self.rows.append(item.row)
                 self._targets.append(item.target)
                 self._segments.append(item.segments)
-        in_memory = sum(self.lengths) <= in_memory_tokens
-        self._tokens = _array(paths[0], np.int32, in_memory)
-        self._weights = _array(paths[1], np.float32, in_memory) if has_weights else None
-        self._starts = np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
+                self._others.append(item.others)
+        return has_weights
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -66,7 +87,9 @@ class EncodedSet(Sequence[Encoded]):
         place = slice(self._starts[index], self._starts[index] + self.lengths[index])
         weights = None if self._weights is None else np.asarray(self._weights[place])
         tokens = np.asarray(self._tokens[place])
-        return Encoded(self.rows[index], tokens, weights, self._targets[index], self._segments[index])
+        return Encoded(
+            self.rows[index], tokens, weights, self._targets[index], self._segments[index], self._others[index]
+        )
 
 
 def _array(path: Path, dtype: type, in_memory: bool) -> np.ndarray:

@@ -6,6 +6,7 @@ wherever it goes on.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ def fill(
     if not gigabytes or not run.frozen.blocks or total <= plan.steps_per_epoch:
         return cache, ()
     try:
-        cache = _measured(run, min(gigabytes * 1e9, shutil.disk_usage(folder).free / 2)).opened(folder)
+        cache = _measured(run, _limit(gigabytes, folder)).opened(folder)
         with watcher.progress("computing the frozen layers", cache.count) as progress:
             _write(cache, run, progress)
         _prove(cache, run)
@@ -87,6 +88,25 @@ def fill(
     note = f"what {len(run.frozen.blocks)} frozen layers give is kept{share}: {cache.starts[-1] / 1e6:,.1f} MB"
     watcher.note(note)
     return cache, (note,)
+
+
+def room(
+    task: Task, loaded: Loaded, data: EncodedSet, settings: TrainSettings, *, gigabytes: float, folder: Path, seed: int
+) -> tuple[float, float]:
+    """Bytes that the states of all sequences take, and how many `fill` keeps at most; twice 0 where it keeps none."""
+    plan = Plan(data.lengths, settings.batch_size, seed, together.training(loaded.model))
+    run = _Passes(task, loaded, data, frozen_part(loaded.model), plan, int(settings.micro_batch_tokens))
+    if not gigabytes or not run.frozen.blocks:
+        return 0.0, 0.0
+    try:
+        return float(_measured(run, math.inf).starts[-1]), _limit(gigabytes, folder)
+    except FAILURES:
+        return 0.0, 0.0
+
+
+def _limit(gigabytes: float, folder: Path) -> float:
+    """Bytes that the file may have."""
+    return min(gigabytes * 1e9, shutil.disk_usage(folder).free / 2)
 
 
 @dataclass(frozen=True)

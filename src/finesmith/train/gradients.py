@@ -75,4 +75,4 @@ class Work:
 
     def names(self, positions: Sequence[int]) -> list[str]:
         """The ids of the examples that sequences came from."""
-        return sorted({self.name_of(self.data.rows[position]) for position in positions})
+        return sorted({self.name_of(row) for position in positions for row in self.data.origins(position)})

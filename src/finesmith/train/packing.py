@@ -41,7 +41,7 @@ def pack(sequences: Iterable[Encoded], limit: int) -> Iterator[Encoded]:
 
 
 def joined(row: list[Encoded]) -> Encoded:
-    """One sequence from several; it is named after the row of the first."""
+    """One sequence from several; `row` is that of the first, `others` are those of the rest."""
     if len(row) == 1:
         return row[0]
     return Encoded(
@@ -49,6 +49,7 @@ def joined(row: list[Encoded]) -> Encoded:
         np.concatenate([sequence.tokens for sequence in row]),
         np.concatenate([_weights(sequence) for sequence in row]),
         segments=np.array([len(sequence.tokens) for sequence in row], np.int32),
+        others=tuple(sequence.row for sequence in row[1:]),
     )
 
 
