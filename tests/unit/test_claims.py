@@ -165,7 +165,11 @@ def test_adapters_against_full(value, half, outcome):
 def test_scratch_and_the_linear_model_that_is_from_scratch_too():
     supported = one(claims.SCRATCH, {"scratch": {"gap": as_json(0.2), "label_multiplier": 6.0}})
     assert supported.outcome == "supported" and "worth 6.0 times the labels" in supported.sentence
-    assert one(claims.SCRATCH, {"scratch": {"gap": as_json(-0.1)}}).outcome == "not supported"
+    for end, told in (("at_least", "at least 8.0"), ("at_most", "at most 1.0")):
+        times = {f"label_multiplier_{end}": float(told[-3:])}
+        found = one(claims.SCRATCH, {"scratch": {"gap": as_json(-0.1), **times}})
+        assert f"Pretraining is worth {told} times the labels." in found.sentence and found.outcome == "not supported"
+    assert "Pretraining is worth" not in one(claims.SCRATCH, {"scratch": {"gap": as_json(-0.1)}}).sentence
 
 
 @pytest.mark.parametrize(
