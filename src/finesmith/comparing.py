@@ -255,13 +255,14 @@ def _write(
     numbers = {name: values["numbers"] for name, values in found.items()}
     rival = decision.strongest(evidence, numbers, minimum_gain=study.minimum_gain)
     judged = claims.judge(evidence, study.primary, numbers, missing, minimum_gain=study.minimum_gain)
+    told: Any = {"minimum_gain": study.minimum_gain, "ways": ways, "promptable": _plan.applies("prompting", study)}
     comparison = Comparison(
         path=folder.path,
         evidence=evidence,
         measured=dict(found),
         not_measured={**missing, **{k: v for values in found.values() for k, v in values["missing"].items()}},
         claims=judged,
-        decision=decision.decide(evidence, study.primary, numbers, minimum_gain=study.minimum_gain, ways=ways),
+        decision=decision.decide(evidence, study.primary, numbers, **told),
         rival=rival.name if rival else None,
         seconds={name: values["seconds"] for name, values in found.items()},
         planned={name: values["planned"] for name, values in found.items() if "planned" in values},

@@ -66,6 +66,28 @@ def test_from_scratch_of_a_lora_run_with_the_label_multiplier_and_its_control(st
     assert 1 <= found.numbers["label_multiplier"] <= len(study.splits.train) / 10
 
 
+@pytest.mark.parametrize(
+    ("score", "lower", "found"),
+    [
+        (0.6, False, {"label_multiplier": 8.0}),
+        (0.4, False, {"label_multiplier_at_least": 16.0}),
+        (0.9, False, {"label_multiplier_at_most": 1.0}),
+        (0.8, False, {"label_multiplier": 1.0}),
+        (0.1, True, {"label_multiplier_at_most": 1.0}),
+    ],
+)
+def test_what_pretraining_is_worth_has_an_end_where_the_curve_has(score, lower, found):
+    points = [{"rows": rows, "score": value} for rows, value in ((100, 0.5), (400, 0.7), (1600, 0.8))]
+    if lower:
+        points = [{**point, "score": 1 - point["score"]} for point in points]
+    asked = SimpleNamespace(
+        found={"learning_curve": {"points": points}},
+        primary=SimpleNamespace(higher_is_better=not lower),
+        splits=SimpleNamespace(train=range(1600)),
+    )
+    assert scratch._labels(asked, score) == pytest.approx(found)
+
+
 def test_rows_at_which_a_curve_reaches_a_score():
     curve = [(100.0, 0.5), (400.0, 0.7), (1600.0, 0.8)]
     assert scratch.multiplier(curve, 0.6) == pytest.approx(200.0)

@@ -141,6 +141,14 @@ def test_the_function_takes_evidence_too(asked, tmp_path, monkeypatch):
         finesmith.tune(asked[1], minutes=3)
 
 
+@pytest.mark.parametrize("promptable", [True, False])
+def test_the_decision_knows_whether_a_prompt_could_have_been_asked(finished, tmp_path, monkeypatch, promptable):
+    run = shutil.copytree(finished, tmp_path / "run")
+    monkeypatch.setattr(comparing._plan, "applies", lambda name, study: (name, promptable) == ("prompting", True))
+    monkeypatch.setattr(comparing.decision, "decide", lambda *_, promptable, **__: f"promptable: {promptable}")
+    assert comparing.compare(run, only=["calibration"]).decision == f"promptable: {promptable}"
+
+
 def test_planned_seconds_stand_beside_taken_ones(finished):
     code, _, err = command("compare", finished, *CHEAP, "--again")
     assert code == 0, err

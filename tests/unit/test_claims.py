@@ -165,7 +165,11 @@ def test_adapters_against_full(value, half, outcome):
 def test_scratch_and_the_linear_model_that_is_from_scratch_too():
     supported = one(claims.SCRATCH, {"scratch": {"gap": as_json(0.2), "label_multiplier": 6.0}})
     assert supported.outcome == "supported" and "worth 6.0 times the labels" in supported.sentence
-    assert one(claims.SCRATCH, {"scratch": {"gap": as_json(-0.1)}}).outcome == "not supported"
+    for end, told in (("at_least", "at least 8.0"), ("at_most", "at most 1.0")):
+        times = {f"label_multiplier_{end}": float(told[-3:])}
+        found = one(claims.SCRATCH, {"scratch": {"gap": as_json(-0.1), **times}})
+        assert f"Pretraining is worth {told} times the labels." in found.sentence and found.outcome == "not supported"
+    assert "Pretraining is worth" not in one(claims.SCRATCH, {"scratch": {"gap": as_json(-0.1)}}).sentence
 
 
 @pytest.mark.parametrize(
@@ -314,6 +318,36 @@ def test_as_good_as_a_prompt_at_a_third_of_its_tokens():
     long = {**CALLS, "prompt-kNN": call(80.0, 9.0, 1.0)}
     assert decided({"prompting": {**same, "calls": long}}).startswith("Use the prompt"), "what is written counts too"
     assert decided({"prompting": {**same, "calls": {}}}).startswith("Use the prompt"), "nothing was measured"
+
+
+def test_a_cheap_way_to_prompt_that_is_not_beaten_is_no_reason_to_tune():
+    """The best on validation rows takes 20 times the tokens, the prompt without examples hardly more than one call."""
+    calls = {"prompt-retrieved": call(402, 0, 9), "prompt-zero-shot": call(26, 0, 2), "tuned": call(20, 0, 1)}
+    best = Estimate(0.01, -0.009, 0.05, 500)
+    prompt = {"best": "retrieved", "gain": best, "calls": calls}
+    cheap = {"retrieved": best, "zero-shot": Estimate(-0.03, -0.07, 0.01, 500)}
+    assert decided({"prompting": {**prompt, "gains": cheap}}).startswith(
+        "Use the prompt: the tuned model is not clearly"
+    )
+    beaten = {"retrieved": best, "zero-shot": as_json(0.2)}
+    dear = {**calls, "prompt-zero-shot": call(60, 0, 2)}
+    for change in ({"gains": beaten}, {"gains": cheap, "calls": dear}, {}):
+        said = decided({"prompting": {**prompt, **change}})
+        assert said.startswith("Fine-tune: the tuned model is as good as the best prompt, which takes 20 times"), change
+    useless = {"retrieved": best, "zero-shot": interval(0.03)}  # clearly worse, by less than is of use
+    assert decided({"prompting": {**prompt, "gains": useless}}, minimum_gain=0.05, base=0.3).startswith(
+        "Use the prompt"
+    )
+
+
+def test_where_no_prompt_was_asked_the_decision_says_so():
+    def told(numbers, **more):
+        return decision.decide(evidence(), ACCURACY, numbers, **more)
+
+    unasked = "n = 500). No prompt was asked: whether one would do as well is not known."
+    assert told({}, promptable=True).startswith("Fine-tune") and told({}, promptable=True).endswith(unasked)
+    assert told({}).endswith("n = 500)."), "an encoder cannot be prompted"
+    assert told({"prompting": {"best": "kNN", "gain": as_json(0.2)}}, promptable=True).endswith("n = 500).")
 
 
 def test_a_clearly_better_prompt_is_used_however_small_a_gain_is_of_no_use():

@@ -9,7 +9,8 @@ import pytest
 
 from finesmith import comparing, registry
 from finesmith.cli import _evidence
-from finesmith.measurements import _kept, _plan
+from finesmith.errors import ModelError
+from finesmith.measurements import _kept, _plan, _prompted
 from finesmith.measurements.base import Measured
 from finesmith.runfolder import RunFolder
 from finesmith.watch import Watcher
@@ -321,3 +322,17 @@ def test_the_options_that_measurements_read_are_told_to_count():
         for option in getattr(registry.resolve("measurements", name), "uses", ())
     }
     assert uses == {*_evidence.GIVEN, "minimum_gain"}
+
+
+def test_whether_a_measurement_applies_whatever_the_effort(monkeypatch):
+    documents = SimpleNamespace(recipe=SimpleNamespace(task="text"), task=None)
+    assert not _plan.applies("prompting", documents)
+    for answer in ("", "the base is an encoder, which cannot be prompted", ModelError("There is no base.")):
+
+        def why_not(recipe, task, answer=answer):
+            if isinstance(answer, str):
+                return answer
+            raise answer
+
+        monkeypatch.setattr(_prompted, "why_not", why_not)
+        assert _plan.applies("prompting", documents) == (answer == "")

@@ -186,8 +186,7 @@ def _scratch(evidence: Evidence, metric: Metric, found: Mapping[str, Any], minim
     gap = estimate(found["gap"])
     other = "the same model from scratch with as many steps"
     said = f"{verdict.beside(metric, 'Tuned', other)}: {_interval(metric, gap)}."
-    if found.get("label_multiplier") is not None:
-        said += f" Pretraining is worth {found['label_multiplier']:.1f} times the labels."
+    said += _worth(found)
     claim = _of_gain(SCRATCH, gap, minimum_gain, said)
     if (gain := evidence.gains.get("tfidf")) is None:
         return claim
@@ -201,6 +200,14 @@ def _scratch(evidence: Evidence, metric: Metric, found: Mapping[str, Any], minim
         if claim.outcome == "not supported" or linear.outcome == "supported"
         else replace(both, outcome="not supported" if linear.outcome == "not supported" else "inconclusive")
     )
+
+
+def _worth(found: Mapping[str, Any]) -> str:
+    """How many times the labels pretraining is worth, where the learning curve was measured."""
+    for end, told in {"": "", "_at_least": "at least ", "_at_most": "at most "}.items():
+        if (times := found.get(f"label_multiplier{end}")) is not None:
+            return f" Pretraining is worth {told}{times:.1f} times the labels."
+    return ""
 
 
 def _corrected(claims: list[Claim]) -> Iterator[Claim]:

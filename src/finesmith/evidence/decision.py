@@ -16,6 +16,7 @@ from finesmith.evidence.compare import titles
 from finesmith.metrics.base import Metric
 from finesmith.types import Estimate, Evidence
 
+UNASKED = " No prompt was asked: whether one would do as well is not known."
 CHEAPER = 3.0
 """Times the tokens of a call that a prompt must cost for a tuned model that is only as good to be worth it."""
 BESIDE = ("frozen", "base", "zero-shot")
@@ -38,22 +39,25 @@ def decide(
     *,
     minimum_gain: float = 0.0,
     ways: Mapping[str, str] | None = None,
+    promptable: bool = False,
 ) -> str:
-    """The sentence. It names the numbers it rests on; `ways` says how to get a cheaper way, in a few words."""
+    """The sentence. It names the numbers it rests on; `ways` says how to get a cheaper way, in a few words.
+    `promptable` is whether the base could be prompted: where nobody did, that is said."""
     found = rivals(evidence, numbers)
     best = strongest(evidence, numbers, minimum_gain=minimum_gain)
     if best is None:
         return evidence.verdict
     left = [rival for rival in found if not _beaten(rival, minimum_gain)]
     prompt = numbers.get("prompting", {})
-    if left and all(rival.name == "prompt" for rival in left) and _pays(left[0], prompt, metric):
+    if left and all(rival.name == "prompt" for rival in left) and _pays(left[0], prompt, metric, minimum_gain):
         said = (
             f"as good as the best prompt, which takes {_tokens(prompt):.0f} times the tokens of a call{_time(prompt)}"
         )
         return f"Fine-tune: the tuned model is {said} ({_shown(metric, left[0])})."
     if not left:
         beaten = f"{best.title}, the strongest of the cheaper ways"
-        return f"Fine-tune: the tuned model beats {beaten} ({_shown(metric, best)})."
+        unasked = UNASKED if promptable and "gain" not in prompt else ""
+        return f"Fine-tune: the tuned model beats {beaten} ({_shown(metric, best)}).{unasked}"
     more = _label_first(numbers.get("learning_curve", {}), best)
     how = f" ({how})" if (how := (ways or {}).get(best.name)) else ""
     way = f"{best.title}{how} until then" if more else f"{best.title}{how}"
@@ -85,16 +89,21 @@ def _beaten(rival: Rival, minimum_gain: float) -> bool:
     return rival.gain.low > 0 and rival.gain.value >= minimum_gain
 
 
-def _pays(rival: Rival, prompt: Mapping[str, Any], metric: Metric) -> bool:
-    """As good as the prompt within a hundredth of the range, at a third of the tokens."""
+def _pays(rival: Rival, prompt: Mapping[str, Any], metric: Metric, minimum_gain: float) -> bool:
+    """As good as the prompt within a hundredth of the range, at a third of the tokens; and of those of every other way
+    to prompt that is not beaten. The best was chosen by its score alone: a way without examples may do as well."""
     span = metric.limits[1] - metric.limits[0]
     margin = 0.01 * span if math.isfinite(span) else 0.0
-    return rival.gain.low > -margin and _tokens(prompt) >= CHEAPER
+    others = {way: Rival(way, way, claims.estimate(gain)) for way, gain in prompt.get("gains", {}).items()}
+    open_ways = [way for way, each in others.items() if not _beaten(each, minimum_gain)]
+    dear = all(_tokens(prompt, way) >= CHEAPER for way in (prompt.get("best"), *open_ways))
+    return rival.gain.low > -margin and dear
 
 
-def _tokens(prompt: Mapping[str, Any]) -> float:
-    """Tokens read and written for an answer of the best prompt, for one of the tuned model; 0 where not measured."""
-    asked, ours = _calls(prompt)
+def _tokens(prompt: Mapping[str, Any], way: str | None = None) -> float:
+    """Tokens read and written for an answer of a way to prompt (the best), for one of the tuned model; 0 where not
+    measured."""
+    asked, ours = _calls(prompt, way)
     theirs, own = (sum(float(_of(call, part)) for part in ("read", "written")) for call in (asked, ours))
     return theirs / own if theirs and own else 0.0
 
@@ -108,10 +117,10 @@ def _time(prompt: Mapping[str, Any]) -> str:
     return f" and took {times} times as long here ({theirs:.3g} ms against {own:.3g} ms)"
 
 
-def _calls(prompt: Mapping[str, Any]) -> tuple[Any, Any]:
-    """What an answer of the best prompt takes and what one of the tuned model, as measured."""
+def _calls(prompt: Mapping[str, Any], way: str | None = None) -> tuple[Any, Any]:
+    """What an answer of a way to prompt (the best) takes and what one of the tuned model, as measured."""
     known = prompt.get("calls", {})
-    return known.get(f"prompt-{prompt.get('best')}"), known.get("tuned")
+    return known.get(f"prompt-{way or prompt.get('best')}"), known.get("tuned")
 
 
 def _of(call: Any, part: str) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from finesmith import registry
+from finesmith.errors import ModelError
 from finesmith.evidence import claims
 from finesmith.measurements.base import EFFORTS, Measurement, Study
 from finesmith.report import words
@@ -104,6 +105,14 @@ def plan(
         left -= 0.0 if item.why_not else item.seconds
         chosen.append(item)
     return _after_needs(chosen, plugins)
+
+
+def applies(name: str, study: Study) -> bool:
+    """Whether a measurement can be made of this run at all; of a base that is gone nothing can."""
+    try:
+        return not registry.resolve("measurements", name).skips(study)
+    except ModelError:
+        return False
 
 
 def overtaken(items: Sequence[Item]) -> set[str]:

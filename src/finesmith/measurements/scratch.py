@@ -82,15 +82,17 @@ def _labels(study: Study, score: float) -> dict[str, Any]:
     """`label_multiplier`: all rows over those with which the tuned model is as good as this is with all of them.
 
     Read off the measured learning curve, between its points by the logarithm of the rows. Where the tuned model is as
-    good already at the curve's first point, `label_multiplier_at_least`; where it never is, 1 at most.
+    good already at the curve's first point, `label_multiplier_at_least`; where it never is, `label_multiplier_at_most`,
+    which is 1.
     """
     points = _curve(study.found.get("learning_curve", {}))
     if len(points) < 2:
         return {}
     sign = 1.0 if study.primary.higher_is_better else -1.0
     rows, total = multiplier(points, sign * score, sign), len(study.splits.train)
-    known = "label_multiplier" if rows > points[0][0] else "label_multiplier_at_least"
-    return {known: total / rows}
+    reached = max(sign * value for _, value in points) >= sign * score
+    end = "" if reached and rows > points[0][0] else "_at_least" if reached else "_at_most"
+    return {f"label_multiplier{end}": total / rows}
 
 
 def multiplier(points: Sequence[tuple[float, float]], score: float, sign: float = 1.0) -> float:
