@@ -13,7 +13,7 @@ from accelerate.tracking import get_available_trackers
 from finesmith import predictor, registry, resolve
 from finesmith.errors import DataError, MissingExtraError, RecipeError
 from finesmith.methods.base import Method, spared, unreached
-from finesmith.models import causal
+from finesmith.models import causal, fast
 from finesmith.models import device as devices
 from finesmith.models import load as models
 from finesmith.models.load import Loaded
@@ -77,6 +77,8 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     task = _with_length(task, int(recipe.train.max_length))
     max_length = int(recipe.train.max_length)
     encoded, splits, long = _encode(task, loaded, splits, recipe, watcher)
+    if task.kind == "sequence-classification" and len(encoded):
+        fast.check_reads(loaded.model, encoded[0].tokens.tolist(), recipe.model.name)
     recipe = resolve.epochs(recipe, task, len(encoded))
     splits = _calls.written(task, loaded.tokenizer, splits)
     cut = set(long.cut)

@@ -343,6 +343,20 @@ def test_weights_that_have_no_room_on_the_device(refused, clauses, monkeypatch):
     assert "model.quantize" in message and "smaller model" in message and "GPU 0" not in message
 
 
+def test_a_model_that_reads_texts_of_one_length_only(refused, tickets, tmp_path):
+    folder = tmp_path / "fixed"
+    tokenizer = make_tokenizer(folder)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    config = transformers.NystromformerConfig(
+        **sizes, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, num_landmarks=4,
+        segment_means_seq_len=128, max_position_embeddings=128,
+    )  # fmt: skip
+    transformers.NystromformerForMaskedLM(config).save_pretrained(folder)
+    message = refused(tickets, str(folder))
+    assert re.search(r"\(nystromformer\) cannot read a text of \d+ tokens: shape .* is invalid", message)
+    assert "one fixed length" in message
+
+
 def test_memory_that_runs_out_while_weights_are_read(refused, clauses, monkeypatch):
     def no_room(*_, **__):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes. Error code 12")

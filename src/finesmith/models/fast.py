@@ -9,7 +9,7 @@ import inspect
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from finesmith.errors import RecipeError
+from finesmith.errors import ModelError, RecipeError
 from finesmith.models import attention, blocked, reading
 from finesmith.models.device import autocast, refuse_for_memory
 from finesmith.models.documents import Documents, documents
@@ -219,6 +219,25 @@ def race(model: nn.Module, dtype: torch.dtype, device: torch.device) -> int:
     except (RuntimeError, AttributeError):  # layers of different shapes (Gemma 4): no one shape stands for all
         return 0
     return blocked.up_to(attention.fused, heads, shared, size, dtype)
+
+
+def check_reads(model: Any, tokens: Sequence[int], name: str) -> None:
+    """Whether a classifier reads a text of this length at all; some architectures take one length only.
+
+    Raises:
+        ModelError: it does not.
+    """
+    ids = torch.tensor([list(tokens)], device=next(model.parameters()).device)
+    try:
+        with asking(model):
+            model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    except (NotImplementedError, TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
+        refuse_for_memory(error)
+        raise ModelError(
+            f"'{name}' ({model.config.model_type}) cannot read a text of {len(tokens)} tokens: "
+            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            hint="Use another model: a few architectures take texts of one fixed length only.",
+        ) from error
 
 
 def inner(model: Any) -> Any:
