@@ -305,6 +305,8 @@ def test_which_rows_to_label_next(tickets_run, tmp_path):
     assert [json.loads(line)["id"] for line in lines] == [row["id"] for row in picked]
     advantage = numbers["advantage"]
     assert advantage["low"] <= advantage["value"] <= advantage["high"] and len(advantage["chosen"]) == 4
+    gap = np.mean(np.subtract(advantage["chosen"], advantage["random"]))
+    assert advantage["value"] == pytest.approx(gap) and advantage["n"] == len(study.splits.validation)
     with pytest.raises(DataError, match=r"No row of .* is new"):
         measured("label_next", opened(tickets_run, unlabelled=str(write_csv(tmp_path / "old.csv", known))))
 
@@ -376,7 +378,22 @@ def test_which_rows_with_several_labels_to_label_next(several_run, tmp_path):
     picked, advantage = found.numbers["picked"], found.numbers["advantage"]
     assert len(picked) == 100 and all(0 <= row["margin"] <= 1 for row in picked)
     assert advantage["several_labels"] and all(0 <= each <= 1 for each in advantage["chosen"])
-    assert "changes micro-F1 by" in found.says
+    assert "changes micro-F1 by" in found.says and "over 5 draws and" in found.says
+
+
+def test_an_advantage_is_not_clear_on_the_luck_of_a_few_rows():
+    """Two rows of 40 that all five draws get right by choosing and wrong at random, in every round."""
+
+    def told(rows, lucky, together=None):
+        right = np.zeros((5, 2, 4, rows))
+        right[:, 0, :, :lucky] = 1
+        counts = np.stack([right, np.ones(right.shape)], axis=-1)
+        return label_next._over_draws_and_rows(counts, together, seed=0)
+
+    few, many, one = told(40, 2), told(4000, 200), told(40, 40, [0] * 40)
+    assert few.value == many.value == 0.05 and (few.n, many.n) == (40, 4000)
+    assert few.low < 0 < many.low, "the draws agree, the rows do not settle it"
+    assert (one.low, one.high, one.groups) == (-1, 1, 1)
 
 
 def test_the_probe_reads_several_labels():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def above(estimate: Estimate, border: float = 0.0, confidence: float = 0.95) -> 
     The error is taken from the side of the interval that faces the border, so that p < (1 - confidence) / 2 exactly
     where the interval lies above it. Few rows (or groups) have Student's t, as their interval has.
     """
-    from scipy.special import ndtr, ndtri, stdtr, stdtrit
+    from scipy.special import stdtr, stdtrit
 
     distance = estimate.value - border
     side = estimate.value - estimate.low if distance > 0 else estimate.high - estimate.value
@@ -81,7 +82,7 @@ def above(estimate: Estimate, border: float = 0.0, confidence: float = 0.95) -> 
     upper, freedom = 0.5 + confidence / 2, (estimate.n if estimate.groups is None else estimate.groups) - 1
     if 0 < freedom < stats.FEW:
         return float(stdtr(freedom, -distance / side * stdtrit(freedom, upper)))
-    return float(ndtr(-distance / side * ndtri(upper)))
+    return NormalDist().cdf(-distance / side * NormalDist().inv_cdf(upper))
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:

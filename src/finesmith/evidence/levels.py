@@ -6,7 +6,7 @@ Legend for shapes: N rows, S statistics a row, k seeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,24 +55,37 @@ def two_level(
         gathered = _gather(_codes(clusters))
         groups, ours = gathered.shape[0], [gathered @ each for each in ours]
         theirs = None if theirs is None else gathered @ theirs
-    k, n = len(ours), ours[0].shape[0]
-    assert k >= 2, "one seed says nothing about others"
+    n = ours[0].shape[0]
+    assert len(ours) >= 2, "one seed says nothing about others"
     sign = 1.0 if metric.higher_is_better else -1.0
 
     def scores(weights: np.ndarray) -> np.ndarray:
         found = np.stack([metric.score(weights @ each) for each in ours], axis=-1)  # [..., k]
         return found if theirs is None else sign * (found - metric.score(weights @ theirs)[..., None])
 
+    found = over_seeds(scores, n, _limits(metric, theirs is not None), seed=seed, draws=draws, confidence=confidence)
+    return replace(found, estimate=replace(found.estimate, n=number, groups=groups))
+
+
+def over_seeds(
+    scores: Callable[[np.ndarray], np.ndarray],
+    n: int,
+    limits: tuple[float, float],
+    *,
+    seed: int,
+    draws: int = stats.DRAWS,
+    confidence: float = 0.95,
+) -> Seeds:
+    """`two_level` of any value: `scores` gives those of all k seeds [D, k] under weights [D, n] of the rows."""
     values = scores(np.ones((1, n)))[0]
+    k, (low, high), value = len(values), limits, float(values.mean())
     drawn = np.concatenate([scores(weights) for weights in stats.resamples(n, draws, seed)])
     drawn = drawn[~np.isnan(drawn).any(axis=1)]
     rows, between = _from_rows(drawn, n), float(np.var(values, ddof=1)) / k
-    low, high = _limits(metric, theirs is not None)
-    value = float(values.mean())
     half = _half(rows, between, n, k, confidence)
-    ends = (value - half, value + half) if half else stats.unseen(value, (low, high), n, confidence)
+    ends = (value - half, value + half) if half else stats.unseen(value, limits, n, confidence)
     return Seeds(
-        Estimate(value, max(low, ends[0]), min(high, ends[1]), number, groups),
+        Estimate(value, max(low, ends[0]), min(high, ends[1]), n),
         tuple(values.tolist()),
         math.sqrt(between * k),
         math.sqrt(rows),

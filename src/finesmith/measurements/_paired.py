@@ -37,7 +37,9 @@ def compared(
     ones, others = ones[counted], others[counted]
     if not (ones[:, 1].sum() and others[:, 1].sum()):
         return None
-    together = None if clusters is None else np.asarray(clusters)[counted]
+    together = (
+        None if clusters is None else [cluster for cluster, counts in zip(clusters, counted, strict=True) if counts]
+    )
     if together is not None and len(set(together)) == len(together):
         together = None
     if all(np.all(rates[:, 1] == 1) and set(rates[:, 0]) <= {0.0, 1.0} for rates in (ones, others)):

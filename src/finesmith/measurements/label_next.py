@@ -7,7 +7,7 @@ rows that have labels: a linear probe starts with a tenth of them and grows eith
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,13 @@ import numpy as np
 from finesmith.baselines.base import as_text
 from finesmith.data import inputs
 from finesmith.errors import DataError, counted
+from finesmith.evidence import clusters, levels
 from finesmith.measurements import _probe
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.base import label_set
 from finesmith.predictor import answering
 from finesmith.tasks.classification import Classification
-from finesmith.types import Example
+from finesmith.types import Estimate, Example
 from finesmith.watch import Watcher
 
 COUNT, AT_RANDOM, WIDER = 100, 0.2, 5
@@ -120,24 +121,45 @@ def _advantage(study: Study) -> dict[str, Any]:
     train = [train[place] for place in order]
     rows = _probe.features(study, [row.input for row in [*train, *held]])
     learner = _Several(rows, [*train, *held]) if _several(study) else _Single(rows, [*train, *held])
-    curves = [
+    counts = np.array([
         [_grown(learner, len(train), by_margin=by, seed=study.recipe.seed + time) for by in (True, False)]
         for time in range(TIMES)
-    ]
-    by_round = np.array(curves)  # [times, 2, rounds]
-    difference = (by_round[:, 0] - by_round[:, 1]).mean(axis=1)
-    half = 2.776 * float(difference.std(ddof=1)) / np.sqrt(TIMES)  # Student's t, 4 degrees of freedom
-    value = float(difference.mean())
+    ])  # fmt: skip
+    together = clusters.codes([row.id for row in held], clusters.of(held))
+    found = _over_draws_and_rows(counts, together, seed=study.recipe.seed)
+    by_round = _scores(counts.sum(axis=3)).mean(axis=0)  # [2, rounds]
     return {
-        "value": value,
-        "low": value - half,
-        "high": value + half,
-        "n": TIMES,
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
+        "n": found.n,
+        **({} if found.groups is None else {"groups": found.groups}),
+        "draws": TIMES,
         "several_labels": _several(study),
         "labels": _sizes(len(train)),
-        "chosen": by_round[:, 0].mean(axis=0).tolist(),
-        "random": by_round[:, 1].mean(axis=0).tolist(),
+        "chosen": by_round[0].tolist(),
+        "random": by_round[1].tolist(),
     }
+
+
+def _over_draws_and_rows(counts: np.ndarray, together: Sequence[int] | None, *, seed: int) -> Estimate:
+    """Chosen minus random with an interval over draws and validation rows, which all draws share: five draws on the
+    same rows agree on what is chance in these. `counts` [times, 2, rounds, N, 2] are numerators and denominators."""
+    tables = np.moveaxis(counts, 3, 0).reshape(counts.shape[3], -1)
+    rows = tables if together is None else levels.sums(tables, together)
+    shape = (*counts.shape[:3], 2)
+
+    def scores(weights: np.ndarray) -> np.ndarray:
+        values = _scores((weights @ rows).reshape(-1, *shape)).mean(axis=-1)  # [D, times, 2]
+        return values[..., 0] - values[..., 1]
+
+    found = levels.over_seeds(scores, len(rows), (-1.0, 1.0), seed=seed).estimate
+    return replace(found, n=len(tables), groups=None if together is None else len(rows))
+
+
+def _scores(sums: np.ndarray) -> np.ndarray:
+    """[...] of numerators and denominators [..., 2]; 0 where there was nothing to find."""
+    return np.divide(sums[..., 0], sums[..., 1], out=np.zeros(sums.shape[:-1]), where=sums[..., 1] > 0)
 
 
 def _sizes(n: int) -> list[int]:
@@ -146,7 +168,7 @@ def _sizes(n: int) -> list[int]:
 
 
 class _Single:
-    """A probe for one label a row: what it is unsure of, and its accuracy, after it learnt some rows."""
+    """A probe for one label a row: what it is unsure of, and what it gets right, after it learnt some rows."""
 
     def __init__(self, rows: np.ndarray, examples: Sequence[Example]) -> None:
         self.rows, self.labels = rows, np.array([str(example.target) for example in examples])
@@ -154,15 +176,16 @@ class _Single:
     def margins(self, have: np.ndarray, left: np.ndarray) -> np.ndarray:
         return _probe.margins(self._fitted(have).chances(self.rows[left]))
 
-    def score(self, have: np.ndarray, held: slice) -> float:
-        return float((self._fitted(have).answers(self.rows[held]) == self.labels[held]).mean())
+    def counts(self, have: np.ndarray, held: slice) -> np.ndarray:
+        right = self._fitted(have).answers(self.rows[held]) == self.labels[held]
+        return np.stack([right, np.ones(len(right))], axis=1)
 
     def _fitted(self, have: np.ndarray) -> _probe.Probe:
         return _probe.fit(self.rows[have], self.labels[have].tolist())
 
 
 class _Several:
-    """The same for several labels a row; the score is micro-F1."""
+    """The same for several labels a row; what is counted is micro-F1's."""
 
     def __init__(self, rows: np.ndarray, examples: Sequence[Example]) -> None:
         names = sorted({label for example in examples for label in label_set(example.target)})
@@ -173,18 +196,18 @@ class _Several:
         scores = _probe.fit_several(self.rows[have], self.held[have]).scores(self.rows[left])
         return np.abs(scores).min(axis=1)
 
-    def score(self, have: np.ndarray, held: slice) -> float:
+    def counts(self, have: np.ndarray, held: slice) -> np.ndarray:
         said = _probe.fit_several(self.rows[have], self.held[have]).scores(self.rows[held]) > 0
         truth = self.held[held]
-        return float(2 * (said & truth).sum() / max(1, said.sum() + truth.sum()))
+        return np.stack([2.0 * (said & truth).sum(axis=1), said.sum(axis=1) + truth.sum(axis=1)], axis=1)
 
 
 def _several(study: Study) -> bool:
     return isinstance(study.task, Classification) and study.task.multi_label
 
 
-def _grown(learner: _Single | _Several, n: int, *, by_margin: bool, seed: int) -> list[float]:
-    """The score on the held-out rows (behind the first n) after each round."""
+def _grown(learner: _Single | _Several, n: int, *, by_margin: bool, seed: int) -> list[np.ndarray]:
+    """Of each held-out row (behind the first n) the numerator and denominator of its score [N, 2], after each round."""
     order = np.random.default_rng(seed).permutation(n)
     have = order[: max(2, round(n * START))]
     found = []
@@ -198,7 +221,7 @@ def _grown(learner: _Single | _Several, n: int, *, by_margin: bool, seed: int) -
             have = np.concatenate([have, left[chosen], left[drawn]])
         else:
             have = np.concatenate([have, left[:more]])
-        found.append(learner.score(have, slice(n, None)))
+        found.append(learner.counts(have, slice(n, None)))
     return found
 
 
@@ -208,7 +231,8 @@ def _says(picked: Sequence[Any], advantage: dict[str, Any]) -> str:
     value, low, high = (f"{100 * advantage[key]:+.1f}" for key in ("value", "low", "high"))
     return (
         f"{start}with a linear probe, choosing instead of drawing at random changes "
-        f"{'micro-F1' if advantage['several_labels'] else 'accuracy'} by {value} points ({low} to {high}): {sure}"
+        f"{'micro-F1' if advantage['several_labels'] else 'accuracy'} by {value} points "
+        f"({low} to {high} over {advantage['draws']} draws and {counted(advantage['n'], 'validation row')}): {sure}"
     )
 
 
