@@ -73,9 +73,8 @@ class Adherence:
 
     def skips(self, study: Study) -> str:
         """Only written answers have a form."""
-        if study.recipe.task != "generation":
-            plain = study.recipe.task == "text"
-            return "plain documents are no answers" if plain else "the answers are labels, not texts"
+        if (task := study.recipe.task) != "generation":
+            return "plain documents are no answers" if task == "text" else "the answers are labels, not texts"
         return "" if "base" in study.predictions else "the base's answers are not in the run"
 
     def cost(self, study: Study) -> float:
