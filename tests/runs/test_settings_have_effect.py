@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -416,7 +417,7 @@ def _outcome(result: run.Run) -> dict[str, Any]:
         "split": folder.read_json("splits.json")["hash"],
         "rejected": rejected.read_text() if rejected.exists() else "",
         "metric": result.evidence.metric,
-        "notes": tuple(manifest["notes"]),
+        "notes": tuple(re.sub(r"[\d.]+ [GM]B free|[\d.]+ [GM]B is free", "free", note) for note in manifest["notes"]),
         "steps": len(steps),
         "losses": tuple(round(row["loss"], 5) for row in steps),
         "first_loss": round(steps[0]["loss"], 5),
