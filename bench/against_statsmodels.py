@@ -81,7 +81,7 @@ def newcombe_paired(random: np.random.Generator) -> Pair:
 def _of_few(a: np.ndarray, b: np.ndarray, ends: tuple[float, float]) -> tuple[float, float]:
     """Of few rows the interval is joined with Clopper and Pearson's of the rows where one system alone is right."""
     n, ours, either = len(a), int((a > b).sum()), int((a != b).sum())
-    if n > stats.FEW or not either:
+    if n > stats.FEW_OF_A_SHARE or not either:
         return ends
     low, high = ((2 * end - 1) * either / n for end in proportion_confint(ours, either, method="beta"))
     return min(ends[0], low), max(ends[1], high)

@@ -61,7 +61,7 @@ def cases() -> list[tuple[str, str, Hit]]:
         found.append(("clusters, difference of shares", what, shares(count, size, level)))
         found.append(("the same by rows, as if independent", what, shares(count, size, level, by_rows=True)))
     found.append(("clusters and seeds, loss", "3 seeds, 40 clusters of 5", clustered_seeds(3, 40, 5)))
-    for n in (2, 3, 4, 5, 7, 10, 11):
+    for n in (2, 3, 4, 5, 7, 10, 11, 15, 20, 25, 30, 31):
         found += [
             ("few rows, gain in bits per byte", f"{n} rows, two systems as good", bits(n)),
             ("few rows, gain in bits per byte, skewed", f"{n} rows, two systems as good", bits(n, skewed=True)),

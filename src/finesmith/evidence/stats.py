@@ -19,8 +19,10 @@ from finesmith.metrics.base import Metric, Statistics
 from finesmith.types import Estimate
 
 DRAWS = 2000
-FEW = 10
+FEW = 30
 """Rows (or clusters) up to which resamples alone are too few: of two rows there are three."""
+FEW_OF_A_SHARE = 10
+"""The same for Newcombe's method, whose published intervals begin above."""
 CELLS = 4_000_000  # weights held at once, 32 MB
 
 
@@ -41,7 +43,7 @@ def newcombe(
 
     Wilson's bounds of both shares, combined with the continuity-corrected correlation phi of right and wrong. The
     interval has a width even where the two systems never differ. `rows` is how many independent rows these are worth,
-    where they are not independent. Of few rows it reaches 0 wherever McNemar's exact test does not exclude it.
+    where they are not independent. Of ten rows or fewer it reaches 0 wherever McNemar's exact test does not exclude it.
     """
     n = len(right_a)
     worth = n if rows is None else rows
@@ -50,7 +52,7 @@ def newcombe(
     below = _combine(a.value - a.low, b.high - b.value, phi)
     above = _combine(b.value - b.low, a.high - a.value, phi)
     ends = [difference - below, difference + above]
-    if rows is None and n <= FEW:
+    if rows is None and n <= FEW_OF_A_SHARE:
         ends += _of_those_apart(right_a, right_b, confidence)
     return Estimate(difference, max(-1.0, min(ends)), min(1.0, max(ends)), n)
 
