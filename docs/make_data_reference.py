@@ -11,6 +11,11 @@ from finesmith.data.names import NAMES
 from finesmith.data.shapes import COMMON, SHAPES
 from finesmith.data.sources import PARTS, suffixes
 
+HUB = """\
+The splits of a data set on a hub are known by the same words. Where a split is called by the bare word (`train`),
+others with that word are not read; else those with `sft` in their name are, without those that lack it (`train_gen`
+and `train_prefs` beside `train_sft`); else all of them together (`train_r1`, `train_r2`). What is not read is named.
+"""
 TARGET = Path(__file__).parent / "reference" / "data.md"
 EXAMPLES = {
     "messages": """\
@@ -41,7 +46,8 @@ Plain, gzipped (`.gz`) or zstd (`.zst`, extra `zstd`).
 FOLDER = """\
 A folder may hold the parts as files, such as `train.jsonl` and `test.jsonl`: a part that is there is taken as it
 is, one that is missing is cut from the training rows (`data.validation`, `data.test`). Files whose names say no
-part are read as one. These words in a file's or folder's name mean a part:
+part are read as one. These words mean a part, wherever they stand in a file's or folder's name
+(`my-validation-set.jsonl`); a name that means two is refused:
 """
 SHAPE = """\
 ## Shapes
@@ -96,7 +102,19 @@ def render() -> str:
     """The whole page."""
     lines = [HEAD, "| ending | format |", "|---|---|"]
     lines += [f"| `{ending}` | {name} |" for ending, name in suffixes().items()]
-    lines += ["", FOLDER, "| part | words |", "|---|---|", *_grouped(PARTS), "", SHAPE, *_shapes(), LABELS, MESSAGES]
+    lines += [
+        "",
+        FOLDER,
+        "| part | words |",
+        "|---|---|",
+        *_grouped(PARTS),
+        "",
+        HUB,
+        SHAPE,
+        *_shapes(),
+        LABELS,
+        MESSAGES,
+    ]
     lines += ["| role | names |", "|---|---|", *_grouped(ROLES), "", NAMES_HEAD]
     lines += ["| word | names | where no other is there |", "|---|---|---|"]
     lines += [f"| `{word}` | {_ticked(names.strong)} | {_ticked(names.weak)} |" for word, names in NAMES.items()]

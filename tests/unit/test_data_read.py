@@ -203,6 +203,8 @@ def test_own_ids_that_start_again_in_each_part(tmp_path):
         ("val.csv", "validation"), ("dev.tsv", "validation"), ("eval.json", "validation"), ("tickets_test.csv", "test"),
         ("tickets_test.json.jsonl", "test"),
         ("test/part-0.jsonl", "test"), ("data/train-0.parquet", "train"), ("tickets.csv", None), ("latest.csv", None),
+        ("my-training-set.jsonl", "train"), ("my_validation_set.jsonl", "validation"), ("sft_test_final.csv", "test"),
+        ("tickets_train_v2.csv", "train"), ("the-test-rows/part-0.jsonl", "test"), ("contest_entries.csv", None),
     ],
 )  # fmt: skip
 def test_part_names(path, part):
@@ -221,6 +223,12 @@ def test_a_folder_with_parts(tmp_path):
     assert data.parts["train"].ids()[3] == "train-00001-of-00002:1"
     assert "Not read, being of another format: README.md." in data.notes
     assert len(data.sources) == 4
+
+
+def test_parts_whose_word_stands_inside_the_name_are_not_read_as_one(tmp_path):
+    jsonl(tmp_path / "tickets_train_v2.jsonl", labelled(3))
+    jsonl(tmp_path / "tickets_test_v2.jsonl", labelled(2, "b"))
+    assert {part: len(rows) for part, rows in read(tmp_path).parts.items()} == {"train": 3, "test": 2}
 
 
 def test_a_folder_of_documents(tmp_path):
@@ -464,6 +472,27 @@ def test_a_hub_part_without_any_label_is_left_out_with_a_note():
     found, notes = hub.sources("owner/name", load=load)
     assert [source.part for source in found] == ["train", "validation"]
     assert notes == ("Splits not read, as none of their rows has a label: test.",)
+
+
+def parts_on_the_hub(*names):
+    found, notes = hub.sources("owner/name", load=lambda *_: {name: labelled(2) for name in names})
+    return {source.stem: source.part for source in found}, notes
+
+
+def test_splits_of_the_hub_are_known_by_any_word_of_their_name():
+    parts, notes = parts_on_the_hub("test_sft", "train_sft")
+    assert parts == {"train_sft": "train", "test_sft": "test"}
+    assert notes == ("Splits by the words in their names: train_sft as train, test_sft as test.",)
+    parts, notes = parts_on_the_hub("train_r1", "train_r2", "dev_r1", "unsupervised")
+    assert parts == {"train_r1": "train", "train_r2": "train", "dev_r1": "validation"}
+    assert notes[0] == "Splits not read: unsupervised."
+
+
+def test_of_the_splits_of_the_hub_that_mean_one_part_the_plainest_is_read():
+    parts, notes = parts_on_the_hub("train_sft", "train_gen", "train_prefs", "test_sft", "test_gen")
+    assert parts == {"train_sft": "train", "test_sft": "test"}
+    assert notes[0] == "Splits not read: train_gen, train_prefs, test_gen."
+    assert parts_on_the_hub("train", "train_sft", "validation")[0] == {"train": "train", "validation": "validation"}
 
 
 def nested(city, **arguments):

@@ -186,7 +186,7 @@ def _check_one_format(folder: Path, wanted: Mapping[Path, str | None]) -> None:
 
 
 def part_of(path: PurePath) -> str | None:
-    """The part that a path inside a data folder names: `train-00001.jsonl`, `tickets_test.csv`, `dev/part-3.csv`.
+    """The part that a path inside a data folder names: `train-00001.jsonl`, `my-test-set.csv`, `dev/part-3.csv`.
 
     Raises:
         DataError: the path names two parts.
@@ -194,12 +194,15 @@ def part_of(path: PurePath) -> str | None:
     name, known = _stem(path), suffixes()
     while PurePath(name).suffix.lower() in known:  # `test.json.jsonl`, as a cleaned copy may be called
         name = PurePath(name).stem
-    words = [re.findall(r"[a-z]+", name.lower()) for name in (*path.parent.parts, name)]
-    ends = {word for name in words if name for word in (name[0], name[-1])}
-    named = sorted({PARTS[word] for word in ends if word in PARTS})
+    named = sorted({part for each in (*path.parent.parts, name) for part in named_in(each)})
     if len(named) > 1:
         raise DataError(f"The name '{path}' means two parts: {' and '.join(named)}.", hint="Rename the file.")
     return named[0] if named else None
+
+
+def named_in(name: str) -> set[str]:
+    """The parts that the words of a name mean, wherever they stand in it: `my-validation-set`, `train_sft`."""
+    return {PARTS[word] for word in re.findall(r"[a-z]+", name.lower()) if word in PARTS}
 
 
 def _parts(folder: Path, files: Sequence[Path]) -> dict[Path, str]:
@@ -213,7 +216,10 @@ def _parts(folder: Path, files: Sequence[Path]) -> dict[Path, str]:
         )
     if not unnamed and "train" not in parts.values():
         given = ", ".join(path.name for path in files)
-        raise DataError(f"The folder {folder} has no training file, only: {given}.")
+        raise DataError(
+            f"The folder {folder} has no training file, only: {given}.",
+            hint="Name the file of the training rows, or rename the files where the words in their names mean no part.",
+        )
     return {path: part or "all" for path, part in parts.items()}
 
 
