@@ -28,6 +28,8 @@ def _explain(path: list[str], items: list[Any], known: type[BaseModel]) -> str:
         return f"unknown setting '{key}'. {_meant(path, known)}"
     if items[0]["type"] == "missing":
         return f"'{key}' is missing."
+    if any(item["type"].startswith(("greater", "less")) for item in items):
+        items = [item for item in items if item["type"] != "string_type"]  # a number that is too large is no text
     shown = json.dumps(items[0]["input"], default=str)[:60]
     if ":" in key and items[0]["input"] is None:
         return f"'{key}' has no value: YAML wants a space after the colon."

@@ -490,3 +490,23 @@ def test_the_bare_form_stays_the_path_whatever_else_is_wrong(tmp_path):
         recipes.load(tmp_path / "r.yaml", {"data": {"validation": 0.3}, "model": {"dtype": "float32"}}).data.path
         == "t.csv"
     )
+
+
+def test_a_part_is_a_share_or_a_file(problems):
+    data = make(parse_assignments(["data=a.csv", "data.validation=valid.csv", "data.test=0.3"])).data
+    assert data.files == {"validation": "valid.csv"} and data.test == 0.3
+    assert problems("data: {path: a.csv, test: 1.5}\n") == ["1: 'data.test' is 1.5: it should be less than 1."]
+
+
+@pytest.mark.parametrize(
+    ("word", "ways"),
+    [
+        ("valid.jsonl", "data.validation=valid.jsonl"),
+        ("my_test_set.csv", "data.test=my_test_set.csv"),
+        ("more.csv", "data.validation=more.csv or data.test=more.csv"),
+    ],
+)
+def test_a_second_file_is_answered_with_the_way_to_name_it(word, ways):
+    with pytest.raises(RecipeError) as error:
+        parse_assignments([word])
+    assert error.value.hint == f"A further file is named as a part: {ways}"

@@ -57,7 +57,7 @@ def locate(source: str, *, format: str | None = None) -> tuple[list[Source], tup
     if path.is_dir():
         return _folder(path, format)
     if path.is_file():
-        format = format or _format_of(path) or _unknown_ending(path)
+        format = format or format_of(path) or _unknown_ending(path)
         return [_file_source(path, "all", format, str(path), _stem(path))], ()
     raise missing(path)
 
@@ -66,7 +66,7 @@ def looks_like_hub_id(source: str) -> bool:
     """`owner/name` or `owner/name:config`, and no path to something local."""
     if not HUB_ID.fullmatch(source) or Path(source).exists():
         return False
-    return not Path(source).parent.is_dir() and _format_of(Path(source)) is None
+    return not Path(source).parent.is_dir() and format_of(Path(source)) is None
 
 
 def missing(path: Path) -> DataError:
@@ -97,7 +97,8 @@ def _stem(path: PurePath) -> str:
     return PurePath(name).stem
 
 
-def _format_of(path: PurePath) -> str | None:
+def format_of(path: PurePath) -> str | None:
+    """The format that the ending of a name means."""
     endings = _endings(path)
     return suffixes().get(endings[-1]) if endings else None
 
@@ -115,7 +116,7 @@ def _unknown_ending(path: Path) -> str:
 
 def _folder(folder: Path, format: str | None) -> tuple[list[Source], tuple[str, ...]]:
     found = sorted(path for path in _files(folder) if not _hidden(path.relative_to(folder)))
-    formats = {path: _format_of(path) for path in found}
+    formats = {path: format_of(path) for path in found}
     wanted = {path: name for path, name in formats.items() if name and name == (format or name)}
     if not wanted:
         kind = f"{format} files" if format else "files of a known format"
