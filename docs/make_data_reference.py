@@ -73,9 +73,9 @@ The assistant's turns are learnt, the end of each included; not a greeting befor
 prompt and completion are lists, those of the prompt unless their weight says so. A turn with `"weight": 0` (or
 `"train": false`) is read and not learnt; weights between 0 and 1 count in proportion. `content` is text, or a list
 of parts of type `text`. `tool_calls` (OpenAI's older `function_call` too) stand in an assistant's turn, and `tools`
-(older `functions`) in a column of the row. Other keys of a turn are handed to the model's chat template. A row has to
-end
-with an assistant's turn. These roles are known:
+(older `functions`) in a column of the row. What the assistant thinks is its `reasoning_content` (`thinking` and
+`reasoning` are read as the same) and learnt with the answer, where the model's template writes it. Other keys of a
+turn are handed to the template. A row has to end with an assistant's turn. These roles are known:
 """
 NAMES_HEAD = """\
 ## Names of columns

@@ -383,7 +383,18 @@ def test_unknown_role_names_the_nearest():
 
 
 def test_other_keys_of_a_message_reach_the_template():
-    assert converted(chat(U, {**A, "thinking": "hm", "refusal": None}))[1].extra == {"thinking": "hm"}
+    assert converted(chat(U, {**A, "mood": "hm", "refusal": None}))[1].extra == {"mood": "hm"}
+
+
+@pytest.mark.parametrize("name", ["thinking", "reasoning", "reasoning_content"])
+def test_thoughts_have_one_name(name):
+    said = {**A, "thinking": "hm", name: "hm", "reasoning": None} if name != "reasoning" else {**A, name: "hm"}
+    assert converted(chat(U, said))[1].extra == {"reasoning_content": "hm"}
+    assert fault(chat(U, {**A, name: ["hm"]}), plan_of(chat(U, A))) == f"message 2: {name} must be text, found a list"
+    twice = {**A, "reasoning_content": "hm", "reasoning": "so"}
+    assert fault(chat(U, twice), plan_of(chat(U, A))).startswith(
+        "message 2 has different thoughts in reasoning_content and reasoning"
+    )
 
 
 def test_parameters_of_tools_may_be_json_text():

@@ -33,6 +33,9 @@ READ = ("role", "from", "content", "value", "weight", "train", "tool_calls", "fu
 
 TEXTS = ("tool_call_id", "name", "reasoning_content")
 
+THOUGHTS = ("thinking", "reasoning")
+"""Other names of `reasoning_content`: TRL and gpt-oss, OpenRouter."""
+
 
 def conversation(value: Any) -> tuple[tuple[Message, ...], Message]:
     """The messages before the last assistant turn, and that turn.
@@ -172,7 +175,7 @@ def _weight(turn: Mapping[str, Any], role: str, where: str) -> float:
 
 
 def _extra(turn: Mapping[str, Any], where: str) -> dict[str, Any]:
-    extra = {key: value for key, value in turn.items() if key not in READ}
+    extra = {key: value for key, value in _named_thoughts(turn, where).items() if key not in READ}
     for key, value in extra.items():
         if key in TEXTS:
             if not isinstance(value, str):
@@ -187,6 +190,18 @@ def _extra(turn: Mapping[str, Any], where: str) -> dict[str, Any]:
     if calls:
         extra["tool_calls"] = [_call(call, where) for call in calls]
     return _plain(extra, where)
+
+
+def _named_thoughts(turn: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The turn with what the assistant thinks under one name, whichever the file has."""
+    given = {key: turn[key] for key in (TEXTS[-1], *THOUGHTS) if key in turn}
+    for key, value in given.items():
+        if not isinstance(value, str):
+            raise Fault(f"{where}: {key} must be text, found {kind(value)}")
+    if len(set(given.values())) > 1:
+        raise Fault(f"{where} has different thoughts in {' and '.join(given)}; keep one of them")
+    rest = {key: value for key, value in turn.items() if key not in given}
+    return {**rest, TEXTS[-1]: next(iter(given.values()))} if given else rest
 
 
 def _call(call: Any, where: str) -> dict[str, Any]:
