@@ -71,7 +71,8 @@ MESSAGES = """\
 
 The assistant's turns are learnt, the end of each included; not a greeting before the user's first turn, nor, where
 prompt and completion are lists, those of the prompt unless their weight says so. A turn with `"weight": 0` (or
-`"train": false`) is read and not learnt; weights between 0 and 1 count in proportion. `content` is text, or a list
+`"train": false`) is read and not learnt; where it is the last, the row ends with the last turn that is learnt, which is
+also the one that is scored. Weights between 0 and 1 count in proportion. `content` is text, or a list
 of parts of type `text`. `tool_calls` (OpenAI's older `function_call` too) stand in an assistant's turn, and `tools`
 (older `functions`) in a column of the row. What the assistant thinks is its `reasoning_content` (`thinking` and
 `reasoning` are read as the same) and learnt with the answer, where the model's template writes it. Other keys of a

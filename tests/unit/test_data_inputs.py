@@ -80,6 +80,9 @@ def test_conversations_lose_their_last_answer(tmp_path):
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     path = write_jsonl(tmp_path / "new.jsonl", [{"messages": turns}, {"messages": turns[:1]}])
     assert inputs.read(str(path), columns={"messages": "messages"}).inputs == (asked(("user", "a")),) * 2
+    for answer in ({**turns[1], "weight": 0}, {**turns[1], "content": ""}):  # what is left out cannot be wrong
+        path = write_jsonl(tmp_path / "more.jsonl", [{"messages": [turns[0], answer]}])
+        assert inputs.read(str(path), columns={"messages": "messages"}).inputs == (asked(("user", "a")),)
 
 
 def test_a_row_without_the_column_of_the_others_is_named(tmp_path):

@@ -560,6 +560,16 @@ def test_a_file_beside_its_compressed_copy_is_refused(tmp_path):
         read(tmp_path / "data")
 
 
+def test_rows_that_are_cut_behind_what_is_learnt_are_counted(tmp_path):
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    longer = [*turns, turns[0], {"role": "assistant", "content": "c", "weight": 0}]
+    path = jsonl(tmp_path / "x.jsonl", [{"messages": turns}, {"messages": longer}, {"messages": json.dumps(longer)}])
+    data = read(path)
+    assert [row.target.content for row in data.parts["all"]] == ["b", "b", "b"]
+    assert "Not learnt as they end: 2 rows, cut behind the last turn that is learnt." in data.notes
+    assert not any("learnt" in note for note in read(jsonl(tmp_path / "y.jsonl", [{"messages": turns}])).notes)
+
+
 def test_a_part_may_be_a_file_of_its_own(tmp_path):
     train, valid = jsonl(tmp_path / "a.jsonl", labelled(40)), jsonl(tmp_path / "b.jsonl", labelled(4, "b"))
     data = read(train, files={"validation": str(valid)})

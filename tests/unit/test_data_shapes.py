@@ -338,6 +338,21 @@ def test_train_marks_turns():
 
 
 U, A = says("user", "a"), says("assistant", "b")
+UNLEARNT = {**A, "content": "not this", "weight": 0}
+
+
+@pytest.mark.parametrize("end", [(UNLEARNT,), ({**A, "train": False},), (U, UNLEARNT), (UNLEARNT, U, UNLEARNT)])
+def test_the_target_is_the_last_turn_that_is_learnt(end):
+    assert converted(chat(U, {**A, "weight": 0.5}, *end)) == (
+        Conversation((user("a"),)),
+        Message("assistant", "b", 0.5),
+    )
+    turns = {"prompt": [U], "completion": [A, *end]}
+    assert convert(turns, plan_of(turns)) == (Conversation((user("a"),)), Message("assistant", "b"))
+
+
+def test_an_opening_turn_is_no_target():
+    assert fault(chat(A, U, UNLEARNT), plan_of(chat(U, A))).startswith("no answer is trained")
 
 
 @pytest.mark.parametrize(

@@ -128,8 +128,8 @@ def conversation(value: object, tools: object = None, lead: tuple[Message, ...] 
         Fault: no list of messages, or one that no training file may hold.
     """
     turns = [*messages.listed(value)]
-    if turns and not messages.is_answer(turns[-1]):
-        turns.append(WRITTEN)
+    if turns:
+        turns = [*(turns[:-1] if messages.is_answer(turns[-1]) else turns), WRITTEN]
     before, _ = messages.conversation(turns)
     return Conversation((*lead, *before), messages.tools(tools))
 

@@ -38,7 +38,7 @@ THOUGHTS = ("thinking", "reasoning")
 
 
 def conversation(value: Any) -> tuple[tuple[Message, ...], Message]:
-    """The messages before the last assistant turn, and that turn.
+    """The messages before the last assistant turn that is learnt, and that turn; what stands behind it is left out.
 
     Raises:
         Fault: no list of messages, or one that cannot be trained on.
@@ -51,9 +51,19 @@ def conversation(value: Any) -> tuple[tuple[Message, ...], Message]:
         raise Fault("has no assistant turn")
     if found[-1].role != "assistant":
         raise Fault(f"ends with a {found[-1].role} turn that nobody answers")
-    if not any(message.weight for message in found):
+    trained = [place for place, message in enumerate(found) if message.weight]
+    if not trained:
         raise Fault("no assistant turn is trained: all have weight 0")
-    return found[:-1], found[-1]
+    last = trained[-1]
+    if last < len(found) - 1 and all(message.role in ("system", "assistant") for message in found[:last]):
+        raise Fault("no answer is trained: all have weight 0, and the opening turn answers nobody")
+    return found[:last], found[last]
+
+
+def ends_unlearnt(turns: Any) -> bool:
+    """Whether the last of such turns as a file has them is said not to be learnt: the row ends before it."""
+    last = turns[-1] if isinstance(turns, list) and turns else None
+    return isinstance(last, dict) and (last.get("train") is False or last.get("weight") == 0)
 
 
 def tools(value: Any) -> tuple[Mapping[str, Any], ...]:

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from finesmith.data import hub, parts
-from finesmith.data.convert import convert, group, own_id
+from finesmith.data.convert import convert, group, own_id, shortened
 from finesmith.data.rows import Bad, Fault, Rejected, Row
 from finesmith.data.shapes import Plan, detect
 from finesmith.data.sources import ORDER, Source, locate, looks_like_hub_id
@@ -115,7 +115,7 @@ class _Intake:
         self._in_memory = in_memory
         self._seen: dict[str, dict[str, Origin]] = {}
         self._own_ids = plan is not None and "id" in plan.columns
-        self._renamed = 0
+        self._renamed = self._shortened = 0
         self._last: Origin | None = None
         self._times = 0
         self.writers: dict[str, Writer] = {}
@@ -143,6 +143,8 @@ class _Intake:
         """What happened to ids and to unusable rows, in sentences."""
         if self._renamed:
             yield f"Ids that stand in more than one part: {self._renamed:,}; the later ones are written as file/id."
+        if self._shortened:
+            yield f"Not learnt as they end: {counted(self._shortened, 'row')}, cut behind the last turn that is learnt."
         if self.rejected:
             accepted = f" (accepted: {max_bad_rows:,})" if max_bad_rows < sys.maxsize else ""
             yield f"Left out: {counted(len(self.rejected), 'unusable row')}{accepted}."
@@ -150,6 +152,7 @@ class _Intake:
     def _example(self, source: Source, origin: Origin, row: Row, plan: Plan) -> Example:
         given, wanted = convert(row, plan)
         belongs = group(row, plan)
+        self._shortened += shortened(row, plan)
         return Example(self._identity(source, origin, own_id(row, plan)), given, wanted, origin, belongs)
 
     def _identity(self, source: Source, origin: Origin, own: str | None) -> str:
