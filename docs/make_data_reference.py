@@ -89,7 +89,9 @@ TAIL = """\
 
 The same files, without labels or answers; lines on stdin with `-`. For a run on conversations: `messages` (a last
 assistant's turn is left out, it is for the model to write), `prompt`, or `instruction` with `input`; a text alone
-is one user's turn. The lines of an OpenAI batch file (`custom_id`, `body`) are answered under their ids. `--column`
+is one user's turn. The lines of an OpenAI batch file (`custom_id`, `body`) are answered under their ids;
+what a `body` says of how to answer (`max_tokens`, `temperature`, `response_format`, `tool_choice`) is not used, and
+named. `--column`
 names the column of any other file. In Python a text, a list of `{"role", "content"}`, or a mapping with `messages`
 and `tools`, for each row.
 
