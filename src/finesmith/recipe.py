@@ -24,7 +24,7 @@ from finesmith.data.sources import format_of, named_in
 from finesmith.errors import RecipeError
 from finesmith.models import place as models_at
 from finesmith.models.settings import ModelSettings
-from finesmith.problems import explain_all, line, place
+from finesmith.problems import explain_all, line, meant_by, place
 from finesmith.runfolder import RunFolder
 from finesmith.settings import Settings
 from finesmith.train.settings import TrainSettings
@@ -213,6 +213,11 @@ def settings_called(name: str) -> list[str]:
     for section, field in recipe_class().model_fields.items():
         keys += [(f"{section}.{name}", name) for name in getattr(field.annotation, "model_fields", ())]
     return [key for key, last in keys if wanted in (last, key.replace(".", "_"))]
+
+
+def setting_meant(name: str) -> tuple[str, str]:
+    """The setting that another tool calls by this name or that is nearest to it, and a remark; empty where none is."""
+    return meant_by(name.replace(".", "_"), recipe_class())[:2]
 
 
 def _nested(keys: list[str], value: Any) -> dict[str, Any]:
