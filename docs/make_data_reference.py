@@ -46,9 +46,9 @@ Plain, gzipped (`.gz`) or zstd (`.zst`, extra `zstd`).
 FOLDER = """\
 A folder may hold the parts as files, such as `train.jsonl` and `test.jsonl`: a part that is there is taken as it
 is, one that is missing is cut from the training rows (`data.validation`, `data.test`). Files whose names say no
-part are read as one. A part may also be named by itself, whatever its file is called: `finesmith tune train.jsonl
-data.validation=checked.jsonl` takes those rows to choose the best step; the test rows are still cut from
-`train.jsonl`.
+part are read as one. A part may also be named by itself, whatever its file is called:
+`finesmith tune train.jsonl data.validation=checked.jsonl` takes those rows to choose the best step; the test rows are
+still cut from `train.jsonl`.
 
 These words mean a part, wherever they stand in a file's or folder's name (`my-validation-set.jsonl`); a name that
 means two is refused:
