@@ -11,6 +11,11 @@ from finesmith.data.names import NAMES
 from finesmith.data.shapes import COMMON, SHAPES
 from finesmith.data.sources import PARTS, suffixes
 
+HUB = """\
+The splits of a data set on a hub are known by the same words. Where a split is called by the bare word (`train`),
+others with that word are not read; else those with `sft` in their name are, without those that lack it (`train_gen`
+and `train_prefs` beside `train_sft`); else all of them together (`train_r1`, `train_r2`). What is not read is named.
+"""
 TARGET = Path(__file__).parent / "reference" / "data.md"
 EXAMPLES = {
     "messages": """\
@@ -41,7 +46,12 @@ Plain, gzipped (`.gz`) or zstd (`.zst`, extra `zstd`).
 FOLDER = """\
 A folder may hold the parts as files, such as `train.jsonl` and `test.jsonl`: a part that is there is taken as it
 is, one that is missing is cut from the training rows (`data.validation`, `data.test`). Files whose names say no
-part are read as one. These words in a file's or folder's name mean a part:
+part are read as one. A part may also be named by itself, whatever its file is called:
+`finesmith tune train.jsonl data.validation=checked.jsonl` takes those rows to choose the best step; the test rows are
+still cut from `train.jsonl`.
+
+These words mean a part, wherever they stand in a file's or folder's name (`my-validation-set.jsonl`); a name that
+means two is refused:
 """
 SHAPE = """\
 ## Shapes
@@ -61,11 +71,12 @@ MESSAGES = """\
 
 The assistant's turns are learnt, the end of each included; not a greeting before the user's first turn, nor, where
 prompt and completion are lists, those of the prompt unless their weight says so. A turn with `"weight": 0` (or
-`"train": false`) is read and not learnt; weights between 0 and 1 count in proportion. `content` is text, or a list
+`"train": false`) is read and not learnt; where it is the last, the row ends with the last turn that is learnt, which is
+also the one that is scored. Weights between 0 and 1 count in proportion. `content` is text, or a list
 of parts of type `text`. `tool_calls` (OpenAI's older `function_call` too) stand in an assistant's turn, and `tools`
-(older `functions`) in a column of the row. Other keys of a turn are handed to the model's chat template. A row has to
-end
-with an assistant's turn. These roles are known:
+(older `functions`) in a column of the row. What the assistant thinks is its `reasoning_content` (`thinking` and
+`reasoning` are read as the same) and learnt with the answer, where the model's template writes it. Other keys of a
+turn are handed to the template. A row has to end with an assistant's turn. These roles are known:
 """
 NAMES_HEAD = """\
 ## Names of columns
@@ -78,7 +89,9 @@ TAIL = """\
 
 The same files, without labels or answers; lines on stdin with `-`. For a run on conversations: `messages` (a last
 assistant's turn is left out, it is for the model to write), `prompt`, or `instruction` with `input`; a text alone
-is one user's turn. The lines of an OpenAI batch file (`custom_id`, `body`) are answered under their ids. `--column`
+is one user's turn. The lines of an OpenAI batch file (`custom_id`, `body`) are answered under their ids;
+what a `body` says of how to answer (`max_tokens`, `temperature`, `response_format`, `tool_choice`) is not used, and
+named. `--column`
 names the column of any other file. In Python a text, a list of `{"role", "content"}`, or a mapping with `messages`
 and `tools`, for each row.
 
@@ -96,7 +109,19 @@ def render() -> str:
     """The whole page."""
     lines = [HEAD, "| ending | format |", "|---|---|"]
     lines += [f"| `{ending}` | {name} |" for ending, name in suffixes().items()]
-    lines += ["", FOLDER, "| part | words |", "|---|---|", *_grouped(PARTS), "", SHAPE, *_shapes(), LABELS, MESSAGES]
+    lines += [
+        "",
+        FOLDER,
+        "| part | words |",
+        "|---|---|",
+        *_grouped(PARTS),
+        "",
+        HUB,
+        SHAPE,
+        *_shapes(),
+        LABELS,
+        MESSAGES,
+    ]
     lines += ["| role | names |", "|---|---|", *_grouped(ROLES), "", NAMES_HEAD]
     lines += ["| word | names | where no other is there |", "|---|---|---|"]
     lines += [f"| `{word}` | {_ticked(names.strong)} | {_ticked(names.weak)} |" for word, names in NAMES.items()]

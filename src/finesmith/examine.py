@@ -61,7 +61,7 @@ def before_training(
 
     parts = {name: getattr(splits, name) for name in ("train", "validation", "test")}
     looked = sample(parts, MOST_ROWS)
-    came = [name for name in ("validation", "test") if getattr(recipe.data, name) is None]
+    came = [name for name in ("validation", "test") if not isinstance(getattr(recipe.data, name), float)]
     given = dict.fromkeys(parts, "train" if came else "all") | {name: name for name in came}
     data = _checked(recipe, task, [(row, given[name], name) for name, rows in looked.parts.items() for row in rows])
     chosen = {name: registry.resolve("checks", name) for name in registry.available("checks")}
@@ -144,7 +144,8 @@ def _look(
         settings.path,
         columns=settings.columns or None,
         max_bad_rows=sys.maxsize,
-        format=None if settings.format == "auto" else settings.format,
+        format=settings.format,
+        files=settings.files,
         shape=shapes.task_shape(recipe.task),
     )
     task = shapes.settled_task(recipe.task, dataset.shape)

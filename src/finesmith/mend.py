@@ -5,6 +5,7 @@ from __future__ import annotations
 from finesmith import registry
 from finesmith.checks.base import Checked, Mend
 from finesmith.data.clean import Changes, Cleaned, clean
+from finesmith.errors import RecipeError
 from finesmith.recipe import Recipe
 from finesmith.types import Examined
 
@@ -14,7 +15,14 @@ def fix(recipe: Recipe, found: Examined, data: Checked) -> Cleaned:
 
     Raises:
         DataError: the copy exists already, or cannot be written.
+        RecipeError: a part is a file of its own, of which there would be no copy.
     """
+    if files := recipe.data.files:
+        part, path = next(iter(files.items()))
+        raise RecipeError(
+            f"--fix would write a cleaned copy of {recipe.data.path} and none of data.{part}, '{path}'.",
+            hint=f"Clean them one by one: finesmith check {recipe.data.path} --fix, then {path}.",
+        )
     changes = Changes()
     for finding in found.findings:
         check = registry.resolve("checks", finding.check)

@@ -20,10 +20,11 @@ from ruamel.yaml.reader import ReaderError
 
 from finesmith import conflicts, registry
 from finesmith.data.settings import DataSettings
+from finesmith.data.sources import format_of, named_in
 from finesmith.errors import RecipeError
 from finesmith.models import place as models_at
 from finesmith.models.settings import ModelSettings
-from finesmith.problems import explain_all, line, place
+from finesmith.problems import explain_all, line, meant_by, place
 from finesmith.runfolder import RunFolder
 from finesmith.settings import Settings
 from finesmith.train.settings import TrainSettings
@@ -169,7 +170,9 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
-            raise RecipeError(f"'{assignment}' is not a setting: write key=value, such as train.epochs=3.")
+            raise RecipeError(
+                f"'{assignment}' is not a setting: write key=value, such as train.epochs=3.", hint=_of_rows(assignment)
+            )
         try:
             value = _plain(YAML(typ="safe", pure=True).load(text)) if text.strip() else None
         except YAMLError as error:
@@ -179,6 +182,14 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
             ) from error
         values = _merge(values, _nested(key.split("."), value))
     return values
+
+
+def _of_rows(word: str) -> str:
+    """How a file is named that stands where a setting should."""
+    if format_of(Path(word)) is None and not Path(word).is_file():
+        return ""
+    ways = [f"data.{part}={word}" for part in ("validation", "test") if part in named_in(Path(word).name)]
+    return f"A further file is named as a part: {' or '.join(ways or [f'data.validation={word}', f'data.test={word}'])}"
 
 
 def _fault(error: YAMLError, text: str) -> tuple[int, str]:
@@ -202,6 +213,11 @@ def settings_called(name: str) -> list[str]:
     for section, field in recipe_class().model_fields.items():
         keys += [(f"{section}.{name}", name) for name in getattr(field.annotation, "model_fields", ())]
     return [key for key, last in keys if wanted in (last, key.replace(".", "_"))]
+
+
+def setting_meant(name: str) -> tuple[str, str]:
+    """The setting that another tool calls by this name or that is nearest to it, and a remark; empty where none is."""
+    return meant_by(name.replace(".", "_"), recipe_class())[:2]
 
 
 def _nested(keys: list[str], value: Any) -> dict[str, Any]:

@@ -112,7 +112,8 @@ def prepare(recipe: Recipe) -> Prepared:
         settings.path,
         columns=settings.columns or None,
         max_bad_rows=settings.max_bad_rows,
-        format=None if settings.format == "auto" else settings.format,
+        format=settings.format,
+        files=settings.files,
         shape=shapes.task_shape(recipe.task),
     )
     fitting = shapes.settled_task(recipe.task, dataset.shape)
@@ -124,7 +125,8 @@ def prepare(recipe: Recipe) -> Prepared:
         seed=recipe.seed,
     )
     out = recipe.out if recipe.out != "auto" else str(free_name(_usual_out(recipe)))
-    settled = recipe.replace(task=fitting, out=out, data=shares)
+    cut = {part: share for part, share in shares.items() if part not in settings.files}
+    settled = recipe.replace(task=fitting, out=out, data=cut)
     variants = shapes.label_variants(_labels(splits)) if fitting == "classification" else []
     notes = [f"labels that differ only in case or spaces: {' / '.join(map(repr, group))}" for group in variants]
     found = (*dataset.notes, *splits.notes, *notes)

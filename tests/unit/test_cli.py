@@ -155,6 +155,13 @@ def test_the_schema_is_json(run):
         (["--lora-rank", "8"], "lora.rank=8"),
         (["--lora.rank=8"], "lora.rank=8"),
         (["--dropout", "0.1", "--json"], "lora.dropout=0.1"),
+        (["--n-epochs", "3"], "train.epochs=3"),
+        (["--num_train_epochs=3"], "train.epochs=3"),
+        (["--validation", "v.jsonl"], "data.validation=v.jsonl"),
+        (["--validation-file", "v.jsonl"], "data.validation=v.jsonl (a share of the rows, or a file)"),
+        (["--lr", "1e-4"], "train.learning_rate=1e-4 (the rate itself)"),
+        (["--lora-r=8"], "lora.rank=8"),
+        (["--learning-rat", "1e-4"], "train.learning_rate=1e-4"),
     ],
 )
 @pytest.mark.parametrize("command", ["tune", "show-tokens"])
@@ -163,6 +170,13 @@ def test_an_option_that_is_called_like_a_setting_says_how_to_write_it(command, g
         _parser.parse([command, "a.csv", *given])
     assert caught.value.message == f"Unknown option '{given[0]}' of finesmith {command}."
     assert caught.value.hint == f"Settings are written without dashes: {wanted}"
+
+
+def test_an_option_that_resembles_nothing_suggests_nothing():
+    with pytest.raises(RecipeError) as caught:
+        _parser.parse(["tune", "a.csv", "--num-gpus", "2"])
+    assert "Did you mean" not in caught.value.message and "Known: --evidence" in caught.value.message
+    assert caught.value.hint == "Settings are written without dashes, as in train.epochs=3."
 
 
 def test_a_command_without_settings_suggests_none(run):

@@ -80,6 +80,9 @@ def test_conversations_lose_their_last_answer(tmp_path):
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     path = write_jsonl(tmp_path / "new.jsonl", [{"messages": turns}, {"messages": turns[:1]}])
     assert inputs.read(str(path), columns={"messages": "messages"}).inputs == (asked(("user", "a")),) * 2
+    for answer in ({**turns[1], "weight": 0}, {**turns[1], "content": ""}):  # what is left out cannot be wrong
+        path = write_jsonl(tmp_path / "more.jsonl", [{"messages": [turns[0], answer]}])
+        assert inputs.read(str(path), columns={"messages": "messages"}).inputs == (asked(("user", "a")),)
 
 
 def test_a_row_without_the_column_of_the_others_is_named(tmp_path):
@@ -129,7 +132,7 @@ def test_what_no_file_may_hold_is_refused_with_the_place_of_the_input():
 
 
 def test_an_openai_batch_file_is_answered(tmp_path):
-    body = {"model": "gpt", "messages": SPOKEN, "tools": OFFERED, "max_tokens": 5}
+    body = {"model": "gpt", "messages": SPOKEN, "tools": OFFERED}
     rows = [
         {"custom_id": f"request-{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
         for number in (1, 2)
@@ -139,7 +142,19 @@ def test_an_openai_batch_file_is_answered(tmp_path):
         found = inputs.read(path, columns=columns)
         assert found.ids == ("request-1", "request-2")
         assert list(found.inputs) == as_inputs([{"messages": SPOKEN, "tools": OFFERED}] * 2)
+        assert "requests" not in found.note
     assert inputs.lines([json.dumps(row) + "\n" for row in rows], spoken=True) == inputs.read(path)
+
+
+def test_what_a_batch_file_says_of_how_to_answer_is_not_used_and_said(tmp_path):
+    bodies = [
+        {"model": "gpt", "messages": SPOKEN, "max_tokens": 5, "temperature": 0.5},
+        {"messages": SPOKEN, "tools": OFFERED, "tool_choice": "required", "max_tokens": 9},
+    ]
+    rows = [{"custom_id": str(number), "body": body} for number, body in enumerate(bodies)]
+    found = inputs.read(str(write_jsonl(tmp_path / "batch.jsonl", rows)))
+    assert found.note == "not used from the requests: max_tokens, temperature, tool_choice"
+    assert inputs.lines([json.dumps(row) for row in rows], spoken=True) == found
 
 
 def test_a_line_that_is_nested_too_deeply_is_a_text():

@@ -14,11 +14,14 @@ from types import MappingProxyType
 import pytest
 import zstandard
 
+from finesmith import mend, run
 from finesmith.data import hub
 from finesmith.data.read import read
 from finesmith.data.sources import looks_like_hub_id, part_of
+from finesmith.data.split import split
 from finesmith.data.store import Writer
 from finesmith.errors import DataError, RecipeError
+from finesmith.recipe import make
 from finesmith.types import Conversation, Example, Message, Origin
 from tests.conftest import write_csv
 
@@ -203,6 +206,8 @@ def test_own_ids_that_start_again_in_each_part(tmp_path):
         ("val.csv", "validation"), ("dev.tsv", "validation"), ("eval.json", "validation"), ("tickets_test.csv", "test"),
         ("tickets_test.json.jsonl", "test"),
         ("test/part-0.jsonl", "test"), ("data/train-0.parquet", "train"), ("tickets.csv", None), ("latest.csv", None),
+        ("my-training-set.jsonl", "train"), ("my_validation_set.jsonl", "validation"), ("sft_test_final.csv", "test"),
+        ("tickets_train_v2.csv", "train"), ("the-test-rows/part-0.jsonl", "test"), ("contest_entries.csv", None),
     ],
 )  # fmt: skip
 def test_part_names(path, part):
@@ -221,6 +226,12 @@ def test_a_folder_with_parts(tmp_path):
     assert data.parts["train"].ids()[3] == "train-00001-of-00002:1"
     assert "Not read, being of another format: README.md." in data.notes
     assert len(data.sources) == 4
+
+
+def test_parts_whose_word_stands_inside_the_name_are_not_read_as_one(tmp_path):
+    jsonl(tmp_path / "tickets_train_v2.jsonl", labelled(3))
+    jsonl(tmp_path / "tickets_test_v2.jsonl", labelled(2, "b"))
+    assert {part: len(rows) for part, rows in read(tmp_path).parts.items()} == {"train": 3, "test": 2}
 
 
 def test_a_folder_of_documents(tmp_path):
@@ -466,6 +477,27 @@ def test_a_hub_part_without_any_label_is_left_out_with_a_note():
     assert notes == ("Splits not read, as none of their rows has a label: test.",)
 
 
+def parts_on_the_hub(*names):
+    found, notes = hub.sources("owner/name", load=lambda *_: {name: labelled(2) for name in names})
+    return {source.stem: source.part for source in found}, notes
+
+
+def test_splits_of_the_hub_are_known_by_any_word_of_their_name():
+    parts, notes = parts_on_the_hub("test_sft", "train_sft")
+    assert parts == {"train_sft": "train", "test_sft": "test"}
+    assert notes == ("Splits by the words in their names: train_sft as train, test_sft as test.",)
+    parts, notes = parts_on_the_hub("train_r1", "train_r2", "dev_r1", "unsupervised")
+    assert parts == {"train_r1": "train", "train_r2": "train", "dev_r1": "validation"}
+    assert notes[0] == "Splits not read: unsupervised."
+
+
+def test_of_the_splits_of_the_hub_that_mean_one_part_the_plainest_is_read():
+    parts, notes = parts_on_the_hub("train_sft", "train_gen", "train_prefs", "test_sft", "test_gen")
+    assert parts == {"train_sft": "train", "test_sft": "test"}
+    assert notes[0] == "Splits not read: train_gen, train_prefs, test_gen."
+    assert parts_on_the_hub("train", "train_sft", "validation")[0] == {"train": "train", "validation": "validation"}
+
+
 def nested(city, **arguments):
     call = {"type": "function", "function": {"name": "f", "arguments": {"city": city, **arguments}}}
     return {
@@ -526,3 +558,68 @@ def test_a_file_beside_its_compressed_copy_is_refused(tmp_path):
     path.with_suffix(".jsonl.gz").write_bytes(gzip.compress(path.read_bytes()))
     with pytest.raises(DataError, match=r"holds a.jsonl and a.jsonl.gz, which differ only in compression"):
         read(tmp_path / "data")
+
+
+def test_rows_that_are_cut_behind_what_is_learnt_are_counted(tmp_path):
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    longer = [*turns, turns[0], {"role": "assistant", "content": "c", "weight": 0}]
+    path = jsonl(tmp_path / "x.jsonl", [{"messages": turns}, {"messages": longer}, {"messages": json.dumps(longer)}])
+    data = read(path)
+    assert [row.target.content for row in data.parts["all"]] == ["b", "b", "b"]
+    assert "Not learnt as they end: 2 rows, cut behind the last turn that is learnt." in data.notes
+    assert not any("learnt" in note for note in read(jsonl(tmp_path / "y.jsonl", [{"messages": turns}])).notes)
+
+
+def test_a_part_may_be_a_file_of_its_own(tmp_path):
+    train, valid = jsonl(tmp_path / "a.jsonl", labelled(40)), jsonl(tmp_path / "b.jsonl", labelled(4, "b"))
+    data = read(train, files={"validation": str(valid)})
+    assert {part: len(rows) for part, rows in data.parts.items()} == {"train": 40, "validation": 4}
+    assert data.parts["validation"].ids() == ["b:1", "b:2", "b:3", "b:4"]
+    assert list(data.sources) == [str(train), str(valid)]
+    jsonl(tmp_path / "other/a.jsonl", labelled(2, "c"))
+    same = read(train, files={"test": str(tmp_path / "other/a.jsonl"), "validation": str(valid)})
+    assert same.parts["test"].ids() == ["test/a:1", "test/a:2"]
+    splits = split(data, test=0.25)
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (30, 4, 10)
+
+
+def test_the_other_part_is_cut_and_leaks_are_named(tmp_path):
+    train = jsonl(tmp_path / "a.jsonl", labelled(40))
+    valid = jsonl(tmp_path / "b.jsonl", [*labelled(2), *labelled(3, "new")])
+    settings = {"data": {"path": str(train), "validation": str(valid)}}
+    prepared = run.prepare(make(settings))
+    assert (len(prepared.splits.validation), len(prepared.splits.test)) == (5, 8)
+    assert any("validation rows have the same input as a train row" in note for note in prepared.notes)
+    kept = prepared.recipe.data
+    assert (kept.validation, kept.test) == (str(valid), 0.2), "the recipe of the run reads the same again"
+    assert run.prepare(prepared.recipe).splits.hash == prepared.splits.hash
+
+
+def test_rows_of_a_named_part_that_cannot_be_used_are_named(tmp_path):
+    train = jsonl(tmp_path / "a.jsonl", labelled(40))
+    valid = jsonl(tmp_path / "b.jsonl", [*labelled(2), {"text": "x"}, {"prompt": "x", "completion": "y"}])
+    with pytest.raises(DataError) as error:
+        read(train, files={"validation": str(valid)})
+    assert [problem.partition(": ")[0] for problem in error.value.problems] == [f"{valid}:3", f"{valid}:4"]
+
+
+def test_a_named_part_that_cannot_be_one(tmp_path):
+    train, test = jsonl(tmp_path / "d/train.jsonl", labelled(40)), jsonl(tmp_path / "d/test.jsonl", labelled(4, "b"))
+    with pytest.raises(
+        RecipeError, match=r"data.test names '.*', but the data comes with its own test part: .*test.js"
+    ):
+        read(tmp_path / "d", files={"test": str(train)})
+    with pytest.raises(RecipeError, match=r"data.validation is '.*', which is read as train rows already"):
+        read(train, files={"validation": str(train)})
+    with pytest.raises(RecipeError, match=r"data.test is '.*', which is read as validation rows already"):
+        read(train, files={"validation": str(test), "test": str(test)})
+    with pytest.raises(RecipeError, match=r"data.validation is '.*', a folder: it should be one file of rows"):
+        read(train, files={"validation": str(tmp_path)})
+    with pytest.raises(DataError, match=r"data.validation: There is no file .*Did you mean 'test.jsonl'") as error:
+        read(train, files={"validation": str(tmp_path / "d/tests.jsonl")})
+    assert "a number between 0 and 1" in error.value.hint
+
+
+def test_a_copy_of_one_file_only_is_refused(tmp_path):
+    with pytest.raises(RecipeError, match=r"--fix would write a cleaned copy of a.jsonl and none of data.test, 'b.js"):
+        mend.fix(make({"data": {"path": "a.jsonl", "test": "b.jsonl"}}), None, None)

@@ -338,6 +338,21 @@ def test_train_marks_turns():
 
 
 U, A = says("user", "a"), says("assistant", "b")
+UNLEARNT = {**A, "content": "not this", "weight": 0}
+
+
+@pytest.mark.parametrize("end", [(UNLEARNT,), ({**A, "train": False},), (U, UNLEARNT), (UNLEARNT, U, UNLEARNT)])
+def test_the_target_is_the_last_turn_that_is_learnt(end):
+    assert converted(chat(U, {**A, "weight": 0.5}, *end)) == (
+        Conversation((user("a"),)),
+        Message("assistant", "b", 0.5),
+    )
+    turns = {"prompt": [U], "completion": [A, *end]}
+    assert convert(turns, plan_of(turns)) == (Conversation((user("a"),)), Message("assistant", "b"))
+
+
+def test_an_opening_turn_is_no_target():
+    assert fault(chat(A, U, UNLEARNT), plan_of(chat(U, A))).startswith("no answer is trained")
 
 
 @pytest.mark.parametrize(
@@ -383,7 +398,18 @@ def test_unknown_role_names_the_nearest():
 
 
 def test_other_keys_of_a_message_reach_the_template():
-    assert converted(chat(U, {**A, "thinking": "hm", "refusal": None}))[1].extra == {"thinking": "hm"}
+    assert converted(chat(U, {**A, "mood": "hm", "refusal": None}))[1].extra == {"mood": "hm"}
+
+
+@pytest.mark.parametrize("name", ["thinking", "reasoning", "reasoning_content"])
+def test_thoughts_have_one_name(name):
+    said = {**A, "thinking": "hm", name: "hm", "reasoning": None} if name != "reasoning" else {**A, name: "hm"}
+    assert converted(chat(U, said))[1].extra == {"reasoning_content": "hm"}
+    assert fault(chat(U, {**A, name: ["hm"]}), plan_of(chat(U, A))) == f"message 2: {name} must be text, found a list"
+    twice = {**A, "reasoning_content": "hm", "reasoning": "so"}
+    assert fault(chat(U, twice), plan_of(chat(U, A))).startswith(
+        "message 2 has different thoughts in reasoning_content and reasoning"
+    )
 
 
 def test_parameters_of_tools_may_be_json_text():

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from finesmith import conflicts, run
 from finesmith import recipe as recipes
 from finesmith.errors import RecipeError
-from finesmith.recipe import from_source, load, make, parse_assignments, recipe_class, schema
+from finesmith.problems import OTHERS, REMARKS
+from finesmith.recipe import from_source, load, make, parse_assignments, recipe_class, schema, settings_called
 from finesmith.settings import Settings
 from finesmith.train.speed import SpeedSettings
 from tests.conftest import ticket_rows, write_csv
@@ -109,6 +110,32 @@ def test_a_setting_in_the_wrong_section_names_the_right_one(problems):
         "2: unknown setting 'learning_rate'. Did you mean 'train.learning_rate'?"
     ]
     assert problems("data: a.csv\ntrain: {rank: 4}\n") == ["2: unknown setting 'train.rank'. Did you mean 'lora.rank'?"]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("n_epochs: 3", "train.epochs'?"),
+        ("train: {num_train_epochs: 3}", "train.epochs'?"),
+        ("per_device_train_batch_size: 8", "train.batch_size' (all rows of one step, however many go at once)?"),
+        ("learning_rate_multiplier: 2", "train.learning_rate' (the rate itself)?"),
+        ("learning_rat: 1e-4", "train.learning_rate'?"),
+        ("training_file: a.jsonl", "data.path' (on the command line the first word)?"),
+        ("lora_alpha: 8", "lora.alpha'?"),
+        ("lora: {r: 8}", "lora.rank'?"),
+        ("number_of_gpus: 2", None),
+    ],
+)
+def test_a_setting_as_other_tools_call_it_names_ours(problems, given, meant):
+    (found,) = problems(f"data: a.csv\n{given}\n")
+    assert f"Did you mean '{meant}" in found if meant else "Did you mean" not in found
+
+
+def test_what_other_tools_call_by_another_name_is_a_setting_here():
+    for setting in {**OTHERS, **REMARKS}:
+        assert settings_called(setting) == [setting]
+    names = " ".join(OTHERS.values()).split()
+    assert len(names) == len(set(names)) and not any(settings_called(name) for name in names)
 
 
 def test_all_problems_at_once(problems):
@@ -490,3 +517,23 @@ def test_the_bare_form_stays_the_path_whatever_else_is_wrong(tmp_path):
         recipes.load(tmp_path / "r.yaml", {"data": {"validation": 0.3}, "model": {"dtype": "float32"}}).data.path
         == "t.csv"
     )
+
+
+def test_a_part_is_a_share_or_a_file(problems):
+    data = make(parse_assignments(["data=a.csv", "data.validation=valid.csv", "data.test=0.3"])).data
+    assert data.files == {"validation": "valid.csv"} and data.test == 0.3
+    assert problems("data: {path: a.csv, test: 1.5}\n") == ["1: 'data.test' is 1.5: it should be less than 1."]
+
+
+@pytest.mark.parametrize(
+    ("word", "ways"),
+    [
+        ("valid.jsonl", "data.validation=valid.jsonl"),
+        ("my_test_set.csv", "data.test=my_test_set.csv"),
+        ("more.csv", "data.validation=more.csv or data.test=more.csv"),
+    ],
+)
+def test_a_second_file_is_answered_with_the_way_to_name_it(word, ways):
+    with pytest.raises(RecipeError) as error:
+        parse_assignments([word])
+    assert error.value.hint == f"A further file is named as a part: {ways}"

@@ -23,6 +23,9 @@ SMOL = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+THINKING = SMOL.replace(
+    "{{ m.content }}", "{% if m.thinking %}<hm>{{ m.thinking }}</hm>{% endif %}{{ m.content }}"
+)  # gpt-oss reads no other name
 MISTRALS = MISTRAL.replace(
     "{{ bos_token }}",
     "{{ bos_token }}{% set rest = messages[1:] if messages[0]['role'] == 'system' else messages %}"
@@ -72,7 +75,7 @@ APART, INSIDE = (
 )
 
 
-@pytest.mark.parametrize(("template", "answer"), [(THINKS, APART), (PLAIN, APART), (PLAIN, INSIDE)])
+@pytest.mark.parametrize(("template", "answer"), [(THINKS, APART), (THINKING, APART), (PLAIN, APART), (PLAIN, INSIDE)])
 def test_thoughts_are_learnt_and_the_answer_behind_them_is_scored(tmp_path, template, answer):
     tokenizer = says(tmp_path, template)
     example = row(said("user", "2+2?"), answer)
@@ -124,6 +127,14 @@ def test_thoughts_of_earlier_turns_may_be_left_out(tmp_path):
     turns += [said("assistant", "d", reasoning_content="e")]
     text = _template.render(tokenizer, turns, (), ask=False)
     assert "hm" not in text and "<think>\ne\n</think>\n\nd" in text
+
+
+def test_thoughts_of_earlier_turns_reach_a_template_that_calls_them_thinking(tmp_path):
+    turns = [said("user", "a"), APART, said("user", "c"), said("assistant", "d", reasoning_content="e")]
+    assert [turn.completion for turn in _template.turns(says(tmp_path, THINKING), row(*turns).input, turns[-1])] == [
+        f"<hm>{THOUGHT}</hm>4<|im_end|>\n",
+        "<hm>e</hm>d<|im_end|>\n",
+    ]
 
 
 def test_a_start_token_that_begins_every_turn_is_no_fault(tmp_path):
@@ -239,3 +250,9 @@ def test_settings_say_what_a_date_is():
     with pytest.raises(ValueError, match="date"):
         GenerationSettings(date="tomorrow")
     assert Generation(GenerationSettings(date="2026-11-22")).settings.date == "2026-11-22"
+
+
+def test_thoughts_are_offered_first_under_both_names():
+    """Templates that read `thinking` write the rest without it; not every transformers sets that name by itself."""
+    (first, *_) = _calls.forms([said("assistant", "4", reasoning_content="hm").as_dict()])
+    assert (first[0]["thinking"], first[0]["reasoning_content"]) == ("hm", "hm")

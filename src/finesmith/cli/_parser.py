@@ -17,6 +17,10 @@ EPILOG = """Help on one command: finesmith COMMAND --help.  The version: finesmi
 Errors that you can mend end with exit code 2."""
 
 
+ALIKE = 0.8
+"""Likeness (0..1, of difflib) from which an option is meant, where what is none may be a setting."""
+
+
 class Command(Protocol):
     """What a command's file offers."""
 
@@ -99,17 +103,21 @@ def _too_many(words: Sequence[str], parser: Parser) -> RecipeError:
 def _unknown(given: str, arguments: Sequence[str], parser: Parser, *, takes_settings: bool) -> RecipeError:
     """The error for an option that does not exist; one that is called like a setting is written `key=value`."""
     start, flag = f"Unknown option '{given}' of finesmith {arguments[0]}.", given.partition("=")[0]
-    if takes_settings:
-        from finesmith.recipe import settings_called
+    if not takes_settings:
+        return RecipeError(f"{start} {nearest(flag, parser.known_options())}")
+    from finesmith.recipe import setting_meant, settings_called
 
-        after = arguments[list(arguments).index(given) + 1 :]
-        value = given.partition("=")[2] or next((text for text in after[:1] if not text.startswith("-")), "...")
-        keys = settings_called(flag.lstrip("-"))
-        if keys:
-            return RecipeError(
-                start, hint=f"Settings are written without dashes: {' or '.join(f'{k}={value}' for k in keys)}"
-            )
-    return RecipeError(f"{start} {nearest(flag, parser.known_options())}")
+    after = arguments[list(arguments).index(given) + 1 :]
+    value = given.partition("=")[2] or next((text for text in after[:1] if not text.startswith("-")), "...")
+    keys, remark = settings_called(flag.lstrip("-")), ""
+    if not keys and not difflib.get_close_matches(flag, parser.known_options(), n=1, cutoff=ALIKE):
+        setting, remark = setting_meant(flag.lstrip("-"))
+        keys = [setting] if setting else []
+    if keys:
+        ways = " or ".join(f"{key}={value}" for key in keys) + (f" ({remark})" if remark else "")
+        return RecipeError(start, hint=f"Settings are written without dashes: {ways}")
+    said = nearest(flag, parser.known_options(), alike=ALIKE)
+    return RecipeError(f"{start} {said}", hint="Settings are written without dashes, as in train.epochs=3.")
 
 
 def _overview(names: Sequence[str]) -> argparse.ArgumentParser:

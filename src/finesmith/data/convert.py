@@ -53,6 +53,13 @@ def optional(row: Row, plan: Plan, word: str) -> Any:
     return next((row[name] for name in NAMES[word].strong if name in row and name not in taken), None)
 
 
+def shortened(row: Row, plan: Plan) -> bool:
+    """Whether a row ends with turns that are not learnt: its target is the last one that is."""
+    word = {"messages": "messages", "sharegpt": "messages", "turns": "completion"}.get(plan.shape)
+    turns = row[plan.columns[word]] if word else None
+    return messages.ends_unlearnt(messages.listed(turns) if word == "messages" else turns)
+
+
 def _lacking(row: Row, plan: Plan, lacking: list[str]) -> str:
     other = next(iter(possible([row], {})), "")
     if other not in ("", "text", plan.shape):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from finesmith.data.rows import Bad, Row, without_nulls
-from finesmith.data.sources import ORDER, PARTS, Source, missing
+from finesmith.data.sources import ORDER, PARTS, Source, missing, named_in
 from finesmith.errors import DataError, MissingExtraError
 
 
@@ -25,7 +26,7 @@ def sources(
         MissingExtraError: `datasets` is not installed.
     """
     splits = (load or _load)(*_name_and_config(source))
-    known = {name: PARTS[name] for name in splits if name in PARTS}
+    known = _known(list(splits))
     if not known and len(splits) == 1:
         known = {name: "all" for name in splits}
     if not set(known.values()) & {"train", "all"}:
@@ -34,8 +35,23 @@ def sources(
     found = [_split(source, name, part, splits[name]) for name, part in known.items() if name not in bare]
     ignored = [name for name in splits if name not in known]
     notes = [f"Splits not read: {', '.join(ignored)}."] if ignored else []
+    taken = [f"{name} as {known[name]}" for name in known if name not in PARTS and known[name] != "all"]
+    notes += [f"Splits by the words in their names: {', '.join(taken)}."] if taken else []
     notes += [f"Splits not read, as none of their rows has a label: {', '.join(bare)}."] if bare else []
     return sorted(found, key=lambda each: ORDER.index(each.part)), tuple(notes)
+
+
+def _known(names: Sequence[str]) -> dict[str, str]:
+    """The part of each split that is read. A bare word (`train`) counts before names that hold it (`train_sft`); of
+    those, the ones for fine-tuning (`sft`) before those for another kind of training (`train_gen`, `train_prefs`).
+    """
+    found: dict[str, str] = {}
+    for part in ORDER:
+        meant = [name for name in names if named_in(name) == {part}]
+        bare = [name for name in meant if name in PARTS]
+        tuning = [name for name in meant if "sft" in re.findall(r"[a-z]+", name.lower())]
+        found |= dict.fromkeys(bare or tuning or meant, part)
+    return found
 
 
 def _unlabelled(rows: Any) -> bool:

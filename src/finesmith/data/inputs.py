@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from finesmith.data import convert, messages, names, sources, strict_json
+from finesmith.data.names import NAMES
 from finesmith.data.rows import Bad, Fault, Row
 from finesmith.data.shapes import Plan
 from finesmith.errors import DataError, counted, nearest
@@ -17,13 +18,17 @@ WRITTEN = {"role": "assistant", "content": "(to be written)"}
 ASKED = {"messages": "messages", "instruction": "alpaca", "text": "labels", "prompt": "prompt"}
 """Our words for a column that holds the input, in the order in which they count, and the shape that each belongs to."""
 
+REQUEST = ("messages", *NAMES["tools"].strong, "model")
+"""What a request says of the question, and the model that it was meant for; all else says how to answer."""
+
 SPOKEN = Plan("messages", {"messages": "messages"})
 """How a line on its own with messages is read."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Ids and inputs of every row, in order; `note` says which column was taken where it had to be chosen."""
+    """Ids and inputs of every row, in order; `note` says which column was taken where it had to be chosen, and what
+    of requests is not used."""
 
     ids: tuple[str, ...]
     inputs: tuple[Input, ...]
@@ -43,8 +48,9 @@ def read(path: str, *, columns: Mapping[str, str] | None = None, column: str | N
     Raises:
         DataError: no column for the input, or rows that cannot be answered, all of them with file:line and reason.
     """
+    unused: dict[str, None] = {}
     records = [
-        (Origin(source.name, line), _unwrapped(row))
+        (Origin(source.name, line), _unwrapped(row, unused))
         for source in sources.locate(path)[0]
         for line, row in source.rows()
     ]
@@ -59,7 +65,7 @@ def read(path: str, *, columns: Mapping[str, str] | None = None, column: str | N
             problems.append(f"{origin}: {fault}")
     if problems:
         raise DataError(f"{counted(len(problems), 'row')} of {path} cannot be answered:", problems=problems)
-    return Asked(tuple(name for name, _ in found), tuple(value for _, value in found), note)
+    return Asked(tuple(name for name, _ in found), tuple(value for _, value in found), _noted(note, unused))
 
 
 def lines(texts: Iterable[str], *, spoken: bool) -> Asked:
@@ -72,9 +78,10 @@ def lines(texts: Iterable[str], *, spoken: bool) -> Asked:
     """
     found: list[tuple[str, Input]] = []
     problems: list[str] = []
+    unused: dict[str, None] = {}
     for number, line in enumerate(texts, 1):
         text = line.rstrip("\r\n")
-        row = _spoken_row(text) if spoken else None
+        row = _spoken_row(text, unused) if spoken else None
         try:
             if row is not None:
                 found.append(_answerable(str(number), row, SPOKEN))
@@ -84,7 +91,13 @@ def lines(texts: Iterable[str], *, spoken: bool) -> Asked:
             problems.append(f"line {number}: {fault}")
     if problems:
         raise DataError(f"{counted(len(problems), 'line')} cannot be answered:", problems=problems)
-    return Asked(tuple(name for name, _ in found), tuple(value for _, value in found))
+    return Asked(tuple(name for name, _ in found), tuple(value for _, value in found), _noted("", unused))
+
+
+def _noted(note: str, unused: Iterable[str]) -> str:
+    """A note, and behind it what of the requests has no effect: a run answers as it was trained to, greedily."""
+    names = ", ".join(unused)
+    return "; ".join(filter(None, (note, f"not used from the requests: {names}" if names else "")))
 
 
 def decoded(stream: IO[str]) -> Iterator[str]:
@@ -103,21 +116,24 @@ def decoded(stream: IO[str]) -> Iterator[str]:
         yield text
 
 
-def _spoken_row(line: str) -> Row | None:
+def _spoken_row(line: str, unused: dict[str, None]) -> Row | None:
     """The row that a line is, where it is a JSON object with messages."""
     try:
         row = json.loads(line) if line.lstrip().startswith("{") else None
     except (ValueError, RecursionError):
         return None
-    row = _unwrapped(row)
+    row = _unwrapped(row, unused)
     return row if isinstance(row, dict) and "messages" in row else None
 
 
-def _unwrapped(row: Any) -> Any:
-    """The request in a line of an OpenAI batch file, with its id; any other row as it is."""
+def _unwrapped(row: Any, unused: dict[str, None]) -> Any:
+    """The request in a line of an OpenAI batch file, with its id; any other row as it is. What of the request says how
+    to answer goes to `unused`.
+    """
     body = row.get("body") if isinstance(row, dict) else None
     if not isinstance(body, dict) or "messages" not in body:
         return row
+    unused |= dict.fromkeys(key for key in body if key not in REQUEST)
     return {**body, "id": row.get("custom_id")}
 
 
@@ -128,8 +144,8 @@ def conversation(value: object, tools: object = None, lead: tuple[Message, ...] 
         Fault: no list of messages, or one that no training file may hold.
     """
     turns = [*messages.listed(value)]
-    if turns and not messages.is_answer(turns[-1]):
-        turns.append(WRITTEN)
+    if turns:
+        turns = [*(turns[:-1] if messages.is_answer(turns[-1]) else turns), WRITTEN]
     before, _ = messages.conversation(turns)
     return Conversation((*lead, *before), messages.tools(tools))
 

@@ -33,9 +33,12 @@ READ = ("role", "from", "content", "value", "weight", "train", "tool_calls", "fu
 
 TEXTS = ("tool_call_id", "name", "reasoning_content")
 
+THOUGHTS = ("thinking", "reasoning")
+"""Other names of `reasoning_content`: TRL and gpt-oss, OpenRouter."""
+
 
 def conversation(value: Any) -> tuple[tuple[Message, ...], Message]:
-    """The messages before the last assistant turn, and that turn.
+    """The messages before the last assistant turn that is learnt, and that turn; what stands behind it is left out.
 
     Raises:
         Fault: no list of messages, or one that cannot be trained on.
@@ -48,9 +51,19 @@ def conversation(value: Any) -> tuple[tuple[Message, ...], Message]:
         raise Fault("has no assistant turn")
     if found[-1].role != "assistant":
         raise Fault(f"ends with a {found[-1].role} turn that nobody answers")
-    if not any(message.weight for message in found):
+    trained = [place for place, message in enumerate(found) if message.weight]
+    if not trained:
         raise Fault("no assistant turn is trained: all have weight 0")
-    return found[:-1], found[-1]
+    last = trained[-1]
+    if last < len(found) - 1 and all(message.role in ("system", "assistant") for message in found[:last]):
+        raise Fault("no answer is trained: all have weight 0, and the opening turn answers nobody")
+    return found[:last], found[last]
+
+
+def ends_unlearnt(turns: Any) -> bool:
+    """Whether the last of such turns as a file has them is said not to be learnt: the row ends before it."""
+    last = turns[-1] if isinstance(turns, list) and turns else None
+    return isinstance(last, dict) and (last.get("train") is False or last.get("weight") == 0)
 
 
 def tools(value: Any) -> tuple[Mapping[str, Any], ...]:
@@ -172,7 +185,7 @@ def _weight(turn: Mapping[str, Any], role: str, where: str) -> float:
 
 
 def _extra(turn: Mapping[str, Any], where: str) -> dict[str, Any]:
-    extra = {key: value for key, value in turn.items() if key not in READ}
+    extra = {key: value for key, value in _named_thoughts(turn, where).items() if key not in READ}
     for key, value in extra.items():
         if key in TEXTS:
             if not isinstance(value, str):
@@ -187,6 +200,18 @@ def _extra(turn: Mapping[str, Any], where: str) -> dict[str, Any]:
     if calls:
         extra["tool_calls"] = [_call(call, where) for call in calls]
     return _plain(extra, where)
+
+
+def _named_thoughts(turn: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The turn with what the assistant thinks under one name, whichever the file has."""
+    given = {key: turn[key] for key in (TEXTS[-1], *THOUGHTS) if key in turn}
+    for key, value in given.items():
+        if not isinstance(value, str):
+            raise Fault(f"{where}: {key} must be text, found {kind(value)}")
+    if len(set(given.values())) > 1:
+        raise Fault(f"{where} has different thoughts in {' and '.join(given)}; keep one of them")
+    rest = {key: value for key, value in turn.items() if key not in given}
+    return {**rest, TEXTS[-1]: next(iter(given.values()))} if given else rest
 
 
 def _call(call: Any, where: str) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from finesmith.data import hub
-from finesmith.data.convert import convert, group, own_id
+from finesmith.data import hub, parts
+from finesmith.data.convert import convert, group, own_id, shortened
 from finesmith.data.rows import Bad, Fault, Rejected, Row
 from finesmith.data.shapes import Plan, detect
 from finesmith.data.sources import ORDER, Source, locate, looks_like_hub_id
@@ -45,6 +45,7 @@ def read(
     *,
     columns: Mapping[str, str] | None = None,
     format: str | None = None,
+    files: Mapping[str, str] | None = None,
     max_bad_rows: int = 0,
     shape: str | None = None,
     in_memory: int = IN_MEMORY,
@@ -52,14 +53,16 @@ def read(
     """Read a file, a folder or a hub data set (`owner/name`, `owner/name:config`).
 
     `columns` maps our words to columns of the file, `format` is a format's name (None or auto: by the file's ending),
+    `files` are parts with files of their own (`{"validation": path}`),
     `in_memory` is how many bytes a part may take before it goes to a temporary file.
 
     Raises:
         DataError: nothing to read, more than `max_bad_rows` unusable rows (all are listed), a file of which nobody can
             tell how many rows it lost, or no usable row.
-        RecipeError: a format for a data set on the hub.
+        RecipeError: a format for a data set on the hub; a file for a part that the data has.
     """
-    sources, notes = _sources(str(source), None if format == "auto" else format)
+    format = None if format == "auto" else format
+    sources, notes = _sources(str(source), format, files or {})
     records = _records(sources)
     sample = _sample(records)
     good = [row for _, _, row in sample if isinstance(row, dict)]
@@ -79,12 +82,12 @@ def read(
     )
 
 
-def _sources(source: str, format: str | None) -> tuple[list[Source], tuple[str, ...]]:
-    if not looks_like_hub_id(source):
-        return locate(source, format=format)
-    if format:
+def _sources(source: str, format: str | None, files: Mapping[str, str]) -> tuple[list[Source], tuple[str, ...]]:
+    on_hub = looks_like_hub_id(source)
+    if on_hub and format:
         raise RecipeError(f"data.format={format} has no effect: '{source}' is a data set on the hub and no file.")
-    return hub.sources(source)
+    found, notes = hub.sources(source) if on_hub else locate(source, format=format)
+    return parts.beside(found, files, format=format), notes
 
 
 def _records(sources: Sequence[Source]) -> Iterator[Record]:
@@ -112,7 +115,7 @@ class _Intake:
         self._in_memory = in_memory
         self._seen: dict[str, dict[str, Origin]] = {}
         self._own_ids = plan is not None and "id" in plan.columns
-        self._renamed = 0
+        self._renamed = self._shortened = 0
         self._last: Origin | None = None
         self._times = 0
         self.writers: dict[str, Writer] = {}
@@ -140,6 +143,8 @@ class _Intake:
         """What happened to ids and to unusable rows, in sentences."""
         if self._renamed:
             yield f"Ids that stand in more than one part: {self._renamed:,}; the later ones are written as file/id."
+        if self._shortened:
+            yield f"Not learnt as they end: {counted(self._shortened, 'row')}, cut behind the last turn that is learnt."
         if self.rejected:
             accepted = f" (accepted: {max_bad_rows:,})" if max_bad_rows < sys.maxsize else ""
             yield f"Left out: {counted(len(self.rejected), 'unusable row')}{accepted}."
@@ -147,6 +152,7 @@ class _Intake:
     def _example(self, source: Source, origin: Origin, row: Row, plan: Plan) -> Example:
         given, wanted = convert(row, plan)
         belongs = group(row, plan)
+        self._shortened += shortened(row, plan)
         return Example(self._identity(source, origin, own_id(row, plan)), given, wanted, origin, belongs)
 
     def _identity(self, source: Source, origin: Origin, own: str | None) -> str:

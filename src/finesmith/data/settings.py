@@ -27,10 +27,16 @@ class DataSettings(Settings):
     test rows are left out even then). Counted either way. Documents are read in windows."""
     checks: Literal["stop", "warn", "off"] = "stop"
     """What `tune` does about blocking findings of the fast checks: stop, say so and go on, or not look at all."""
-    validation: Annotated[float, Field(gt=0, lt=1)] | None = 0.1
-    """Share of rows that choose the best step; null where the data comes with its own."""
-    test: Annotated[float, Field(gt=0, lt=1)] | None = 0.2
-    """Share of rows that are locked away for the result; null where the data has its own."""
+    validation: Annotated[float, Field(gt=0, lt=1)] | str | None = 0.1
+    """Share of rows that choose the best step, or a file of such rows; null where the data comes with its own."""
+    test: Annotated[float, Field(gt=0, lt=1)] | str | None = 0.2
+    """Share of rows that are locked away for the result, or a file of such rows; null where the data has its own."""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The parts that are files of their own, and where these are."""
+        given = {"validation": self.validation, "test": self.test}
+        return {part: value for part, value in given.items() if isinstance(value, str)}
 
     @model_validator(mode="before")
     @classmethod

@@ -57,7 +57,7 @@ def locate(source: str, *, format: str | None = None) -> tuple[list[Source], tup
     if path.is_dir():
         return _folder(path, format)
     if path.is_file():
-        format = format or _format_of(path) or _unknown_ending(path)
+        format = format or format_of(path) or _unknown_ending(path)
         return [_file_source(path, "all", format, str(path), _stem(path))], ()
     raise missing(path)
 
@@ -66,7 +66,7 @@ def looks_like_hub_id(source: str) -> bool:
     """`owner/name` or `owner/name:config`, and no path to something local."""
     if not HUB_ID.fullmatch(source) or Path(source).exists():
         return False
-    return not Path(source).parent.is_dir() and _format_of(Path(source)) is None
+    return not Path(source).parent.is_dir() and format_of(Path(source)) is None
 
 
 def missing(path: Path) -> DataError:
@@ -97,7 +97,8 @@ def _stem(path: PurePath) -> str:
     return PurePath(name).stem
 
 
-def _format_of(path: PurePath) -> str | None:
+def format_of(path: PurePath) -> str | None:
+    """The format that the ending of a name means."""
     endings = _endings(path)
     return suffixes().get(endings[-1]) if endings else None
 
@@ -115,7 +116,7 @@ def _unknown_ending(path: Path) -> str:
 
 def _folder(folder: Path, format: str | None) -> tuple[list[Source], tuple[str, ...]]:
     found = sorted(path for path in _files(folder) if not _hidden(path.relative_to(folder)))
-    formats = {path: _format_of(path) for path in found}
+    formats = {path: format_of(path) for path in found}
     wanted = {path: name for path, name in formats.items() if name and name == (format or name)}
     if not wanted:
         kind = f"{format} files" if format else "files of a known format"
@@ -186,7 +187,7 @@ def _check_one_format(folder: Path, wanted: Mapping[Path, str | None]) -> None:
 
 
 def part_of(path: PurePath) -> str | None:
-    """The part that a path inside a data folder names: `train-00001.jsonl`, `tickets_test.csv`, `dev/part-3.csv`.
+    """The part that a path inside a data folder names: `train-00001.jsonl`, `my-test-set.csv`, `dev/part-3.csv`.
 
     Raises:
         DataError: the path names two parts.
@@ -194,12 +195,15 @@ def part_of(path: PurePath) -> str | None:
     name, known = _stem(path), suffixes()
     while PurePath(name).suffix.lower() in known:  # `test.json.jsonl`, as a cleaned copy may be called
         name = PurePath(name).stem
-    words = [re.findall(r"[a-z]+", name.lower()) for name in (*path.parent.parts, name)]
-    ends = {word for name in words if name for word in (name[0], name[-1])}
-    named = sorted({PARTS[word] for word in ends if word in PARTS})
+    named = sorted({part for each in (*path.parent.parts, name) for part in named_in(each)})
     if len(named) > 1:
         raise DataError(f"The name '{path}' means two parts: {' and '.join(named)}.", hint="Rename the file.")
     return named[0] if named else None
+
+
+def named_in(name: str) -> set[str]:
+    """The parts that the words of a name mean, wherever they stand in it: `my-validation-set`, `train_sft`."""
+    return {PARTS[word] for word in re.findall(r"[a-z]+", name.lower()) if word in PARTS}
 
 
 def _parts(folder: Path, files: Sequence[Path]) -> dict[Path, str]:
@@ -213,7 +217,10 @@ def _parts(folder: Path, files: Sequence[Path]) -> dict[Path, str]:
         )
     if not unnamed and "train" not in parts.values():
         given = ", ".join(path.name for path in files)
-        raise DataError(f"The folder {folder} has no training file, only: {given}.")
+        raise DataError(
+            f"The folder {folder} has no training file, only: {given}.",
+            hint="Name the file of the training rows, or rename the files where the words in their names mean no part.",
+        )
     return {path: part or "all" for path, part in parts.items()}
 
 

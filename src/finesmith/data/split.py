@@ -249,11 +249,11 @@ def shares(settings: DataSettings, parts: Mapping[str, Any]) -> dict[str, float 
     found: dict[str, float | None] = {}
     for part in ("validation", "test"):
         asked = getattr(settings, part)
-        if part in parts and part in settings.model_fields_set and asked is not None:
+        if part in parts and part in settings.model_fields_set and isinstance(asked, float):
             raise RecipeError(f"data.{part} has no effect: the data comes with its own {part} part.")
         if part not in parts and asked is None:
             raise RecipeError(f"data.{part} is null, but the data has no {part} part. Give a share, such as 0.1.")
-        found[part] = None if part in parts else asked
+        found[part] = asked if isinstance(asked, float) and part not in parts else None
     return found
 
 

@@ -45,14 +45,15 @@ def ordered(messages: Sequence[Message]) -> list[Message]:
 
 def forms(messages: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """The messages as templates take them: the arguments of a call as an object, for some (DeepSeek's) as JSON text;
-    with ids of nine characters, which some ask for (Mistral's); thoughts also by the name that others read (gpt-oss).
+    with ids of nine characters, which some ask for (Mistral's); thoughts first also by the name that others read
+    (gpt-oss): without it those write the rest, as if nothing had been left out.
     """
     calls = any(message.get("tool_calls") for message in messages)
     thoughts = any(message.get("reasoning_content") for message in messages)
     for named, texts, alias in product(
         (False, True) if calls else (False,),
         (False, True) if calls else (False,),
-        (False, True) if thoughts else (False,),
+        (True, False) if thoughts else (False,),
     ):
         found = _with_ids(messages) if named else messages
         found = [_with_text(message) for message in found] if texts else found
