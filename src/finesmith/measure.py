@@ -26,6 +26,7 @@ from finesmith.stages import Ready, Trained, pieces
 from finesmith.tasks import _head_first, _prompting
 from finesmith.tasks.base import Task, predict
 from finesmith.tasks.classification import Classification
+from finesmith.tasks.generation import Generation
 from finesmith.types import Evidence, Example, Message, Prediction, Splits
 from finesmith.version import VERSION
 from finesmith.watch import Watcher
@@ -136,6 +137,8 @@ def card(ready: Ready, evidence: Evidence, facts: Mapping[str, Any]) -> str:
         "machine": facts["device"],
         "multi_label": isinstance(ready.task, Classification) and ready.task.multi_label,
     }
+    if isinstance(ready.task, Generation):
+        about["new_tokens"] = ready.task.learnt.new_tokens
     if recipe.model.quantize != "none":
         about["quantize"] = recipe.model.quantize
         about["quantization"] = quantize.keywords(recipe.model.quantize, ready.loaded.model)

@@ -45,7 +45,7 @@ def test_every_snippet_runs_and_prints_the_same_answer(
         assert found.keys() == {"refund", "login"} and sum(found.values()) != pytest.approx(1, abs=1e-6)
         assert ours == str(tuple(sorted(label for label, share in found.items() if share > 0.5)))
     else:
-        assert ours and theirs.startswith(ours)  # which may go on: a pipeline writes up to 256 tokens
+        assert ours and theirs == ours  # as long, too: a pipeline by itself ends every answer at 256 tokens
 
 
 def printed(block, capsys):

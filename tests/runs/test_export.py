@@ -85,7 +85,9 @@ def test_a_generator_brings_template_and_stop_tokens(models, clauses, tmp_path):
     )
     end = json.loads((tmp_path / "it/generation_config.json").read_text())["eos_token_id"]
     assert "<|im_end|>" in AutoTokenizer.from_pretrained(tmp_path / "it").convert_ids_to_tokens(end)
-    assert "<|im_end|>" in json.loads((tmp_path / "it/export.json").read_text())["stop_tokens"]
+    told = json.loads((tmp_path / "it/export.json").read_text())
+    assert "<|im_end|>" in told["stop_tokens"] and told["max_new_tokens"] == 4
+    assert "max_new_tokens=4)" in (tmp_path / "it/README.md").read_text()
 
 
 def test_the_plain_template_comes_too(made, tmp_path):

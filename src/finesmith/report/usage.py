@@ -106,8 +106,14 @@ def _speaking(head: str, base: str) -> list[str]:
 def _ask(task: str, about: Mapping[str, Any]) -> str:
     """One question to a pipeline; where several labels may hold, every label's probability."""
     if task == "generation":
-        answer = f"answer = model({_item(task)}, do_sample=False)  # greedy, as it was measured; a pipeline samples"
-        return f'{answer}\nprint(answer[0]["generated_text"][-1]["content"])'
+        most = f", max_new_tokens={about['new_tokens']}" if "new_tokens" in about else ""
+        return "\n".join(
+            [
+                "# greedy and of this length, as it was measured; a pipeline by itself samples and ends at 256 tokens",
+                f"answer = model({_item(task)}, do_sample=False{most})",
+                'print(answer[0]["generated_text"][-1]["content"])',
+            ]
+        )
     return f"print(model({_item(task)}{', top_k=None' if about.get('multi_label') else ''}))"
 
 
