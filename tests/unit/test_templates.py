@@ -96,6 +96,15 @@ def test_where_rows_do_not_think_the_base_is_not_to_either(tmp_path):
     assert _answers.read(task.learnt, tokenizer, thought) == "4"
 
 
+def test_an_answer_has_room_behind_what_the_template_puts_before_it(tmp_path):
+    """A tuned model writes that too: with a long one a short answer was cut in its middle."""
+    tokenizer = says(tmp_path, THINKS)
+    example = row(said("user", "2+2?"), said("assistant", "4"))
+    task = settled(tokenizer, [example])
+    (piece,) = task.encode(example, 0, tokenizer, 10_000)
+    assert task.learnt.new_tokens > (piece.weights > 0).sum() > 10
+
+
 LOST = {
     "thoughts": (SMOL, [said("user", "a"), said("assistant", "4", reasoning_content="hm")]),
     "thoughts inside": (THINKS, [said("user", "a"), said("assistant", "<think>so and so</think>4")]),
