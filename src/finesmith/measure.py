@@ -23,7 +23,7 @@ from finesmith.models import quantize
 from finesmith.report import card as cards
 from finesmith.runfolder import RunFolder
 from finesmith.stages import Ready, Trained, pieces
-from finesmith.tasks import _head_first, _prompting
+from finesmith.tasks import _answers, _head_first, _prompting
 from finesmith.tasks.base import Task, predict
 from finesmith.tasks.classification import Classification
 from finesmith.tasks.generation import Generation
@@ -138,7 +138,7 @@ def card(ready: Ready, evidence: Evidence, facts: Mapping[str, Any]) -> str:
         "multi_label": isinstance(ready.task, Classification) and ready.task.multi_label,
     }
     if isinstance(ready.task, Generation):
-        about["new_tokens"] = ready.task.learnt.new_tokens
+        about["asking"] = _answers.asking(ready.task.learnt, ready.loaded.tokenizer)
     if recipe.model.quantize != "none":
         about["quantize"] = recipe.model.quantize
         about["quantization"] = quantize.keywords(recipe.model.quantize, ready.loaded.model)
