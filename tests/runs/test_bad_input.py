@@ -274,6 +274,22 @@ def test_a_hub_model_that_cannot_be_had(refused, tickets):
     assert "Cannot load the model 'nobody/has-this-model'" in message and "Is the name right" in message
 
 
+def test_the_model_of_a_run_is_named_where_the_run_is_given(refused, tickets, tmp_path):
+    run = tmp_path / "earlier"
+    (run / "model").mkdir(parents=True)
+    (run / "model/adapter_config.json").write_text("{}")
+    for given in (run, run / "model"):
+        message = refused(tickets, str(given))
+        assert f"'{given}' holds an adapter, which is no model without its base" in message and "PEFT" in message
+    (run / "model/finesmith.json").write_text("{}")
+    for given in (run, run / "model"):
+        assert f"finesmith export {run} DIR; then give --model DIR" in " ".join(refused(tickets, str(given)).split())
+    (run / "model/config.json").write_text("{}")
+    assert f"'{run}' is a run; its model is the folder in it. Give that: --model {run / 'model'}" in " ".join(
+        refused(tickets, str(run)).split()
+    )
+
+
 def test_what_is_no_model(refused, tickets, tmp_path):
     (tmp_path / "folder").mkdir()
     message = refused(tickets, str(tmp_path / "folder"))
