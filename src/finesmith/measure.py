@@ -23,9 +23,10 @@ from finesmith.models import quantize
 from finesmith.report import card as cards
 from finesmith.runfolder import RunFolder
 from finesmith.stages import Ready, Trained, pieces
-from finesmith.tasks import _head_first, _prompting
+from finesmith.tasks import _answers, _head_first, _prompting
 from finesmith.tasks.base import Task, predict
 from finesmith.tasks.classification import Classification
+from finesmith.tasks.generation import Generation
 from finesmith.types import Evidence, Example, Message, Prediction, Splits
 from finesmith.version import VERSION
 from finesmith.watch import Watcher
@@ -136,6 +137,8 @@ def card(ready: Ready, evidence: Evidence, facts: Mapping[str, Any]) -> str:
         "machine": facts["device"],
         "multi_label": isinstance(ready.task, Classification) and ready.task.multi_label,
     }
+    if isinstance(ready.task, Generation):
+        about["asking"] = _answers.asking(ready.task.learnt, ready.loaded.tokenizer)
     if recipe.model.quantize != "none":
         about["quantize"] = recipe.model.quantize
         about["quantization"] = quantize.keywords(recipe.model.quantize, ready.loaded.model)

@@ -259,7 +259,7 @@ def _encode(
     if policy == "error":
         encode.refuse(long)
     if not splits.validation or not splits.test:
-        raise DataError(f"No validation or test row fits into {limit} tokens.")
+        raise DataError(f"No validation or test row fits into {limit} tokens.", hint=f"{encode.LONGER}.")
     return data, splits, long
 
 
@@ -278,12 +278,14 @@ def _precision(model: Any, loaded: Loaded, method: Method) -> Any:
     return model
 
 
-def encode_one(recipe: Recipe, train_rows: Sequence[Example], example: Example) -> tuple[Any, list[Encoded]]:
-    """Tokenizer and training sequences of one example, exactly as `build` would make them."""
+def encode_one(recipe: Recipe, train_rows: Sequence[Example], example: Example) -> tuple[Any, list[Encoded], int]:
+    """Tokenizer and training sequences of one example, as `build` would make them where they are not too long, which
+    they are above so many tokens."""
     task, method = _plugins(recipe)
     task = task.fit(train_rows)
     loaded = models.load(recipe.model, task.kind, **task.load_arguments(), seed=recipe.seed)
     task, _ = task.prepare(loaded)
     recipe = resolve.training(recipe, method, loaded, loaded.model.config)
-    max_length = int(recipe.train.max_length)
-    return loaded.tokenizer, _with_length(task, max_length).encode(example, 0, loaded.tokenizer, max_length)
+    limit = int(recipe.train.max_length)
+    whole = encode.WIDEST if task.spare else limit  # documents are read in windows, all of them
+    return loaded.tokenizer, _with_length(task, limit).encode(example, 0, loaded.tokenizer, whole), limit

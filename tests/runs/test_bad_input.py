@@ -274,6 +274,22 @@ def test_a_hub_model_that_cannot_be_had(refused, tickets):
     assert "Cannot load the model 'nobody/has-this-model'" in message and "Is the name right" in message
 
 
+def test_the_model_of_a_run_is_named_where_the_run_is_given(refused, tickets, tmp_path):
+    run = tmp_path / "earlier"
+    (run / "model").mkdir(parents=True)
+    (run / "model/adapter_config.json").write_text("{}")
+    for given in (run, run / "model"):
+        message = refused(tickets, str(given))
+        assert f"'{given}' holds an adapter, which is no model without its base" in message and "PEFT" in message
+    (run / "model/finesmith.json").write_text("{}")
+    for given in (run, run / "model"):
+        assert f"finesmith export {run} DIR; then give --model DIR" in " ".join(refused(tickets, str(given)).split())
+    (run / "model/config.json").write_text("{}")
+    assert f"'{run}' is a run; its model is the folder in it. Give that: --model {run / 'model'}" in " ".join(
+        refused(tickets, str(run)).split()
+    )
+
+
 def test_what_is_no_model(refused, tickets, tmp_path):
     (tmp_path / "folder").mkdir()
     message = refused(tickets, str(tmp_path / "folder"))
@@ -462,6 +478,22 @@ def test_rows_longer_than_the_context_are_listed(refused, tmp_path, task, model)
         message = refused(data, model, f"--seed={seed}")
         assert "1 row longer than 128 tokens (the model's context, or train.max_length)" in message
         assert place in message and "data.over_length to drop or truncate" in message
+        assert "Name a model with a longer context (--model)" in message
+
+
+@pytest.mark.parametrize("policy, fate", [("error", "tune stops there; name a model"), ("drop", "leaves this row out")])
+@pytest.mark.parametrize("task, model", [("classification", "bert"), ("generation", "gpt2")])
+def test_show_tokens_shows_all_of_a_row_that_is_too_long(tmp_path, models, capsys, task, model, policy, fate):
+    data, place = long_rows(tmp_path, task)
+    words = ["show-tokens", str(data), "--row", "8", "--model", models(model), f"data.over_length={policy}"]
+    assert main([*words, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    (sequence,) = shown["sequences"]
+    assert shown["limit"] == 128 < len(sequence["ids"]) and (task == "classification" or any(sequence["weights"]))
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert f"{place}: longer than 128 tokens (the model's context, or train.max_length): tune" in out and fate in out
+    assert main([*words[:3], "1", *words[4:]]) == 0 and "longer than" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("policy", ["drop", "truncate"])

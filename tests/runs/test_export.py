@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, GenerationConfig
 
 import finesmith
 from finesmith import predictor, scaling
@@ -85,7 +85,11 @@ def test_a_generator_brings_template_and_stop_tokens(models, clauses, tmp_path):
     )
     end = json.loads((tmp_path / "it/generation_config.json").read_text())["eos_token_id"]
     assert "<|im_end|>" in AutoTokenizer.from_pretrained(tmp_path / "it").convert_ids_to_tokens(end)
-    assert "<|im_end|>" in json.loads((tmp_path / "it/export.json").read_text())["stop_tokens"]
+    told = json.loads((tmp_path / "it/export.json").read_text())
+    assert "<|im_end|>" in told["stop_tokens"] and told["max_new_tokens"] == 4
+    assert (told["preamble"], told["thought_end"]) == ("<think>\n\n</think>\n\n", "")
+    card = (tmp_path / "it/README.md").read_text()
+    assert "max_new_tokens=4)" in card and "removeprefix('<think>\\n\\n</think>\\n\\n')" in card
 
 
 def test_the_plain_template_comes_too(made, tmp_path):
@@ -287,8 +291,9 @@ def test_the_how_to_runs(models, clauses, tmp_path, monkeypatch, capsys):
     text = (Path(__file__).parents[2] / "docs/how-to/use-the-model-elsewhere.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     kept.tuned(clauses, models("llama"), tmp_path / "runs/clauses", generation={"max_new_tokens": 4})
+    shutil.copy(clauses, tmp_path / "more.jsonl")
     for line in re.findall(r"^finesmith (.*)$", text, flags=re.MULTILINE):
-        assert command(*line.split())[0] == 0
+        assert command(*line.split(), *["train.max_steps=1"] * line.startswith("tune"))[0] == 0, line
     (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.S)
     exec(code, {})
     assert capsys.readouterr().out.strip()
@@ -300,6 +305,9 @@ def test_the_how_to_runs(models, clauses, tmp_path, monkeypatch, capsys):
     for name in re.findall(r"`([\w.]+)`", " ".join(named)):
         first, _, second = name.partition(".")
         assert first in told and (not second or second in told[first]), name
+    for place in re.findall(r"--(?:generation-config|chat-template) (runs/\S+)", text):
+        assert Path(place).exists(), place
+    assert GenerationConfig.from_pretrained("runs/clauses/model").eos_token_id
 
 
 def test_where_answers_part():

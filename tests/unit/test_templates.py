@@ -99,6 +99,39 @@ def test_where_rows_do_not_think_the_base_is_not_to_either(tmp_path):
     assert _answers.read(task.learnt, tokenizer, thought) == "4"
 
 
+def test_an_answer_has_room_behind_what_the_template_puts_before_it(tmp_path):
+    """A tuned model writes that too: with a long one a short answer was cut in its middle."""
+    tokenizer = says(tmp_path, THINKS)
+    example = row(said("user", "2+2?"), said("assistant", "4"))
+    task = settled(tokenizer, [example])
+    (piece,) = task.encode(example, 0, tokenizer, 10_000)
+    assert task.learnt.new_tokens > (piece.weights > 0).sum() > 10
+
+
+SWITCH = "assistant\n{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
+OFF = THINKS.replace("assistant\n", SWITCH)
+"""As Qwen3's template: thoughts can be switched off."""
+
+
+@pytest.mark.parametrize(
+    ("template", "answer", "told", "end"),
+    [
+        (OFF, said("assistant", "4"), {"enable_thinking": False}, "</think>"),
+        (OFF, APART, {}, "</think>"),  # it thinks as it was measured
+        (THINKS, said("assistant", "4"), {}, "</think>"),
+        (OFF.replace("{{ m.role }}", "{{ m.role }}{{ enable_thinking }}"), said("assistant", "4"), {}, "</think>"),
+        (SMOL, said("assistant", "4"), {}, ""),
+    ],
+)
+def test_others_are_told_how_to_ask_for_what_was_measured(tmp_path, template, answer, told, end):
+    tokenizer = says(tmp_path, template)
+    task = settled(tokenizer, [row(said("user", "2+2?"), answer)])
+    found = _answers.asking(task.learnt, tokenizer)
+    assert (found["chat_template_kwargs"], found["thought_end"]) == (told, end)
+    assert found["preamble"].rstrip() == ("<think>\n\n</think>" if end else "")
+    assert found["max_new_tokens"] == task.learnt.new_tokens
+
+
 LOST = {
     "thoughts": (SMOL, [said("user", "a"), said("assistant", "4", reasoning_content="hm")]),
     "thoughts inside": (THINKS, [said("user", "a"), said("assistant", "<think>so and so</think>4")]),

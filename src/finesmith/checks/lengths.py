@@ -77,7 +77,8 @@ def _long(data: Checked, task: Any, tokenizer: Any, limit: int) -> Iterator[Find
             len(found),
             data.origins(found),
             "What is cut is not learnt; of an answer it is the end, so that the model does not learn to stop.",
-            "Shorten or part them, take a model with a longer context, or set data.over_length to drop or truncate.",
+            "Take a model with a longer context (--model), shorten or part them, or set data.over_length to drop or "
+            "truncate.",
             {
                 "limit": limit,
                 "policy": policy,

@@ -11,6 +11,12 @@ from finesmith.errors import DataError, counted
 
 SEPARATORS = ("|", "¦", "⁞", "⦙")
 BRACKETS = ("⟦⟧", "⟪⟫", "⦃⦄")
+FATES = {
+    "error": "tune stops there; name a model with a longer context (--model), or set data.over_length",
+    "drop": "tune leaves this row out (data.over_length)",
+    "truncate": "tune cuts it there, or leaves it out where nothing to learn is left (data.over_length)",
+}
+"""What happens to a row that is too long."""
 LONGEST = 8
 """Tokens that one character may be split over."""
 
@@ -27,11 +33,12 @@ class ShowTokens:
         parser.add_argument("--json", action="store_true", help="tokens and weights as one JSON object")
 
     def main(self, options: argparse.Namespace) -> None:
-        """Encodes one row exactly as training would."""
+        """Encodes one row as training would, all of it; says where training would stop or cut."""
         from finesmith import run, stages
         from finesmith.cli._show import Terminal, print_json
         from finesmith.models import place
         from finesmith.recipe import from_source
+        from finesmith.train import encode
 
         recipe = from_source(options.source, _parser.recipe_values(options))
         place.check(recipe.model)
@@ -40,7 +47,7 @@ class ShowTokens:
             for note in prepared.notes:
                 watcher.note(note)
         example = _row(prepared, options.row)
-        tokenizer, pieces = stages.encode_one(prepared.recipe, prepared.splits.train, example)
+        tokenizer, pieces, limit = stages.encode_one(prepared.recipe, prepared.splits.train, example)
         label = {"label": example.target} if prepared.recipe.task == "classification" else {}
         if options.json:
             shown = [
@@ -51,11 +58,14 @@ class ShowTokens:
                 }
                 for piece in pieces
             ]
-            print_json({"row": str(example.origin), **label, "sequences": shown})
+            print_json({"row": str(example.origin), **label, "limit": limit, "sequences": shown})
             return
         for piece in pieces:
             weights = [0.0] * len(piece.tokens) if piece.weights is None else piece.weights.tolist()
             _print(f"{example.origin}: ", list(readable(tokenizer, piece.tokens.tolist())), weights, **label)
+        if encode.too_long(pieces, limit):
+            fate = FATES[prepared.recipe.data.over_length]
+            print(f"{example.origin}: longer than {limit:,} tokens (the model's context, or train.max_length): {fate}")
 
 
 def _row(prepared: Any, number: int) -> Any:

@@ -26,6 +26,7 @@ from finesmith.models.load import Loaded
 from finesmith.recipe import Recipe
 from finesmith.report import card as cards
 from finesmith.runfolder import ABSTAIN, CARD, RunFolder
+from finesmith.tasks import _answers
 from finesmith.tasks.base import Task
 from finesmith.tasks.classification import Classification
 from finesmith.version import VERSION
@@ -175,6 +176,7 @@ def _save(part: Path, model: Any, loaded: Loaded, task: Task) -> None:
 def _tell(run: RunFolder, part: Path, recipe: Recipe, task: Any, found: Exported, whole: Loaded) -> None:
     """The card, the licences, what Finesmith needs to load the folder, the report."""
     told = cards.About(path=found.path.name, multi_label=isinstance(task, Classification) and task.multi_label)
+    told["asking"] = asking = _answers.asking(task.learnt, whole.tokenizer) if proof.writes(task) else {}
     for file in licences.files(recipe.model):
         if file.name != "README.md":
             shutil.copyfile(file, part / file.name)
@@ -188,11 +190,12 @@ def _tell(run: RunFolder, part: Path, recipe: Recipe, task: Any, found: Exported
     folder.write_json(CARD, {**card, "adapter": False, "model": settings})
     if run.file(f"model/{ABSTAIN}").exists():
         shutil.copyfile(run.file(f"model/{ABSTAIN}"), part / ABSTAIN)
-    stop = list(task.learnt.stop) if proof.writes(task) else []
+    stop = list(task.learnt.stop) if asking else []
     values = {
         **plain.values_of(found),
         "path": found.path.name,
         "stop_tokens": whole.tokenizer.convert_ids_to_tokens(stop),
+        **asking,
     }
     packages = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")}
     facts = {"run": run.path.name, "base": base, "revision": recipe.model.revision, "method": recipe.method}

@@ -34,7 +34,7 @@ def check(settings: ModelSettings) -> str:
     path = Path(place).expanduser()
     if path.is_dir():
         if not (path / "config.json").exists():
-            raise ModelError(f"'{place}' is not a model: the folder has no config.json.", hint=hint(place))
+            raise _no_model(place, path)
         if (path / "adapter_config.json").exists() and not (path / _ADAPTER).exists():
             raise ModelError(f"The model folder '{place}' holds an adapter without {_ADAPTER}; a pickle is not read.")
     elif path.exists():
@@ -46,6 +46,20 @@ def check(settings: ModelSettings) -> str:
             f"There is no model folder '{place}'. {nearest(path.name, ['embedded', *siblings])}", hint=_HUB
         )
     return place
+
+
+def _no_model(place: str, path: Path) -> ModelError:
+    """What is said of a folder without a config.json; of a finished run how to go on from it."""
+    run = path.parent if path.name == "model" and not (path / "model").is_dir() else path
+    model = next((folder for folder in (path / "model", path) if folder.is_dir()), path)
+    if (model / "config.json").exists():
+        return ModelError(f"'{place}' is a run; its model is the folder in it.", hint=f"Give that: --model {model}")
+    if not (model / "adapter_config.json").exists():
+        return ModelError(f"'{place}' is not a model: the folder has no config.json.", hint=hint(place))
+    said = f"'{place}' holds an adapter, which is no model without its base."
+    if not (model / "finesmith.json").exists():
+        return ModelError(said, hint="Merge them with PEFT (merge_and_unload), and give the folder that you save.")
+    return ModelError(said, hint=f"Make one folder of both: finesmith export {run} DIR; then give --model DIR.")
 
 
 def settled(name: str) -> str:

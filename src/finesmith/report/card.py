@@ -28,6 +28,7 @@ class About(TypedDict, total=False):
     adapter: bool  # whether the files are an adapter for `model`
     revision: str  # of a model on a hub, where one was asked for
     multi_label: bool  # of a classifier: whether several labels may hold
+    asking: Mapping[str, Any]  # of a generator: what others have to know who ask it, as `tasks/_answers.py` says
     path: str  # where the model's files lie; "path/to/run" where unknown
     license: str  # SPDX id
     data: str  # the file or data set

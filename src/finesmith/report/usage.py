@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,12 +17,13 @@ def section(task: str, about: Mapping[str, Any]) -> str:
         adapter = about.get("adapter")
         told = _needs(about) if adapter else "With transformers alone; `model/` is complete:"
         parts.append(f"{told}\n\n{_fenced(_peft(task, about) if adapter else _transformers(task, about))}")
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in (*parts, _served(about)) if part)
 
 
 def exported(task: str, about: Mapping[str, Any]) -> str:
     """The lines for a folder that was exported, which is complete; `path` is the folder."""
-    return f"With transformers alone; this folder is complete:\n\n{_fenced(_pipeline(task, about, _path(about)))}"
+    lines = f"With transformers alone; this folder is complete:\n\n{_fenced(_pipeline(task, about, _path(about)))}"
+    return "\n\n".join(part for part in (lines, _served(about)) if part)
 
 
 def _needs(about: Mapping[str, Any]) -> str:
@@ -106,9 +108,39 @@ def _speaking(head: str, base: str) -> list[str]:
 def _ask(task: str, about: Mapping[str, Any]) -> str:
     """One question to a pipeline; where several labels may hold, every label's probability."""
     if task == "generation":
-        answer = f"answer = model({_item(task)}, do_sample=False)  # greedy, as it was measured; a pipeline samples"
-        return f'{answer}\nprint(answer[0]["generated_text"][-1]["content"])'
+        asking = about.get("asking", {})
+        most = f", max_new_tokens={asking['max_new_tokens']}" if asking else ""
+        return "\n".join(
+            [
+                "# greedy and of this length, as it was measured; a pipeline by itself samples and ends at 256 tokens",
+                f"answer = model({_item(task)}, do_sample=False{most})",
+                f'print(answer[0]["generated_text"][-1]["content"]{_bare(asking)})',
+            ]
+        )
     return f"print(model({_item(task)}{', top_k=None' if about.get('multi_label') else ''}))"
+
+
+def _bare(asking: Mapping[str, Any]) -> str:
+    """Takes off what stands before an answer and was no part of it where it was measured."""
+    lead, end = asking.get("preamble", ""), asking.get("thought_end", "")
+    if not (lead or end):
+        return ""
+    began = f".removeprefix({lead!r})" if lead.strip() and not (end and lead.rstrip().endswith(end)) else ""
+    return began + (f".rpartition({end!r})[2]" if end else "") + ".strip()"
+
+
+def _served(about: Mapping[str, Any]) -> str:
+    """What a server shows before an answer, and what it is told so that it does not; empty where that is nothing."""
+    asking = about.get("asking", {})
+    lead, end, told = (asking.get(name, "") for name in ("preamble", "thought_end", "chat_template_kwargs"))
+    if not (lead.strip() or end):
+        return ""
+    before = " or ".join([f"`{lead!r}`"] * bool(lead.strip()) + ["its thoughts"] * bool(end))
+    said = f"The model writes {before} before an answer; the last line takes that off, as where it was measured."
+    way = "Behind a server, take it off too."
+    if told:
+        way = f'A server puts it into the prompt where a request has `"chat_template_kwargs": {json.dumps(told)}`.'
+    return f"{said} {way}"
 
 
 def _item(task: str) -> str:

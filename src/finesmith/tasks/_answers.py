@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,9 @@ from finesmith.tasks import _template
 from finesmith.tasks._learnt import Learnt
 from finesmith.tasks._sequence import Piece
 from finesmith.types import Conversation, Example, Message
+
+SWITCHES = ("enable_thinking", "thinking")
+"""What templates are told, as false, so that an answer begins without thoughts."""
 
 
 def piece(learnt: Learnt, tokenizer: Any, turn: _template.Turn) -> Piece:
@@ -82,6 +86,40 @@ def longest(learnt: Learnt, tokenizer: Any, answer: str) -> tuple[int, str]:
     before = _template.ids(tokenizer, learnt.preamble)
     begun = len(before) if tokens[: len(before)] == before else 0
     return len(tokens) - 1 - begun, read(learnt, tokenizer, tokens)
+
+
+def asking(learnt: Learnt, tokenizer: Any) -> dict[str, Any]:
+    """What anyone has to know who asks the model without Finesmith, and wants the answers that were measured.
+
+    `max_new_tokens`: the longest answer. `preamble`, `thought_end`: what another library shows before an answer and
+    between its thoughts and it, where that is written (special tokens are no text there). `chat_template_kwargs`: what
+    the template is told so that it puts the preamble into the prompt, where it does so as it was trained.
+    """
+    texts = (learnt.preamble, learnt.thought_end if learnt.preamble or learnt.thinks else "")
+    lead, end = (str(tokenizer.decode(_template.ids(tokenizer, text), skip_special_tokens=True)) for text in texts)
+    told = {name: False for name in _switches(learnt, tokenizer)[:1]}
+    return {
+        "max_new_tokens": learnt.new_tokens,
+        "preamble": lead,
+        "thought_end": end,
+        "chat_template_kwargs": told,
+    }
+
+
+def _switches(learnt: Learnt, tokenizer: Any) -> list[str]:
+    """Those with which the template sends just the tokens that were trained up to behind the preamble."""
+    if not learnt.opening:  # nothing is written, or not before every answer
+        return []
+    turn = _template.last_turn(tokenizer, _template.ASKED, Message("assistant", "b"))
+    trained = piece(learnt, tokenizer, turn).sequence()[0]
+    asked, found = [message.as_dict() for message in _template.ASKED.messages], []
+    for name in SWITCHES:
+        with suppress(Exception):  # templates raise whatever jinja raises
+            sent = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True, **{name: False})
+            tokens = _template.ids(tokenizer, sent)
+            if sent == turn.prompt + learnt.opening and trained[: len(tokens)] == tokens:
+                found.append(name)
+    return found
 
 
 def _changes(learnt: Learnt, target: Message) -> bool:

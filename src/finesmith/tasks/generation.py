@@ -30,7 +30,8 @@ class GenerationSettings(Settings):
     template: Literal["auto", "chat", "plain"] = "auto"
     """auto: the model's own chat template, a plain one where it has none (### Request / ### Answer, tools as JSON)."""
     max_new_tokens: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
-    """Longest answer in tokens; auto: half as long again as the longest training answer."""
+    """Most tokens of an answer, with what the template puts before it; auto: half as long again as the longest training
+    answer."""
     date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | Literal["auto"] = "auto"
     """What a chat template writes that says today's date (Llama 3.2, gpt-oss), `2026-11-22`; auto: the day on which the
     run begins. It stays so: a model is asked as it was trained."""
@@ -109,6 +110,7 @@ class Generation:
         known = replace(self.learnt, end=end, stop=stop, preamble=preamble, thought_end=thought_end)
         found = [_answers.longest(known, loaded.tokenizer, each) for each in (known.longest, known.calling) if each]
         longest = max((tokens for tokens, _ in found), default=0)
+        before = len(_template.ids(loaded.tokenizer, preamble))  # the model writes it with every answer
         limit, call = self.settings.max_new_tokens, found[-1][1] if known.calling else ""
         learnt = replace(
             known,
@@ -117,7 +119,7 @@ class Generation:
             longest="",
             calling="",
             opened=0,
-            new_tokens=limit if limit != "auto" else (longest * 3 // 2 + 8 if longest else self.learnt.new_tokens),
+            new_tokens=limit if limit != "auto" else before + (longest * 3 // 2 + 8 if longest else known.new_tokens),
         )
         notes = (f"template: {note}", f"a turn ends with {loaded.tokenizer.convert_ids_to_tokens(end)!r}")
         dated = (f"the template writes a date, from now on always {day} (generation.date)",) if day else ()

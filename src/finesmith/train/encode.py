@@ -19,6 +19,10 @@ FAULTS = 10
 """Rows that an error names."""
 TOGETHER = 512
 """Rows that are encoded at a time."""
+WIDEST = 1 << 20
+"""More tokens than any row has."""
+LONGER = "Name a model with a longer context (--model)"
+"""What helps where rows are too long and nothing of them is to be lost."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def training_set(
 
     encoded = EncodedSet(pack(sequences(), limit) if packing else sequences())
     if not len(encoded) and policy != "error":
-        raise DataError(f"No training row is left: all are longer than {limit} tokens.")
+        raise DataError(f"No training row is left: all are longer than {limit} tokens.", hint=f"{LONGER}.")
     return encoded, _taken(rows, kept), Long(limit, tuple(left_out), tuple(cut))
 
 
@@ -159,7 +163,7 @@ def refuse(long: Long) -> None:
         raise DataError(
             f"{counted(len(long), 'row')} longer than {long.limit} tokens (the model's context, or train.max_length):",
             problems=[*long.left_out, *long.cut],
-            hint="Set data.over_length to drop or truncate; every such row is then counted.",
+            hint=f"{LONGER}, or set data.over_length to drop or truncate; every such row is then counted.",
         )
 
 
