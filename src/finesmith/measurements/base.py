@@ -164,7 +164,10 @@ class Study:
 
     def forget(self) -> None:
         """Lets the loaded models go, so that the next measurement has the memory."""
+        from finesmith.models import device
+
         self._models.clear()
+        device.give_back()
 
     @property
     def step_seconds(self) -> float:
@@ -203,35 +206,46 @@ class Study:
     ) -> Iterator[Retrained]:
         """Another training like this run's, in a folder that goes away, with some settings or training rows changed.
 
+        Its model is the only one in memory: those that are loaded are let go before, and its own with the `with`.
+
         Args:
             rows: training rows instead of the run's.
             settings: as for `Recipe.replace`: `seed=1`, `train={"learning_rate": 1e-3}`.
         """
-        from finesmith import stages
-        from finesmith.models import load as models
-        from finesmith.predictor import Predictor
+        from finesmith.models import device
 
+        self.forget()
         splits = replace(self.splits, train=list(self.splits.train if rows is None else rows))
+        recipe = self.recipe.with_method(settings.get("method", self.recipe.method)).replace(**settings, track=[])
         with RunFolder.temporary() as folder:
-            recipe = self.recipe.with_method(settings.get("method", self.recipe.method))
-            recipe = recipe.replace(**settings, track=[])
-            ready = stages.build(recipe, splits, Watcher())
-            trained = stages.train(ready, folder, watcher, resume=False)
-            moved, total = models.parameter_counts(ready.model)
-            yield Retrained(
-                Predictor(ready.task, replace(ready.loaded, model=ready.model)),
-                {
-                    "steps": trained.steps,
-                    "seconds": trained.seconds["training"],
-                    "peak_memory_bytes": trained.peak_memory,
-                    "trainable_parameters": moved,
-                    "total_parameters": total,
-                },
-                list(folder.read_lines("steps.jsonl")),
-            )
+            again = _trained(recipe, splits, folder, watcher)
+            try:
+                yield again
+            finally:
+                del again.model  # the name behind `as` stays bound while the next one is trained
+                device.give_back()
 
 
-@dataclass(frozen=True)
+def _trained(recipe: Recipe, splits: Splits, folder: RunFolder, watcher: Watcher) -> Retrained:
+    from finesmith import stages
+    from finesmith.models import load as models
+    from finesmith.predictor import Predictor
+
+    ready = stages.build(recipe, splits, Watcher())
+    trained = stages.train(ready, folder, watcher, resume=False)
+    moved, total = models.parameter_counts(ready.model)
+    costs = {
+        "steps": trained.steps,
+        "seconds": trained.seconds["training"],
+        "peak_memory_bytes": trained.peak_memory,
+        "trainable_parameters": moved,
+        "total_parameters": total,
+    }
+    model = Predictor(ready.task, replace(ready.loaded, model=ready.model))
+    return Retrained(model, costs, list(folder.read_lines("steps.jsonl")))
+
+
+@dataclass
 class Retrained:
     """A model of another training, while it lasts; what it cost; a line for every step."""
 
