@@ -1,11 +1,14 @@
 """While a measurement trains anew, no other model is in memory: not the run's own, nor that of the training before."""
 
 import weakref
+from types import SimpleNamespace
 
 import pytest
 
 from finesmith import registry, stages
+from finesmith.measurements.base import Study
 from finesmith.models import device
+from finesmith.types import Evidence, Splits
 from finesmith.watch import Watcher
 from tests.measurements import kept
 
@@ -52,11 +55,13 @@ def test_nor_is_the_base_while_a_generator_learns_rows_by_heart(runs, alive, mon
     assert found == [0, 0]
 
 
-def test_what_is_let_go_is_given_back_to_the_device_and_the_system(runs, monkeypatch):
-    given = []
-    monkeypatch.setattr(device.gc, "collect", lambda: given.append("circles"))
+def test_what_is_let_go_is_given_back_to_the_device_and_the_system(monkeypatch):
+    given, none = [], Evidence("classification", "accuracy", {}, {}, "", {}, {})
+    study = Study(None, None, Splits((), (), (), ""), None, {}, none, {}, train_seconds=1.0, answer_seconds=0.0)
+    study._models["tuned"] = object()
+    monkeypatch.setattr(device, "gc", SimpleNamespace(collect=lambda: given.append("circles")))
     monkeypatch.setattr(device.allocator, "give_back", lambda: given.append("blocks"))
     monkeypatch.setattr(device.torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(device.torch.cuda, "empty_cache", lambda: given.append("cache"))
-    kept.study(runs("llama", "lora", "tickets")).forget()
-    assert given == ["circles", "cache", "blocks"]
+    study.forget()
+    assert given == ["circles", "cache", "blocks"] and not study._models

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Effort = Literal["quick", "standard", "full"]
 EFFORTS: tuple[Effort, ...] = ("quick", "standard", "full")
+READ = 0.2
+"""What it takes to read an answer, as a share of what it takes to write it."""
 
 
 @dataclass(frozen=True)
@@ -170,9 +172,19 @@ class Study:
         device.give_back()
 
     @property
+    def steps(self) -> int:
+        """Optimizer steps that the run made."""
+        return int(self.evidence.costs.get("steps", 0))
+
+    @property
     def step_seconds(self) -> float:
         """What one step of the run took, with its share of the looks at the validation rows."""
-        return (self.train_seconds - self.preparing_seconds) / max(1.0, float(self.evidence.costs.get("steps", 0)))
+        return (self.train_seconds - self.preparing_seconds) / max(1, self.steps)
+
+    @property
+    def reading_seconds(self) -> float:
+        """What the tuned model takes to read a row with its answer; where it writes none that is `answer_seconds`."""
+        return self.answer_seconds * (READ if hasattr(self.task, "prompt") else 1.0)
 
     def score(self, rows: Sequence[Example], answers: Sequence[Prediction]) -> float:
         """The primary metric of answers to rows, in its own unit."""

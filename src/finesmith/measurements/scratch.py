@@ -1,5 +1,6 @@
 """The same architecture from random weights, on the same rows with the same number of steps: what pretraining is worth.
 
+The steps are those that the run made, however many it was to make: no patience ends or prolongs a training here.
 Its learning rate is its own, chosen on the validation rows among three (training from scratch wants a higher one).
 TF-IDF is the honest control: on small data it usually beats a transformer from scratch, and it needs no pretraining
 either. Where a learning curve was measured, the label multiplier says how many times the rows pretraining is worth.
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finesmith.evidence import verdict
+from finesmith.measurements import _arms
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.types import Prediction
 from finesmith.watch import Watcher
@@ -37,8 +39,10 @@ class Scratch:
         return "the run itself began from random weights" if study.recipe.model.from_scratch else ""
 
     def cost(self, study: Study) -> float:
-        """One training of all weights for each learning rate; all weights cost about half as much again as adapters."""
-        return len(RATES) * study.train_seconds * (1.0 if study.recipe.method == "full" else 1.5)
+        """One training of all weights for each learning rate; each may be the best so far, whose model answers the test
+        rows."""
+        rows = len(study.splits.validation) + len(study.splits.test)
+        return len(RATES) * (_arms.seconds(study, "full", study.steps) + rows * study.answer_seconds)
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Trains one model for each learning rate; the best on the validation rows answers the test rows."""
@@ -46,9 +50,7 @@ class Scratch:
         best: tuple[float, list[Prediction], dict[str, float]] | None = None
         sign = 1.0 if study.primary.higher_is_better else -1.0
         for rate in RATES:
-            with study.retrained(
-                watcher, method="full", model={"from_scratch": True}, train={"learning_rate": rate, "warmup": 0.1}
-            ) as arm:
+            with study.retrained(watcher, **_settings(study, rate)) as arm:
                 tried[rate] = study.score(study.splits.validation, arm.predict(study.splits.validation))
                 if best is None or sign * tried[rate] > sign * tried[best[0]]:
                     best = rate, arm.predict(study.splits.test), dict(arm.costs)
@@ -56,7 +58,7 @@ class Scratch:
         rate, answers, costs = best
         gap, score = study.gain(answers), verdict.number(study.primary, study.score(study.splits.test, answers))
         return Measured(
-            says=f"{study.primary.title} {score}; "
+            says=f"{study.primary.title} {score} after {costs['steps']:,} steps, as many as the tuned model made; "
             f"{verdict.beside(study.primary, 'the tuned model', 'it')}: {verdict.gained(study.primary, gap.value)}",
             numbers={
                 "learning_rates": tried,
@@ -68,6 +70,15 @@ class Scratch:
             },
             systems={"scratch": answers},
         )
+
+
+def _settings(study: Study, rate: float) -> dict[str, Any]:
+    """As many steps as the run made, whose best by the validation rows is kept as the recipe says."""
+    budget: dict[str, Any] = {"epochs": "auto", "max_steps": study.steps, "patience": None}
+    return {
+        **_arms.settings(study, "full", learning_rate=rate, warmup=0.1, **budget),
+        "model": {"from_scratch": True},
+    }
 
 
 def _control(study: Study, answers: Sequence[Prediction]) -> dict[str, Any]:
