@@ -40,7 +40,8 @@ def answers(right):
 
 
 def arms(**right):
-    costs = dict.fromkeys(("trainable_parameters", "total_parameters", "peak_memory_bytes", "seconds", "steps"), 1.0)
+    names = ("trainable_parameters", "total_parameters", "kept_bytes", "peak_memory_bytes", "seconds", "steps")
+    costs = dict.fromkeys(names, 1.0)
     return lambda study, watcher, method: lora_or_full._Arm(1e-3, {1e-3: 0.5}, answers(right[method]), costs)
 
 

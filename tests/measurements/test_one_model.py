@@ -1,15 +1,20 @@
 """While a measurement trains anew, no other model is in memory: not the run's own, nor that of the training before."""
 
+import shutil
 import weakref
 from types import SimpleNamespace
 
 import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
 
-from finesmith import registry, stages
+from finesmith import predictor, registry, stages
 from finesmith.measurements.base import Study
 from finesmith.models import device
 from finesmith.types import Evidence, Splits
 from finesmith.watch import Watcher
+from tests.conftest import ticket_rows, write_csv
 from tests.measurements import kept
 
 
@@ -65,3 +70,16 @@ def test_what_is_let_go_is_given_back_to_the_device_and_the_system(monkeypatch):
     monkeypatch.setattr(device.torch.cuda, "empty_cache", lambda: given.append("cache"))
     study.forget()
     assert given == ["circles", "cache", "blocks"] and not study._models
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_what_is_kept_is_as_large_as_the_files_that_are_written(models, tmp_path, method):
+    """Of a base in bfloat16: adapters are written as they were trained, whole weights as wide as they were stored."""
+    kind, base = transformers.AutoModelForCausalLM, tmp_path / "base"
+    kind.from_pretrained(shutil.copytree(models("llama"), base), dtype=torch.bfloat16).save_pretrained(base)
+    rows = write_csv(tmp_path / "rows.csv", ticket_rows(60))
+    study = kept.study(kept.tuned(rows, str(base), tmp_path / "run", train={"max_steps": 1}))
+    with study.retrained(Watcher(), method=method) as arm:
+        predictor.save_weights(tmp_path / "saved", arm.model.loaded.model, arm.model.loaded, adapter=method == "lora")
+    (file,) = (tmp_path / "saved").glob("*.safetensors")
+    assert sum(weight.nbytes for weight in load_file(file).values()) == arm.costs["kept_bytes"]

@@ -246,12 +246,14 @@ def _trained(recipe: Recipe, splits: Splits, folder: RunFolder, watcher: Watcher
     ready = stages.build(recipe, splits, Watcher())
     trained = stages.train(ready, folder, watcher, resume=False)
     moved, total = models.parameter_counts(ready.model)
+    wide = sum(weight.nbytes for weight in ready.model.parameters() if weight.requires_grad)
     costs = {
         "steps": trained.steps,
         "seconds": trained.seconds["training"],
         "peak_memory_bytes": trained.peak_memory,
         "trainable_parameters": moved,
         "total_parameters": total,
+        "kept_bytes": wide if ready.method.adapter else total * ready.loaded.stored.itemsize,  # as `save_weights`
     }
     model = Predictor(ready.task, replace(ready.loaded, model=ready.model))
     return Retrained(model, costs, list(folder.read_lines("steps.jsonl")))

@@ -22,7 +22,6 @@ from finesmith.watch import Watcher
 
 STEPS = (1 / 3, 1.0, 3.0)
 """Times the method's default learning rate."""
-BYTES = 4  # of a weight as it is trained and saved
 DETECTED = 2.8  # standard errors: found four times out of five at 95 % confidence, 1.96 + 0.84
 
 
@@ -134,7 +133,7 @@ def _numbers(arm: _Arm, study: Study) -> dict[str, Any]:
         "score": study.score(study.splits.test, arm.answers),
         "trainable_parameters": arm.costs["trainable_parameters"],
         "total_parameters": arm.costs["total_parameters"],
-        "megabytes": BYTES * arm.costs["trainable_parameters"] / 1e6,
+        "megabytes": arm.costs["kept_bytes"] / 1e6,
         "peak_memory_bytes": arm.costs["peak_memory_bytes"],
         "seconds": arm.costs["seconds"],
         "steps": arm.costs["steps"],
