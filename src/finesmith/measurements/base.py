@@ -53,7 +53,8 @@ class Measured:
 class Measurement(Protocol):
     """`priority` 1 is dropped last, 4 first. `effort` is the least at which it is made. `needs` are measurements whose
     results it reads (`study.found`). It may have `uses`, names of options (and `minimum_gain`) that change its result,
-    and `retold(study, values)`: what it says from what it kept (`measured/NAME.json`) after one of these changed."""
+    `hears`, measurements (also of `needs`) whose results change only what it says, and `retold(study, values)`: what it
+    says from what it kept (`measured/NAME.json`) after one of these changed."""
 
     @property
     def title(self) -> str:
@@ -86,6 +87,23 @@ class Measurement(Protocol):
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Makes the measurement."""
         ...
+
+
+def hears(measurement: Measurement) -> set[str]:
+    """The measurements that it can take in after it was made."""
+    return set(getattr(measurement, "hears", ()))
+
+
+def rests_on(measurement: Measurement) -> set[str]:
+    """The measurements after which it must be made again: what it needs, but for what it hears."""
+    return set(measurement.needs) - hears(measurement)
+
+
+def answers(folder: RunFolder, system: str) -> Iterator[Prediction]:
+    """A system's answers to the test rows, from the run."""
+    for row in folder.read_lines(f"predictions/{system}.jsonl"):
+        output = tuple(row["output"]) if isinstance(row["output"], list) else row["output"]
+        yield Prediction(row["id"], output, row["scores"])
 
 
 @dataclass

@@ -40,6 +40,7 @@ class LearningCurve:
     priority: int = 2
     effort: Effort = "standard"
     needs: tuple[str, ...] = ("prompting",)
+    hears: tuple[str, ...] = ("prompting", "seeds")
     uses: tuple[str, ...] = ("target", "minimum_gain")
 
     def skips(self, study: Study) -> str:
@@ -71,7 +72,7 @@ class LearningCurve:
         return _told(study, points, _free(study, train, order))
 
     def retold(self, study: Study, values: Mapping[str, Any]) -> Measured:
-        """The same points with another target or smallest useful gain."""
+        """The same points with another target or smallest useful gain, a rival or a spread of seeds that came later."""
         return _told(study, values["numbers"]["points"], values["numbers"]["free"])
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from finesmith.evidence import verdict
 from finesmith.measurements import _arms
-from finesmith.measurements.base import Effort, Measured, Study
+from finesmith.measurements.base import Effort, Measured, Study, answers
 from finesmith.types import Prediction
 from finesmith.watch import Watcher
 
@@ -31,6 +31,7 @@ class Scratch:
     priority: int = 3
     effort: Effort = "standard"
     needs: tuple[str, ...] = ("learning_curve",)
+    hears: tuple[str, ...] = ("learning_curve",)
 
     def skips(self, study: Study) -> str:
         """A run that was from scratch itself has nothing to be compared with; random weights are not quantised."""
@@ -55,21 +56,28 @@ class Scratch:
                 if best is None or sign * tried[rate] > sign * tried[best[0]]:
                     best = rate, arm.predict(study.splits.test), dict(arm.costs)
         assert best is not None
-        rate, answers, costs = best
-        gap, score = study.gain(answers), verdict.number(study.primary, study.score(study.splits.test, answers))
+        rate, ours, costs = best
+        gap, score = study.gain(ours), study.score(study.splits.test, ours)
+        reached = f"{verdict.number(study.primary, score)} after {costs['steps']:,} steps"
         return Measured(
-            says=f"{study.primary.title} {score} after {costs['steps']:,} steps, as many as the tuned model made; "
+            says=f"{study.primary.title} {reached}, as many as the tuned model made; "
             f"{verdict.beside(study.primary, 'the tuned model', 'it')}: {verdict.gained(study.primary, gap.value)}",
             numbers={
                 "learning_rates": tried,
                 "learning_rate": rate,
                 "gap": gap,
                 "costs": costs,
-                **_control(study, answers),
-                **_labels(study, study.score(study.splits.test, answers)),
+                **_control(study, ours),
+                **_labels(study, score),
             },
-            systems={"scratch": answers},
+            systems={"scratch": ours},
         )
+
+    def retold(self, study: Study, values: Mapping[str, Any]) -> Measured:
+        """The same trainings beside a learning curve that came later."""
+        score = study.score(study.splits.test, list(answers(study.folder, "scratch")))
+        kept = {name: value for name, value in values["numbers"].items() if not name.startswith("label_multiplier")}
+        return Measured(values["says"], {**kept, **_labels(study, score)}, plots=values["plots"])
 
 
 def _settings(study: Study, rate: float) -> dict[str, Any]:
@@ -81,12 +89,12 @@ def _settings(study: Study, rate: float) -> dict[str, Any]:
     }
 
 
-def _control(study: Study, answers: Sequence[Prediction]) -> dict[str, Any]:
+def _control(study: Study, ours: Sequence[Prediction]) -> dict[str, Any]:
     """`control`: from scratch minus the classical opponent that had the same rows, where there is one."""
     name = next((name for name in ("tfidf", "nearest") if name in study.predictions), "")
     if not name:
         return {}
-    return {"control": name, "over_control": study.gain(answers, over=study.predictions[name])}
+    return {"control": name, "over_control": study.gain(ours, over=study.predictions[name])}
 
 
 def _labels(study: Study, score: float) -> dict[str, Any]:
