@@ -1,13 +1,16 @@
 """What measurements that train anew plan to take, beside runs whose seconds are known."""
 
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 
 from finesmith import recipe
-from finesmith.measurements import lora_or_full, scratch
+from finesmith.measurements import learning_curve, lora_or_full, scratch
 from finesmith.measurements.base import Study
-from finesmith.types import Evidence, Splits
+from finesmith.tasks.classification import Classification, ClassificationSettings
+from finesmith.types import Evidence, Example, Origin, Splits
+from finesmith.watch import Watcher
 
 FORWARD = 0.01
 """Seconds that a model takes to read a row; back through all weights twice as much, through adapters as much again."""
@@ -64,3 +67,28 @@ def test_from_scratch_too(run, steps):
     opened = study(**run)
     known = taken(run.get("made", steps), "full", answer=opened.answer_seconds)  # as many steps as the run made
     assert known * 0.999 <= scratch.PLUGIN.cost(opened) <= 1.25 * known
+
+
+@pytest.mark.parametrize(
+    ("made", "planned", "most"),
+    [(400, 400, None), (100, 1000, None), (1000, 1000, None), (40, 40, None), (50, 200, 200)],
+)
+def test_the_parts_of_a_learning_curve_take_what_they_are_planned_with(monkeypatch, made, planned, most):
+    opened = study("lora", made=made, planned=planned)
+    opened.recipe = opened.recipe.replace(train={"max_steps": most})
+    opened.task = Classification(ClassificationSettings(), labels=("a", "b"))
+    rows = [Example(str(at), "text", "ab"[at % 2], Origin("rows.csv", at)) for at in range(1000)]
+    opened.splits = Splits(rows, opened.splits.validation, opened.splits.test, "")
+    steps = []
+
+    @contextmanager
+    def retrained(self, watcher, *, rows, train):
+        steps.append(train.get("max_steps") or most or planned * len(rows) / 1000)
+        yield SimpleNamespace(predict=lambda asked: [], costs={"steps": steps[-1]})
+
+    monkeypatch.setattr(Study, "retrained", retrained)
+    monkeypatch.setattr(Study, "score", lambda *given: 0.5)
+    for part in learning_curve._parts(rows):
+        learning_curve._trained(opened, Watcher(), rows[:part])
+    known = 3 * PREPARING + sum(steps) * STEP["lora"] + 3 * ROWS * FORWARD + (1000 + ROWS) * FORWARD
+    assert len(steps) == 3 and known <= learning_curve.PLUGIN.cost(opened) <= known + 6.0  # six: the cheap opponents

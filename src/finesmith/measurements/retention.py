@@ -38,9 +38,11 @@ class Retention:
         return _line.refusal(study.folder, study.recipe)
 
     def cost(self, study: Study) -> float:
-        """Two readings of the passages and of some test rows; to read an answer takes a fraction of writing it."""
+        """Two readings of the passages and of some test rows; to read an answer takes a fraction of writing it. A
+        classifier's head at scale 0 is fitted once."""
         rows = min(TASK_ROWS, len(study.splits.test)) * study.reading_seconds
-        return 2.0 + 2 * (_general.READING[study.task.kind] * study.answer_seconds + rows)
+        reading = _general.READING[study.task.kind] * study.answer_seconds
+        return 2.0 + _line.cost(study) + 2 * (reading + rows)
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Reads the passages, the rows of the task and the user's prompts with base and tuned model."""
