@@ -18,9 +18,9 @@ from finesmith.errors import FinesmithError
 from finesmith.evidence import claims, decision, plain, verdict
 from finesmith.evidence import compare as evidences
 from finesmith.measurements import _kept, _plan
-from finesmith.measurements.base import Effort, Measured, Study
+from finesmith.measurements.base import Effort, Measured, Study, answers
 from finesmith.metrics.base import refuse_impossible
-from finesmith.reopening import answers, open_study
+from finesmith.reopening import open_study
 from finesmith.report import card as cards
 from finesmith.report import verdict_page
 from finesmith.runfolder import RunFolder
@@ -181,6 +181,7 @@ def _measure(
         study.predictions = {**study.predictions, **result.systems}
         watcher.note(f"{item.title}: {result.says}")
         _kept.outdate(item.name, study)
+        found |= _kept.news(item.name, study, watcher)
         for late in _plan.resting_on(item.name, study):
             del study.found[late.name]
             found.pop(late.name, None)

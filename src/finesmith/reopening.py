@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from finesmith import recipe as recipes
 from finesmith import registry, run
 from finesmith.data import split
 from finesmith.evidence import plain
-from finesmith.measurements.base import Effort, Study
+from finesmith.measurements.base import Effort, Study, answers
 from finesmith.models import place
 from finesmith.runfolder import RunFolder
 from finesmith.tasks import _calls
-from finesmith.types import Example, Prediction, Splits
+from finesmith.types import Example, Splits
 from finesmith.watch import Watcher
 
 PROBED_ROWS, PROBED_SECONDS = 16, 0.5
@@ -55,13 +55,6 @@ def open_study(
     )
     study.splits = _calls.written(task, study.tuned().loaded.tokenizer, study.splits)
     return _probe(study, watcher)
-
-
-def answers(folder: RunFolder, system: str) -> Iterable[Prediction]:
-    """A system's answers to the test rows, from the run."""
-    for row in folder.read_lines(f"predictions/{system}.jsonl"):
-        output = tuple(row["output"]) if isinstance(row["output"], list) else row["output"]
-        yield Prediction(row["id"], output, row["scores"])
 
 
 def _probe(study: Study, watcher: Watcher) -> Study:

@@ -203,13 +203,16 @@ def _held(folder: RunFolder, work: Callable[[], Run]) -> Run:
 
 def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watcher, *, resume: bool) -> Run:
     from finesmith import measure, stages  # torch from here on
+    from finesmith.models import fetch
 
     for note in (*folder.notes, *prepared.notes, *checked.notes()):
         watcher.note(note)
     began = time.time()
     try:
+        fetch.weights(prepared.recipe.model)
+        there = time.time()
         ready = stages.build(prepared.recipe, prepared.splits, watcher)
-        preparing = time.time() - began
+        preparing = time.time() - there
         _write_beginning(folder, prepared, ready)
         trained = stages.train(ready, folder, watcher, resume=resume)
         stages.deliver(ready, folder, columns=prepared.columns)

@@ -1,14 +1,16 @@
 """Which system a reported difference is for: unequal arms, whose order is known."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from finesmith import registry
+from finesmith import registry, run
 from finesmith.evidence import claims
 from finesmith.measurements import _kept, calibration, learning_curve, lora_or_full, scratch, seeds
 from finesmith.measurements.base import Study
+from finesmith.runfolder import RunFolder
 from finesmith.types import Estimate, Evidence, Example, Origin, Prediction, Splits
 from finesmith.watch import Watcher
 
@@ -40,7 +42,8 @@ def answers(right):
 
 
 def arms(**right):
-    costs = dict.fromkeys(("trainable_parameters", "total_parameters", "peak_memory_bytes", "seconds", "steps"), 1.0)
+    names = ("trainable_parameters", "total_parameters", "kept_bytes", "peak_memory_bytes", "seconds", "steps")
+    costs = dict.fromkeys(names, 1.0)
     return lambda study, watcher, method: lora_or_full._Arm(1e-3, {1e-3: 0.5}, answers(right[method]), costs)
 
 
@@ -64,6 +67,22 @@ def test_full_minus_adapters_has_the_sign_of_its_interval(monkeypatch, lora, ful
 def test_the_control_of_training_from_scratch_is_what_scratch_gains_over_it():
     found = scratch._control(study(tuned=150, tfidf=140), answers(100))
     assert found["control"] == "tfidf" and found["over_control"].value == pytest.approx(-0.2)
+
+
+def test_scratch_takes_in_a_learning_curve_that_came_later(tmp_path):
+    opened = study(tuned=150)
+    opened.folder = RunFolder.create(tmp_path / "run")
+    rows = run.prediction_rows(answers(120), opened.splits.test)
+    opened.folder.write_lines("predictions/scratch.jsonl", rows)
+    opened.splits = replace(opened.splits, train=range(800))
+    values = {"says": "accuracy 0.600", "numbers": {"gap": 0.15, "label_multiplier_at_most": 1.0}, "plots": []}
+    opened.found["learning_curve"] = {
+        "points": [{"rows": 100, "score": 0.5}, {"rows": 200, "score": 0.6}, {"rows": 800, "score": 0.75}]
+    }
+    told = scratch.PLUGIN.retold(opened, values)
+    assert told.says == values["says"] and told.numbers == {"gap": 0.15, "label_multiplier": pytest.approx(4.0)}
+    opened.found.clear()
+    assert scratch.PLUGIN.retold(opened, values).numbers == {"gap": 0.15}
 
 
 def test_gains_draw_whole_groups():

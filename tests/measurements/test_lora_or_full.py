@@ -1,12 +1,13 @@
 """LoRA against full, and the model from scratch: own learning rates, the numbers, the margin."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from finesmith import comparing, recipe, registry, run
+from finesmith import comparing, recipe, registry, run, stages
 from finesmith.evidence import claims
-from finesmith.measurements import lora_or_full, scratch
+from finesmith.measurements import _arms, base, lora_or_full, scratch
 from finesmith.metrics.accuracy import PLUGIN as ACCURACY
 from finesmith.types import Estimate
 from finesmith.watch import Watcher
@@ -24,16 +25,27 @@ def study(tickets, models, tmp_path):
     return comparing.open_study(made.path, effort="full", options={}, watcher=Watcher())
 
 
-def test_both_methods_are_swept_and_compared(study):
-    plugin = lora_or_full.PLUGIN
-    assert plugin.skips(study) == "" and plugin.cost(study) == pytest.approx(7.5 * study.train_seconds)
+def test_both_methods_are_swept_and_compared(study, monkeypatch):
+    plugin, rows = lora_or_full.PLUGIN, []
+    answering = base.Retrained.predict
+    monkeypatch.setattr(
+        base.Retrained, "predict", lambda self, asked: rows.append(len(asked)) or answering(self, asked)
+    )
+    assert plugin.skips(study) == ""
+    trainings, a_row = (replace(study, answer_seconds=seconds) for seconds in (0.0, 1.0))
+    assert 5.99 * study.train_seconds <= plugin.cost(trainings) <= 7.51 * study.train_seconds, "full ones take longer"
     found = plugin(study, Watcher())
+    every = 6 * (len(study.splits.validation) + len(study.splits.test))
+    assert sum(rows) <= plugin.cost(a_row) - plugin.cost(trainings) == pytest.approx(every), (
+        "no arm's answers are left out"
+    )
     numbers = found.numbers
     assert found.systems.keys() == {"lora", "full"} and "full fine-tuning minus LoRA: " in found.says
     middles = [sorted(numbers[name]["learning_rates"])[1] for name in ("lora", "full")]
     assert middles == [pytest.approx(float(study.recipe.train.learning_rate)), 5e-4]
     assert numbers["lora"]["trainable_parameters"] < numbers["full"]["trainable_parameters"] / 3
-    assert numbers["lora"]["megabytes"] == numbers["lora"]["trainable_parameters"] * 4 / 1e6
+    saved = (study.tuned_folder / "adapter_model.safetensors").stat().st_size / 1e6
+    assert 0.5 * saved < numbers["lora"]["megabytes"] < saved < 0.5 * numbers["full"]["megabytes"]
     gap = numbers["difference"]
     assert gap.low <= numbers["low90"] <= gap.value <= numbers["high90"] <= gap.high
     assert gap.value == pytest.approx(numbers["full"]["score"] - numbers["lora"]["score"])
@@ -59,9 +71,18 @@ def test_the_margin_is_a_point_or_what_is_of_use_and_does_not_grow_with_the_nois
     assert wide["delta"] == 0.07 and claims._lora(ACCURACY, wide).outcome == "supported"
 
 
-def test_from_scratch_of_a_lora_run_with_the_label_multiplier_and_its_control(study):
+def test_from_scratch_of_a_lora_run_with_the_label_multiplier_and_its_control(study, monkeypatch):
     study.found["learning_curve"] = {"points": [{"rows": 10, "score": -1.0}, {"rows": 63, "score": 2.0}]}
+    made, asked = [], stages.build
+    monkeypatch.setattr(stages, "build", lambda recipe, *rest: made.append(recipe) or asked(recipe, *rest))
+    study.recipe = study.recipe.replace(train={"max_steps": None, "epochs": 3.0, "patience": 1, "evaluations": 3})
     found = scratch.PLUGIN(study, Watcher())
+    assert [(each.train.max_steps, each.train.patience) for each in made] == [(3, None)] * 3, "as long as the run was"
+    assert [each.train.learning_rate for each in made] == [1e-4, 3e-4, 1e-3] and made[0].model.from_scratch
+    assert {(each.train.micro_batch_tokens, each.speed.checkpointing, each.speed.processes) for each in made} == {
+        ("auto", "auto", "auto")
+    }, "a run with adapters settled its passes for them"
+    assert found.numbers["costs"]["steps"] == 3 and "after 3 steps, as many as the tuned model made" in found.says
     assert len(found.numbers["learning_rates"]) == 3 and found.numbers["control"] == "tfidf"
     assert 1 <= found.numbers["label_multiplier"] <= len(study.splits.train) / 10
 
@@ -100,8 +121,8 @@ def test_passes_that_were_settled_for_one_method_are_settled_anew_for_the_other(
     tokens = {"micro_batch_tokens": 128}
     asked = recipe.make({"data": {"path": "a"}, "train": tokens, "speed": {"checkpointing": "on"}})
     study = SimpleNamespace(recipe=asked)
-    assert lora_or_full._settings(study, "lora", 1e-3) == {"method": "lora", "train": {"learning_rate": 1e-3}}
-    full = asked.replace(**lora_or_full._settings(study, "full", 1e-4))
+    assert _arms.settings(study, "lora", learning_rate=1e-3) == {"method": "lora", "train": {"learning_rate": 1e-3}}
+    full = asked.replace(**_arms.settings(study, "full", learning_rate=1e-4))
     found = full.train.micro_batch_tokens, full.speed.checkpointing, full.speed.processes
     assert found == ("auto", "auto", "auto") and full.train.learning_rate == 1e-4
 

@@ -12,6 +12,7 @@ from finesmith.measurements import _general, _line, frontier, retention, seeds
 from finesmith.measurements._general import Read, Texts
 from finesmith.models import between, load
 from finesmith.runfolder import RunFolder
+from finesmith.tasks import _head_first
 from finesmith.tasks.base import Encoded
 from finesmith.types import Estimate, Example, Message, Origin
 from finesmith.watch import Watcher
@@ -95,6 +96,23 @@ def test_every_seed_of_a_classifier_in_bfloat16_is_read(models, tmp_path, family
     reader.add(study.tuned().loaded)
     found = reader.over_seeds()
     assert np.isfinite(found[name].value) and np.isfinite(found["sd"])
+
+
+def test_the_head_at_scale_0_is_planned_with_the_rows_that_it_reads_until_it_is_kept(runs, monkeypatch, tmp_path):
+    run = shutil.copytree(runs("bert", "lora", "tickets"), tmp_path / "run")
+    (run / _line.START).unlink(missing_ok=True)
+    study, read, reading = kept.study(run), [], _head_first.run_batches
+    study.answer_seconds = 1.0
+    monkeypatch.setattr(
+        _head_first,
+        "run_batches",
+        lambda loaded, rows, *rest, **more: read.append(len(rows)) or reading(loaded, rows, *rest, **more),
+    )
+    before = [plugin.cost(study) for plugin in (retention.PLUGIN, frontier.PLUGIN)]
+    _line.begun(study)
+    after = [plugin.cost(study) for plugin in (retention.PLUGIN, frontier.PLUGIN)]
+    assert len(read) == 3 and [one - other for one, other in zip(before, after, strict=True)] == [sum(read)] * 2
+    assert _line.cost(kept.study(runs("llama", "full", "clauses"))) == 0, "an answer that is written needs no head"
 
 
 def test_half_of_an_adapter_is_half_of_the_merged_update(runs):

@@ -27,7 +27,7 @@ SETTINGS = (
     "train.evaluations=1",
 )
 CHEAP = ("--only", "calibration")
-FOUND = {"learning_curve": {"points": []}, "scratch": {"gap": Estimate(0.3, 0.2, 0.4, 50), "score": 0.2}}
+FOUND = {"prompting": {"gain": Estimate(0.3, 0.2, 0.4, 50)}, "seeds": {"sd": 0.01}}
 NOTHING_FITS = ("--minutes", "0.000001")
 
 
@@ -164,14 +164,33 @@ def test_planned_seconds_stand_beside_taken_ones(finished):
 def test_what_is_not_made_again_is_kept_and_says_so(finished, tmp_path, monkeypatch):
     run = shutil.copytree(finished, tmp_path / "run")
     monkeypatch.setattr(comparing, "_made", lambda name, study, watcher: Measured(f"{name} says", FOUND.get(name, {})))
-    comparing.compare(run, only=["learning_curve"])
-    assert comparing.compare(run, only=["scratch"]).measured["scratch"]["says"] == "scratch says"
-    for asked in ({"only": ["learning_curve"], "again": True}, {"only": ["calibration"]}, {"minutes": 1e-6}):
+    monkeypatch.setattr(type(registry.resolve("measurements", "prompting")), "skips", lambda self, study: "")
+    comparing.compare(run, only=["prompting"])
+    assert comparing.compare(run, only=["seeds"]).measured["seeds"]["says"] == "seeds says"
+    late = "made before the base prompted, with and without examples was measured anew"
+    for asked in ({"only": ["prompting"], "again": True}, {"only": ["calibration"]}, {"minutes": 1e-6}):
         told = comparing.compare(run, **asked)
-        assert told.measured["scratch"]["says"] == "scratch says; made before learning curve was measured anew"
-        assert "scratch" not in told.not_measured and (run / "measured/scratch.json").exists()
-        assert "made before learning curve was measured anew" in (run / "report.html").read_text().lower()
-    assert comparing.compare(run, only=["scratch"]).measured["scratch"]["says"] == "scratch says"
+        assert told.measured["seeds"]["says"] == f"seeds says; {late}"
+        assert "seeds" not in told.not_measured and (run / "measured/seeds.json").exists()
+        assert late in (run / "report.html").read_text().lower()
+    assert comparing.compare(run, only=["seeds"]).measured["seeds"]["says"] == "seeds says"
+
+
+def test_what_hears_of_a_later_result_stands_and_has_taken_it_in(finished, tmp_path, monkeypatch):
+    run = shutil.copytree(finished, tmp_path / "run")
+    answered = comparing.open_study(run, effort="quick", options={}, watcher=Watcher()).predictions["majority"]
+    points = [{"rows": rows, "score": score, "steps": 4} for rows, score in ((20, 0.0), (110, 1.0))]
+    found = {
+        "scratch": Measured("scratch says", {"gap": Estimate(0.3, 0.2, 0.4, 50)}, systems={"scratch": answered}),
+        "learning_curve": Measured("curve says", {"points": points, "free": {}}),
+    }
+    made = []
+    monkeypatch.setattr(comparing, "_made", lambda name, study, watcher: made.append(name) or found[name])
+    alone = comparing.compare(run, only=["scratch"]).measured["scratch"]
+    told = comparing.compare(run, only=["learning_curve"]).measured["scratch"]
+    assert made == ["scratch", "learning_curve"] and told["says"] == alone["says"] == "scratch says"
+    assert 1 < told["numbers"]["label_multiplier"] < 12 and "learning_curve" in told["knew"]
+    assert "label_multiplier" not in alone["numbers"]
 
 
 def test_the_card_has_the_verdict_once_however_often_it_is_compared(finished):

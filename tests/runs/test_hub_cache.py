@@ -5,8 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
+from finesmith import recipe, run
+from finesmith.models import fetch
+from finesmith.runfolder import RunFolder
 from tests.conftest import ticket_rows, write_csv
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -47,3 +52,15 @@ def test_a_hub_model_that_is_not_there_is_one_clear_sentence(tmp_path, models):
     assert done.returncode == 2
     assert "'acme/tinny'" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_time_before_the_first_step_is_without_the_download(tmp_path, models, monkeypatch):
+    """Another training of the run finds the weights in the cache: what it takes is planned from this time."""
+    fetched = []
+    monkeypatch.setattr(fetch, "weights", lambda settings: fetched.append(settings.name))
+    monkeypatch.setattr(run, "time", SimpleNamespace(time=lambda: time.time() + 1000 * len(fetched)))
+    rows = write_csv(tmp_path / "tickets.csv", ticket_rows(60))
+    asked = {"data": {"path": str(rows)}, "model": {"name": models("llama")}, "train": {"max_steps": 1}}
+    made = run.tune(recipe.make({**asked, "out": str(tmp_path / "run")}))
+    seconds = RunFolder(made.path).read_json("manifest.json")["seconds"]
+    assert fetched == [models("llama")] and seconds["preparing"] < 500 < 1000 <= seconds["all"]

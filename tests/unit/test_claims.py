@@ -108,7 +108,7 @@ def test_labels_enough(change, outcome, words):
 def in_bits(gain):
     """Evidence whose primary metric is better low: tuned 0.96 bits per byte, the base 0.96 and the gain."""
     systems = {name: {"bits_per_byte": interval(0.96 + add)} for name, add in (("tuned", 0.0), ("base", gain))}
-    return Evidence("text", "bits_per_byte", systems, {"base": interval(gain)}, "the verdict", {}, {})
+    return Evidence("text", "bits_per_byte", systems, {"base": interval(gain)}, "the verdict", {}, {"steps": 30})
 
 
 def test_where_lower_is_better_no_sign_says_the_opposite():
@@ -117,7 +117,7 @@ def test_where_lower_is_better_no_sign_says_the_opposite():
         "prompting": {"best": "kNN", "gain": as_json(0.5)},
         "learning_curve": {**CURVE, "gain_2x": {"value": 0.04, "low": -0.02, "high": 0.09}},
         "lora_or_full": lora(0.03, 0.01),
-        "scratch": {"gap": as_json(1.2)},
+        "scratch": {"gap": as_json(1.2), "costs": {"steps": 30.0}},
         "seeds": seeds,
     }
     found = {claim.name: claim.sentence for claim in claims.judge(in_bits(0.928), BITS, numbers, {})}
@@ -126,7 +126,8 @@ def test_where_lower_is_better_no_sign_says_the_opposite():
     assert found[claims.PROMPT].startswith("Tuned against the best prompt (kNN): gain +0.500 (95 %")
     assert found[claims.LABELS].startswith("Twice the labels would improve bits per byte by -0.020 to +0.090")
     assert found[claims.LORA].startswith("Full fine-tuning against adapters: gain +0.030 (90 %")
-    assert found[claims.SCRATCH].startswith("Tuned against the same model from scratch with as many steps: gain +1.200")
+    ours = "Tuned against the same model from scratch with as many steps (30): gain +1.200"
+    assert found[claims.SCRATCH].startswith(ours)
     assert "(gain +0.928 bits per byte, 95 %" in decision.decide(in_bits(0.928), BITS, {})
     assert one(claims.PROMPT, numbers).sentence.startswith("Tuned minus the best prompt (kNN): +0.500 (95 %")
     assert decided(base=0.3).endswith("(+0.300 accuracy, 95 % interval +0.280 to +0.320, n = 500).")
@@ -170,6 +171,22 @@ def test_scratch_and_the_linear_model_that_is_from_scratch_too():
         found = one(claims.SCRATCH, {"scratch": {"gap": as_json(-0.1), **times}})
         assert f"Pretraining is worth {told} times the labels." in found.sentence and found.outcome == "not supported"
     assert "Pretraining is worth" not in one(claims.SCRATCH, {"scratch": {"gap": as_json(-0.1)}}).sentence
+
+
+@pytest.mark.parametrize(
+    ("tuned", "scratch", "told"),
+    [
+        (1200, 1200.0, "scratch with as many steps (1,200): +0.200"),
+        (1200, 400.0, "scratch (400 steps against 1,200): +0.200"),
+        (1200, None, "scratch: +0.200"),
+        (None, 400.0, "scratch: +0.200"),
+    ],
+)
+def test_what_was_trained_as_long_is_said_to_be_and_nothing_else(tuned, scratch, told):
+    found = replace(evidence(), costs={} if tuned is None else {"steps": tuned})
+    costs = {} if scratch is None else {"costs": {"steps": scratch}}
+    said = judged({"scratch": {"gap": as_json(0.2), **costs}}, found=found)[claims.SCRATCH].sentence
+    assert said.startswith(f"Tuned minus the same model from {told} (95 % interval")
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def study(labels, rows=250):
     metric = SimpleNamespace(limits=(0.0, 1.0), higher_is_better=True, title="accuracy")
     recipe = SimpleNamespace(train=SimpleNamespace(max_steps=10))
     evidence = SimpleNamespace(costs={"steps": 10})
-    more = {"train_seconds": 10.0, "answer_seconds": 0.0}
+    more = {"preparing_seconds": 0.0, "step_seconds": 1.0, "planned_steps": 10, "answer_seconds": 0.0, "task": None}
     return SimpleNamespace(splits=parts, primary=metric, recipe=recipe, evidence=evidence, **more)
 
 

@@ -11,7 +11,7 @@ from finesmith import comparing, registry
 from finesmith.cli import _evidence
 from finesmith.errors import ModelError
 from finesmith.measurements import _kept, _plan, _prompted
-from finesmith.measurements.base import Measured
+from finesmith.measurements.base import Measured, hears, rests_on
 from finesmith.runfolder import RunFolder
 from finesmith.watch import Watcher
 
@@ -30,6 +30,7 @@ class Fake:
     fails: bool = False
     clock: object = None
     uses: tuple[str, ...] = ()
+    hears: tuple[str, ...] = ()
 
     def skips(self, study):
         return self.why
@@ -313,6 +314,80 @@ def test_what_can_be_told_anew_is_not_measured_again(fakes):
         found = kept(folder, minimum_gain=0.05)["seeds"]
         assert found["says"] == "useful: 0.05" and found["numbers"] == {"sd": 1.0, "told": True}
         assert found["seconds"] == 9.0 and folder.read_json("measured/seeds.json") == found
+
+
+@dataclass(frozen=True)
+class Listens(Fake):
+    """One that can say from its numbers what another one brought."""
+
+    def retold(self, study, values):
+        heard = sorted(set(self.hears) & study.found.keys())
+        return Measured(f"{self.title} beside {' and '.join(heard)}", {**values["numbers"], "heard": heard})
+
+
+def listening(clock=None):
+    """What the curve, the seeds and the model from scratch are to one another."""
+    return {
+        "prompting": Fake("prompting", 1, 1.0, clock=clock),
+        "seeds": Fake("seeds", 2, 100.0, needs=("prompting",), clock=clock),
+        "curve": Listens("curve", 2, 90.0, needs=("prompting",), hears=("prompting", "seeds"), clock=clock),
+        "scratch": Listens("scratch", 3, 300.0, needs=("curve",), hears=("curve",), clock=clock),
+    }
+
+
+def test_what_can_hear_of_a_later_result_is_not_trained_again(fakes):
+    clock, heard = Clock(), Heard()
+    fakes(**listening(clock))
+    with RunFolder.temporary() as folder:
+        for name in ("curve", "scratch"):  # of `--only curve`, `--only scratch`
+            values = {"title": name, "numbers": {"points": 4}, "knew": [], "systems": [], "seconds": 90.0}
+            folder.write_json(f"measured/{name}.json", values)
+        opened = study(folder=folder)
+        known = _kept.read(opened)
+        assert known["scratch"]["numbers"] == {"points": 4, "heard": ["curve"]} and known["scratch"]["knew"] == [
+            "curve"
+        ]
+        items = _plan.plan(opened, done=tuple(known))
+        assert _plan.overtaken(items) == set() and [item.name for item in items if not item.done] == [
+            "prompting",
+            "seeds",
+        ]
+        made, missing, _ = comparing._measure(opened, items, _plan.Budget(), clock.now, heard)
+        assert sorted(made) == ["curve", "prompting", "seeds"] and not missing
+        assert made["curve"]["numbers"] == {"points": 4, "heard": ["prompting", "seeds"]} == opened.found["curve"]
+        assert made["curve"]["seconds"] == 90.0 and folder.read_json("measured/curve.json") == made["curve"]
+        assert heard.notes[-2:] == ["seeds: seeds is measured", "curve: curve beside prompting and seeds"]
+        assert sorted(_kept.read(study(folder=folder))) == ["curve", "prompting", "scratch", "seeds"]
+        assert _kept.earlier(study(folder=folder)) == {}, "nothing is left that was made too early"
+
+
+def test_what_must_train_for_a_later_result_is_made_again(fakes):
+    fakes(**listening())
+    with RunFolder.temporary() as folder:
+        folder.write_json("measured/seeds.json", {"numbers": {}, "knew": [], "systems": []})
+        opened = study(folder=folder)
+        assert _plan.overtaken(_plan.plan(opened, done=tuple(_kept.read(opened)))) == {"seeds"}
+
+
+def test_the_curve_of_one_comparison_hears_of_the_seeds_that_come_after_it(fakes):
+    clock, heard = Clock(), Heard()
+    fakes(**listening(clock))
+    with RunFolder.temporary() as folder:
+        opened = study(folder=folder)
+        items = _plan.plan(opened)
+        assert [item.name for item in items] == ["prompting", "curve", "seeds", "scratch"]
+        made, _, _ = comparing._measure(opened, items, _plan.Budget(), clock.now, heard)
+        assert made["curve"]["numbers"]["heard"] == ["prompting", "seeds"]
+        assert made["curve"]["knew"] == ["prompting", "seeds"]
+
+
+def test_measurements_hear_only_of_those_that_are_there_and_can_tell_what_they_heard():
+    plugins = {name: registry.resolve("measurements", name) for name in registry.available("measurements")}
+    told = {name: hears(plugin) for name, plugin in plugins.items() if hears(plugin)}
+    assert told == {"learning_curve": {"prompting", "seeds"}, "scratch": {"learning_curve"}}
+    assert all(hasattr(plugins[name], "retold") and heard <= plugins.keys() for name, heard in told.items())
+    resting = {name: found for name, plugin in plugins.items() if (found := rests_on(plugin))}
+    assert resting == {name: {"prompting"} for name in ("adherence", "consistency", "seeds")}
 
 
 def test_the_options_that_measurements_read_are_told_to_count():

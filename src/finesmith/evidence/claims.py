@@ -184,7 +184,7 @@ def _costs(found: Mapping[str, Any]) -> str:
 
 def _scratch(evidence: Evidence, metric: Metric, found: Mapping[str, Any], minimum_gain: float) -> Claim:
     gap = estimate(found["gap"])
-    other = "the same model from scratch with as many steps"
+    other = f"the same model from scratch{_steps(evidence, found)}"
     said = f"{verdict.beside(metric, 'Tuned', other)}: {_interval(metric, gap)}."
     said += _worth(found)
     claim = _of_gain(SCRATCH, gap, minimum_gain, said)
@@ -200,6 +200,14 @@ def _scratch(evidence: Evidence, metric: Metric, found: Mapping[str, Any], minim
         if claim.outcome == "not supported" or linear.outcome == "supported"
         else replace(both, outcome="not supported" if linear.outcome == "not supported" else "inconclusive")
     )
+
+
+def _steps(evidence: Evidence, found: Mapping[str, Any]) -> str:
+    """How long both were trained, where that is known: a comparison of an older version may have stopped early."""
+    ours, theirs = evidence.costs.get("steps"), found.get("costs", {}).get("steps")
+    if ours is None or theirs is None:
+        return ""
+    return f" with as many steps ({ours:,.0f})" if ours == theirs else f" ({theirs:,.0f} steps against {ours:,.0f})"
 
 
 def _worth(found: Mapping[str, Any]) -> str:

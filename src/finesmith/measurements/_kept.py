@@ -9,7 +9,8 @@ from typing import Any
 from finesmith import registry
 from finesmith.data import sources
 from finesmith.evidence import plain
-from finesmith.measurements.base import Measured, Study
+from finesmith.measurements.base import Measured, Study, hears, rests_on
+from finesmith.watch import Watcher
 
 Results = dict[str, dict[str, Any]]
 """What `measured/NAME.json` holds, by name."""
@@ -28,9 +29,10 @@ def given(name: str, study: Study) -> dict[str, Any]:
 def read(study: Study, *, only: Sequence[str] = ()) -> Results:
     """What was measured before and stands.
 
-    Not what was measured before something that it `needs`. Nor what was made with another value of something that it
+    Not what was measured before something that it rests on. Nor what was made with another value of something that it
     `uses`, or with something that is not given now; but measurements that `only` leaves out are asked nothing, so they
-    stand where nothing new is given to them. What a measurement can say anew from its own numbers (`retold`) is.
+    stand where nothing new is given to them. What a measurement can say anew from its own numbers (`retold`) is, also
+    where it now `hears` of another measurement.
     """
     found = _all(study)
     plugins = {name: registry.resolve("measurements", name) for name in found}
@@ -42,15 +44,27 @@ def read(study: Study, *, only: Sequence[str] = ()) -> Results:
         differs = given(name, study) != values.get("given", {}) and (
             not _stands(name, values, study, only) or hasattr(plugins[name], "retold")
         )
-        (stale if differs else stand)[name] = values
+        heard = hears(plugins[name]) & set(found) - set(values.get("knew", ()))
+        (stale if differs or heard else stand)[name] = values
     study.found.update({name: values["numbers"] for name, values in stand.items()})
-    return {**stand, **_retold(study, stale, plugins)}
+    return {**stand, **_retold(study, stale)}
+
+
+def news(name: str, study: Study, watcher: Watcher) -> Results:
+    """What the measurements that are there say now that one of which they hear was made."""
+    found = _all(study)
+    late = {each for each in study.found if each in found and name in hears(registry.resolve("measurements", each))}
+    told = _retold(study, {each: found[each] for each in sorted(late)})
+    for values in told.values():
+        watcher.note(f"{values['title']}: {values['says']}")
+    return told
 
 
 def outdate(name: str, study: Study) -> None:
-    """Writes into results that need a measurement that they do not know it as it is now."""
+    """Writes into results that rest on a measurement, or hear of it, that they do not know it as it is now."""
     for late, values in _all(study).items():
-        if name in registry.resolve("measurements", late).needs and name in values.get("knew", ()):
+        plugin = registry.resolve("measurements", late)
+        if name in rests_on(plugin) | hears(plugin) and name in values.get("knew", ()):
             values["knew"].remove(name)
             study.folder.write_json(f"measured/{late}.json", values)
 
@@ -72,8 +86,8 @@ def _all(study: Study) -> Results:
 
 
 def _unknown(name: str, found: Results) -> list[str]:
-    """What a result needs and did not know, although it is there now."""
-    return sorted(set(registry.resolve("measurements", name).needs) & set(found) - set(found[name].get("knew", ())))
+    """What a result rests on and did not know, although it is there now."""
+    return sorted(rests_on(registry.resolve("measurements", name)) & set(found) - set(found[name].get("knew", ())))
 
 
 def _stands(name: str, values: Mapping[str, Any], study: Study, only: Sequence[str]) -> bool:
@@ -84,15 +98,17 @@ def _stands(name: str, values: Mapping[str, Any], study: Study, only: Sequence[s
     return all(before.get(option) == value for option, value in now.items())
 
 
-def _retold(study: Study, stale: Results, plugins: Mapping[str, Any]) -> Results:
+def _retold(study: Study, stale: Results) -> Results:
     """What measurements say now from the numbers that they took before; written into the run."""
     found = {}
     for name, values in stale.items():
-        if not hasattr(plugins[name], "retold"):
+        plugin = registry.resolve("measurements", name)
+        if not hasattr(plugin, "retold"):
             continue
-        result: Measured = plugins[name].retold(study, values)
+        result: Measured = plugin.retold(study, values)
         told = {"says": result.says, "numbers": result.numbers, "plots": list(result.plots)}
-        found[name] = plain.values_of({**values, **told, "given": given(name, study)})
+        knew = sorted({*values.get("knew", ()), *(hears(plugin) & study.found.keys())})
+        found[name] = plain.values_of({**values, **told, "knew": knew, "given": given(name, study)})
         study.found[name] = found[name]["numbers"]
         study.folder.write_json(f"measured/{name}.json", found[name])
     return found

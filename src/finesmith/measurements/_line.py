@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 START = "start.safetensors"
 """In a run: the head at scale 0, a logistic regression on the base's frozen features."""
+_NOISY = 1024
+"""Most rows that the fit of that head reads with dropout (fewer than twice `_head_first.NOISE_ROWS`)."""
 CHECKED = 64
 """Tokens of each passage on which the ends of a line are compared."""
 TOLERANCE = 1e-3
@@ -64,6 +66,14 @@ def _resized(tuned: Mapping[str, Any], recipe: Recipe) -> str:
     if None not in sizes and sizes[0] != sizes[1]:
         return f"the embeddings were resized from {sizes[0]:,} to {sizes[1]:,} tokens"
     return ""
+
+
+def cost(study: Study) -> float:
+    """Seconds for the head at scale 0 where the run holds none yet: it reads all rows, and some more with dropout."""
+    if not isinstance(study.task, Classification) or study.folder.file(START).exists():
+        return 0.0
+    train, held_out = len(study.splits.train), len(study.splits.validation)
+    return (train + min(train, _NOISY) + held_out) * study.answer_seconds
 
 
 def begun(study: Study) -> Loaded:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from finesmith import registry
 from finesmith.errors import ModelError
 from finesmith.evidence import claims
-from finesmith.measurements.base import EFFORTS, Measurement, Study
+from finesmith.measurements.base import EFFORTS, Measurement, Study, rests_on
 from finesmith.report import words
 
 TRAININGS = 3
@@ -118,13 +118,15 @@ def applies(name: str, study: Study) -> bool:
 def overtaken(items: Sequence[Item]) -> set[str]:
     """Those that are there already but were made without a measurement they need, which will be made now."""
     now = {item.name for item in items if not (item.why_not or item.done)}
-    return {item.name for item in items if item.done and now & set(registry.resolve("measurements", item.name).needs)}
+    return {item.name for item in items if item.done and now & rests_on(registry.resolve("measurements", item.name))}
 
 
 def resting_on(name: str, study: Study) -> list[Item]:
-    """Those that were made before this one although they need it, as they would be made now."""
+    """Those that were made before this one although they rest on it, as they would be made now."""
     plugins = {late: registry.resolve("measurements", late) for late in study.found}
-    return [Item(late, plugin.title, plugin.cost(study)) for late, plugin in plugins.items() if name in plugin.needs]
+    return [
+        Item(late, plugin.title, plugin.cost(study)) for late, plugin in plugins.items() if name in rests_on(plugin)
+    ]
 
 
 def _rank(name: str) -> int:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Effort = Literal["quick", "standard", "full"]
 EFFORTS: tuple[Effort, ...] = ("quick", "standard", "full")
+READ = 0.2
+"""What it takes to read an answer, as a share of what it takes to write it."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Measured:
 class Measurement(Protocol):
     """`priority` 1 is dropped last, 4 first. `effort` is the least at which it is made. `needs` are measurements whose
     results it reads (`study.found`). It may have `uses`, names of options (and `minimum_gain`) that change its result,
-    and `retold(study, values)`: what it says from what it kept (`measured/NAME.json`) after one of these changed."""
+    `hears`, measurements (also of `needs`) whose results change only what it says, and `retold(study, values)`: what it
+    says from what it kept (`measured/NAME.json`) after one of these changed."""
 
     @property
     def title(self) -> str:
@@ -84,6 +87,23 @@ class Measurement(Protocol):
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Makes the measurement."""
         ...
+
+
+def hears(measurement: Measurement) -> set[str]:
+    """The measurements that it can take in after it was made."""
+    return set(getattr(measurement, "hears", ()))
+
+
+def rests_on(measurement: Measurement) -> set[str]:
+    """The measurements after which it must be made again: what it needs, but for what it hears."""
+    return set(measurement.needs) - hears(measurement)
+
+
+def answers(folder: RunFolder, system: str) -> Iterator[Prediction]:
+    """A system's answers to the test rows, from the run."""
+    for row in folder.read_lines(f"predictions/{system}.jsonl"):
+        output = tuple(row["output"]) if isinstance(row["output"], list) else row["output"]
+        yield Prediction(row["id"], output, row["scores"])
 
 
 @dataclass
@@ -164,12 +184,25 @@ class Study:
 
     def forget(self) -> None:
         """Lets the loaded models go, so that the next measurement has the memory."""
+        from finesmith.models import device
+
         self._models.clear()
+        device.give_back()
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps that the run made."""
+        return int(self.evidence.costs.get("steps", 0))
 
     @property
     def step_seconds(self) -> float:
         """What one step of the run took, with its share of the looks at the validation rows."""
-        return (self.train_seconds - self.preparing_seconds) / max(1.0, float(self.evidence.costs.get("steps", 0)))
+        return (self.train_seconds - self.preparing_seconds) / max(1, self.steps)
+
+    @property
+    def reading_seconds(self) -> float:
+        """What the tuned model takes to read a row with its answer; where it writes none that is `answer_seconds`."""
+        return self.answer_seconds * (READ if hasattr(self.task, "prompt") else 1.0)
 
     def score(self, rows: Sequence[Example], answers: Sequence[Prediction]) -> float:
         """The primary metric of answers to rows, in its own unit."""
@@ -203,35 +236,48 @@ class Study:
     ) -> Iterator[Retrained]:
         """Another training like this run's, in a folder that goes away, with some settings or training rows changed.
 
+        Its model is the only one in memory: those that are loaded are let go before, and its own with the `with`.
+
         Args:
             rows: training rows instead of the run's.
             settings: as for `Recipe.replace`: `seed=1`, `train={"learning_rate": 1e-3}`.
         """
-        from finesmith import stages
-        from finesmith.models import load as models
-        from finesmith.predictor import Predictor
+        from finesmith.models import device
 
+        self.forget()
         splits = replace(self.splits, train=list(self.splits.train if rows is None else rows))
+        recipe = self.recipe.with_method(settings.get("method", self.recipe.method)).replace(**settings, track=[])
         with RunFolder.temporary() as folder:
-            recipe = self.recipe.with_method(settings.get("method", self.recipe.method))
-            recipe = recipe.replace(**settings, track=[])
-            ready = stages.build(recipe, splits, Watcher())
-            trained = stages.train(ready, folder, watcher, resume=False)
-            moved, total = models.parameter_counts(ready.model)
-            yield Retrained(
-                Predictor(ready.task, replace(ready.loaded, model=ready.model)),
-                {
-                    "steps": trained.steps,
-                    "seconds": trained.seconds["training"],
-                    "peak_memory_bytes": trained.peak_memory,
-                    "trainable_parameters": moved,
-                    "total_parameters": total,
-                },
-                list(folder.read_lines("steps.jsonl")),
-            )
+            again = _trained(recipe, splits, folder, watcher)
+            try:
+                yield again
+            finally:
+                del again.model  # the name behind `as` stays bound while the next one is trained
+                device.give_back()
 
 
-@dataclass(frozen=True)
+def _trained(recipe: Recipe, splits: Splits, folder: RunFolder, watcher: Watcher) -> Retrained:
+    from finesmith import stages
+    from finesmith.models import load as models
+    from finesmith.predictor import Predictor
+
+    ready = stages.build(recipe, splits, Watcher())
+    trained = stages.train(ready, folder, watcher, resume=False)
+    moved, total = models.parameter_counts(ready.model)
+    wide = sum(weight.nbytes for weight in ready.model.parameters() if weight.requires_grad)
+    costs = {
+        "steps": trained.steps,
+        "seconds": trained.seconds["training"],
+        "peak_memory_bytes": trained.peak_memory,
+        "trainable_parameters": moved,
+        "total_parameters": total,
+        "kept_bytes": wide if ready.method.adapter else total * ready.loaded.stored.itemsize,  # as `save_weights`
+    }
+    model = Predictor(ready.task, replace(ready.loaded, model=ready.model))
+    return Retrained(model, costs, list(folder.read_lines("steps.jsonl")))
+
+
+@dataclass
 class Retrained:
     """A model of another training, while it lasts; what it cost; a line for every step."""
 

@@ -86,10 +86,7 @@ def _shuffled(study: Study) -> dict[str, Any]:
 def _overfit(study: Study, watcher: Watcher) -> dict[str, Any]:
     """The run's own recipe on a few rows, which validate and test too; if need be for longer and faster."""
     rows = _few(study)
-    first: list[Prediction] = []
-    if not isinstance(study.task, Classification):
-        base = study.base()
-        first = predict(base.task, base.loaded, rows)
+    first = [] if isinstance(study.task, Classification) else _of_base(study, rows)
     study.forget()
     rate = float(study.recipe.train.learning_rate)
     found: dict[str, Any] = {}
@@ -98,6 +95,11 @@ def _overfit(study: Study, watcher: Watcher) -> dict[str, Any]:
         if found["passed"]:
             break
     return found
+
+
+def _of_base(study: Study, rows: Sequence[Example]) -> list[Prediction]:
+    base = study.base()
+    return predict(base.task, base.loaded, rows)
 
 
 def _learnt(

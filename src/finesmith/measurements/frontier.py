@@ -56,12 +56,12 @@ class Frontier:
         return _line.refusal(study.folder, study.recipe)
 
     def cost(self, study: Study) -> float:
-        """Validation rows and passages at every scale, test rows at most four times."""
+        """Validation rows and passages at every scale, test rows at most four times; the head at scale 0 once."""
         test = min(len(study.splits.test), REPORTED[study.task.kind])
         rows = min(len(study.splits.validation), _most(study))
         reading = _general.READING[study.task.kind]
         sweep, reports = len(SCALES) * (rows + reading / 3), 4 * (test + reading)
-        return 5.0 + (sweep + reports) * study.answer_seconds
+        return 5.0 + _line.cost(study) + (sweep + reports) * study.answer_seconds
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Sweeps, chooses, and answers the test rows at what was chosen."""

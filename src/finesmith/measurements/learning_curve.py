@@ -40,6 +40,7 @@ class LearningCurve:
     priority: int = 2
     effort: Effort = "standard"
     needs: tuple[str, ...] = ("prompting",)
+    hears: tuple[str, ...] = ("prompting", "seeds")
     uses: tuple[str, ...] = ("target", "minimum_gain")
 
     def skips(self, study: Study) -> str:
@@ -54,12 +55,14 @@ class LearningCurve:
         return ""
 
     def cost(self, study: Study) -> float:
-        """The parts' trainings and their answers to the test rows."""
-        steps = max(1.0, float(study.evidence.costs.get("steps", FLOOR)))
-        least = 1.0 if study.recipe.train.max_steps is not None else min(1.0, FLOOR / steps)
-        shares = [max(part / len(study.splits.train), least) for part in _parts(study.splits.train)]
-        answers = (len(shares) + 1) * len(study.splits.test) * study.answer_seconds
-        return study.train_seconds * sum(shares) + answers + 5e-3 * len(study.splits.train)
+        """The parts' trainings, which may stop later than the run did, and their answers to the test rows; a probe's
+        reading of all rows; the cheap opponents."""
+        train, test, whole = len(study.splits.train), len(study.splits.test), study.planned_steps
+        least = whole if study.recipe.train.max_steps is not None else min(FLOOR, whole)
+        steps = [max(whole * part / train, least) for part in _parts(study.splits.train)]
+        answers = len(steps) * test + (train + test if _can_probe(study) else 0)
+        trainings = len(steps) * study.preparing_seconds + sum(steps) * study.step_seconds
+        return trainings + answers * study.answer_seconds + 5e-3 * train
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Trains on each part, fits the curve, looks at most four times ahead."""
@@ -71,7 +74,7 @@ class LearningCurve:
         return _told(study, points, _free(study, train, order))
 
     def retold(self, study: Study, values: Mapping[str, Any]) -> Measured:
-        """The same points with another target or smallest useful gain."""
+        """The same points with another target or smallest useful gain, a rival or a spread of seeds that came later."""
         return _told(study, values["numbers"]["points"], values["numbers"]["free"])
 
 
@@ -154,10 +157,14 @@ def _free(study: Study, train: Sequence[Example], order: Sequence[int]) -> dict[
             found[name] = [
                 {"rows": n, "score": study.score(test, each)} for n, each in zip(parts, answers, strict=True)
             ]
-    if isinstance(study.task, Classification) and not study.task.multi_label:
+    if _can_probe(study):
         rows = _probe.features(study, [row.input for row in [*train, *test]])
         found["probe"] = [_probed(study, rows, train, order[:part]) for part in parts]
     return found
+
+
+def _can_probe(study: Study) -> bool:
+    return isinstance(study.task, Classification) and not study.task.multi_label
 
 
 def _probed(study: Study, rows: np.ndarray, train: Sequence[Example], part: Sequence[int]) -> dict[str, float]:

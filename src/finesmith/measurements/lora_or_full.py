@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from finesmith.evidence import plain, verdict
+from finesmith.measurements import _arms
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.base import Metric
 from finesmith.types import Prediction
@@ -21,9 +22,7 @@ from finesmith.watch import Watcher
 
 STEPS = (1 / 3, 1.0, 3.0)
 """Times the method's default learning rate."""
-BYTES = 4  # of a weight as it is trained and saved
 DETECTED = 2.8  # standard errors: found four times out of five at 95 % confidence, 1.96 + 0.84
-FULL_COST = 1.5  # a full training to one with adapters: 6 N against 4 N operations a token
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,11 @@ class LoraOrFull:
         return "the base has random weights, to which LoRA adds little" if study.recipe.model.from_scratch else ""
 
     def cost(self, study: Study) -> float:
-        """Three trainings of each method."""
-        one = study.train_seconds / (FULL_COST if study.recipe.method == "full" else 1.0)
-        return len(STEPS) * one * (1.0 + FULL_COST)
+        """Three trainings of each method, which may stop later than the run did; each may be the best so far, whose
+        model answers the test rows."""
+        trainings = sum(_arms.seconds(study, method, study.planned_steps) for method in ("lora", "full"))
+        rows = len(study.splits.validation) + len(study.splits.test)
+        return len(STEPS) * (trainings + 2 * rows * study.answer_seconds)
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Six trainings; both methods answer the test rows."""
@@ -97,7 +98,7 @@ def _sweep(study: Study, watcher: Watcher, method: str) -> _Arm:
     tried: dict[float, float] = {}
     best: _Arm | None = None
     for rate in rates(study, method):
-        with study.retrained(watcher, **_settings(study, method, rate)) as arm:
+        with study.retrained(watcher, **_arms.settings(study, method, learning_rate=rate)) as arm:
             tried[rate] = study.score(study.splits.validation, arm.predict(study.splits.validation))
             if best is None or sign * tried[rate] > sign * tried[best.rate]:
                 best = _Arm(rate, tried, arm.predict(study.splits.test), dict(arm.costs))
@@ -119,15 +120,6 @@ def rates(study: Study, method: str) -> list[float]:
     return [step * middle for step in STEPS]
 
 
-def _settings(study: Study, method: str, rate: float) -> dict[str, Any]:
-    """What the run settled for its own method (the passes that fit into memory) is settled anew for the other one."""
-    own = {"method": method, "train": {"learning_rate": rate}}
-    if method == study.recipe.method:
-        return own
-    anew = {"checkpointing": "auto", "processes": "auto"}
-    return {**own, "train": {"learning_rate": rate, "micro_batch_tokens": "auto"}, "speed": anew}
-
-
 def margin(metric: Metric, value: float, minimum_gain: float) -> float:
     """The smallest useful gain, else a point: a hundredth of the metric's range, or of the value where it has none."""
     span = metric.limits[1] - metric.limits[0]
@@ -141,7 +133,7 @@ def _numbers(arm: _Arm, study: Study) -> dict[str, Any]:
         "score": study.score(study.splits.test, arm.answers),
         "trainable_parameters": arm.costs["trainable_parameters"],
         "total_parameters": arm.costs["total_parameters"],
-        "megabytes": BYTES * arm.costs["trainable_parameters"] / 1e6,
+        "megabytes": arm.costs["kept_bytes"] / 1e6,
         "peak_memory_bytes": arm.costs["peak_memory_bytes"],
         "seconds": arm.costs["seconds"],
         "steps": arm.costs["steps"],

@@ -20,8 +20,6 @@ from finesmith.types import Conversation, Example, Message
 from finesmith.watch import Watcher
 
 TASK_ROWS = 200
-READ = 0.2
-"""What it takes to read an answer, as a share of what it takes to write it."""
 YOURS = "your prompts"
 
 
@@ -40,9 +38,11 @@ class Retention:
         return _line.refusal(study.folder, study.recipe)
 
     def cost(self, study: Study) -> float:
-        """Two readings of the passages and of some test rows; to read an answer takes a fraction of writing it."""
-        rows = min(TASK_ROWS, len(study.splits.test)) * (READ if study.task.kind == "causal-lm" else 1.0)
-        return 2.0 + 2 * (_general.READING[study.task.kind] + rows) * study.answer_seconds
+        """Two readings of the passages and of some test rows; to read an answer takes a fraction of writing it. A
+        classifier's head at scale 0 is fitted once."""
+        rows = min(TASK_ROWS, len(study.splits.test)) * study.reading_seconds
+        reading = _general.READING[study.task.kind] * study.answer_seconds
+        return 2.0 + _line.cost(study) + 2 * (reading + rows)
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Reads the passages, the rows of the task and the user's prompts with base and tuned model."""

@@ -1,5 +1,6 @@
 """The same architecture from random weights, on the same rows with the same number of steps: what pretraining is worth.
 
+The steps are those that the run made, however many it was to make: no patience ends or prolongs a training here.
 Its learning rate is its own, chosen on the validation rows among three (training from scratch wants a higher one).
 TF-IDF is the honest control: on small data it usually beats a transformer from scratch, and it needs no pretraining
 either. Where a learning curve was measured, the label multiplier says how many times the rows pretraining is worth.
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from finesmith.evidence import verdict
-from finesmith.measurements.base import Effort, Measured, Study
+from finesmith.measurements import _arms
+from finesmith.measurements.base import Effort, Measured, Study, answers
 from finesmith.types import Prediction
 from finesmith.watch import Watcher
 
@@ -29,6 +31,7 @@ class Scratch:
     priority: int = 3
     effort: Effort = "standard"
     needs: tuple[str, ...] = ("learning_curve",)
+    hears: tuple[str, ...] = ("learning_curve",)
 
     def skips(self, study: Study) -> str:
         """A run that was from scratch itself has nothing to be compared with; random weights are not quantised."""
@@ -37,8 +40,10 @@ class Scratch:
         return "the run itself began from random weights" if study.recipe.model.from_scratch else ""
 
     def cost(self, study: Study) -> float:
-        """One training of all weights for each learning rate; all weights cost about half as much again as adapters."""
-        return len(RATES) * study.train_seconds * (1.0 if study.recipe.method == "full" else 1.5)
+        """One training of all weights for each learning rate; each may be the best so far, whose model answers the test
+        rows."""
+        rows = len(study.splits.validation) + len(study.splits.test)
+        return len(RATES) * (_arms.seconds(study, "full", study.steps) + rows * study.answer_seconds)
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Trains one model for each learning rate; the best on the validation rows answers the test rows."""
@@ -46,36 +51,50 @@ class Scratch:
         best: tuple[float, list[Prediction], dict[str, float]] | None = None
         sign = 1.0 if study.primary.higher_is_better else -1.0
         for rate in RATES:
-            with study.retrained(
-                watcher, method="full", model={"from_scratch": True}, train={"learning_rate": rate, "warmup": 0.1}
-            ) as arm:
+            with study.retrained(watcher, **_settings(study, rate)) as arm:
                 tried[rate] = study.score(study.splits.validation, arm.predict(study.splits.validation))
                 if best is None or sign * tried[rate] > sign * tried[best[0]]:
                     best = rate, arm.predict(study.splits.test), dict(arm.costs)
         assert best is not None
-        rate, answers, costs = best
-        gap, score = study.gain(answers), verdict.number(study.primary, study.score(study.splits.test, answers))
+        rate, ours, costs = best
+        gap, score = study.gain(ours), study.score(study.splits.test, ours)
+        reached = f"{verdict.number(study.primary, score)} after {costs['steps']:,} steps"
         return Measured(
-            says=f"{study.primary.title} {score}; "
+            says=f"{study.primary.title} {reached}, as many as the tuned model made; "
             f"{verdict.beside(study.primary, 'the tuned model', 'it')}: {verdict.gained(study.primary, gap.value)}",
             numbers={
                 "learning_rates": tried,
                 "learning_rate": rate,
                 "gap": gap,
                 "costs": costs,
-                **_control(study, answers),
-                **_labels(study, study.score(study.splits.test, answers)),
+                **_control(study, ours),
+                **_labels(study, score),
             },
-            systems={"scratch": answers},
+            systems={"scratch": ours},
         )
 
+    def retold(self, study: Study, values: Mapping[str, Any]) -> Measured:
+        """The same trainings beside a learning curve that came later."""
+        score = study.score(study.splits.test, list(answers(study.folder, "scratch")))
+        kept = {name: value for name, value in values["numbers"].items() if not name.startswith("label_multiplier")}
+        return Measured(values["says"], {**kept, **_labels(study, score)}, plots=values["plots"])
 
-def _control(study: Study, answers: Sequence[Prediction]) -> dict[str, Any]:
+
+def _settings(study: Study, rate: float) -> dict[str, Any]:
+    """As many steps as the run made, whose best by the validation rows is kept as the recipe says."""
+    budget: dict[str, Any] = {"epochs": "auto", "max_steps": study.steps, "patience": None}
+    return {
+        **_arms.settings(study, "full", learning_rate=rate, warmup=0.1, **budget),
+        "model": {"from_scratch": True},
+    }
+
+
+def _control(study: Study, ours: Sequence[Prediction]) -> dict[str, Any]:
     """`control`: from scratch minus the classical opponent that had the same rows, where there is one."""
     name = next((name for name in ("tfidf", "nearest") if name in study.predictions), "")
     if not name:
         return {}
-    return {"control": name, "over_control": study.gain(answers, over=study.predictions[name])}
+    return {"control": name, "over_control": study.gain(ours, over=study.predictions[name])}
 
 
 def _labels(study: Study, score: float) -> dict[str, Any]:

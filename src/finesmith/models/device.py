@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import platform
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 from finesmith.errors import ModelError
+from finesmith.models import allocator
 from finesmith.models.quantize import is_quantised
 
 GROUP_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
@@ -150,6 +152,14 @@ def make_room(model: torch.nn.Module) -> None:
         model.to("cpu")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def give_back() -> None:
+    """Gives the memory of what nobody holds any more back to the accelerator and to the system."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    allocator.give_back()
 
 
 def is_out_of_memory(error: Exception) -> bool:
