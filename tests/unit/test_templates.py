@@ -23,6 +23,9 @@ SMOL = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+CHANNELS = SMOL.replace(
+    "{{ m.content }}", "{% if m.thinking %}<analysis>{{ m.thinking }}<final>{% endif %}{{ m.content }}"
+)
 MISTRALS = MISTRAL.replace(
     "{{ bos_token }}",
     "{{ bos_token }}{% set rest = messages[1:] if messages[0]['role'] == 'system' else messages %}"
@@ -72,7 +75,10 @@ APART, INSIDE = (
 )
 
 
-@pytest.mark.parametrize(("template", "answer"), [(THINKS, APART), (PLAIN, APART), (PLAIN, INSIDE)])
+@pytest.mark.parametrize(
+    ("template", "answer"),
+    [(THINKS, APART), (PLAIN, APART), (PLAIN, INSIDE), (SMOL, INSIDE), (CHANNELS, APART), (CHANNELS, INSIDE)],
+)
 def test_thoughts_are_learnt_and_the_answer_behind_them_is_scored(tmp_path, template, answer):
     tokenizer = says(tmp_path, template)
     example = row(said("user", "2+2?"), answer)
@@ -233,6 +239,18 @@ def test_the_longest_answer_is_kept_with_its_thoughts():
     rows += [row(said("user", "a"), said("assistant", "b", reasoning_content="much longer than all the rest"))]
     assert json.loads(learn(rows).longest)["reasoning_content"].startswith("much longer")
     assert not learn(rows).thinks and learn(rows[2:]).thinks
+
+
+@pytest.mark.parametrize("answer", ["4", '{"sum": 4}'])
+def test_the_kind_of_the_answers_is_that_of_what_stands_behind_their_thoughts(answer):
+    apart, inside = (
+        learn([row(said("user", "a"), one)])
+        for one in (
+            said("assistant", answer, reasoning_content=THOUGHT),
+            said("assistant", f"<think>{THOUGHT}</think>\n\n{answer}"),
+        )
+    )
+    assert (apart.short, apart.as_json) == (inside.short, inside.as_json) == (True, answer != "4")
 
 
 def test_settings_say_what_a_date_is():

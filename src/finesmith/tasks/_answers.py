@@ -41,7 +41,9 @@ def piece(learnt: Learnt, tokenizer: Any, turn: _template.Turn) -> Piece:
 def read(learnt: Learnt, tokenizer: Any, tokens: Sequence[int]) -> str:
     """The text of an answer up to its end, without what the template puts before it and without thoughts."""
     text = _said(learnt, tokenizer, tokens)
-    return (text.rpartition(learnt.thought_end)[2] if learnt.thought_end else text).strip()
+    for end in learnt.thought_ends:
+        text = text.rpartition(end)[2]
+    return text.strip()
 
 
 def lead(learnt: Learnt, tokenizer: Any) -> str:
@@ -86,8 +88,7 @@ def longest(learnt: Learnt, tokenizer: Any, answer: str) -> tuple[int, str]:
 
 def _changes(learnt: Learnt, target: Message) -> bool:
     """Whether the template makes more of an answer than its content: calls, thoughts."""
-    thinks = target.thoughts or (learnt.thought_end and learnt.thought_end in target.content)
-    return bool(target.calls or thinks)
+    return bool(target.calls or target.thoughts or any(end in target.content for end in learnt.thought_ends))
 
 
 def _tokens(learnt: Learnt, tokenizer: Any, example: Example) -> list[int]:
@@ -103,4 +104,4 @@ def _said(learnt: Learnt, tokenizer: Any, tokens: Sequence[int]) -> str:
 
 def _decoded(learnt: Learnt, tokenizer: Any, tokens: Sequence[int]) -> str:
     """Special tokens count where they may mark calls or the end of thoughts."""
-    return str(tokenizer.decode(tokens, skip_special_tokens=not (learnt.tools or learnt.thinks)))
+    return str(tokenizer.decode(tokens, skip_special_tokens=not (learnt.tools or learnt.thinks or learnt.inside)))
