@@ -1,6 +1,7 @@
 """Prompting: scores with and without the cache, the choice on validation rows, whole measurements on tiny models."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from finesmith.runfolder import RunFolder
 from finesmith.tasks import _continuations, _json_only, _prompted_answers, _prompting, _template
 from finesmith.types import Conversation, Example, Message, Origin, Prediction
 from finesmith.watch import Watcher
-from tests.conftest import make_tokenizer, ticket_rows, write_csv
+from tests.conftest import TEMPLATES, make_tokenizer, ticket_rows, write_csv
+from tests.unit.test_templates import sentencepiece
 
 
 def loaded(folder):
@@ -101,6 +103,20 @@ def test_a_chat_model_is_given_examples_as_turns(models, template):
         prompts.prompt("x {y}", _prompting.FORMS["text-category"], rows([("q", "card")]))
     )
     assert text.index("one of: card, other") < text.index("Text: q") < text.index("Text: x {y}")
+
+
+@pytest.mark.parametrize("kind", ["chatml", "mistral", "thinking", "mistral, SentencePiece", "gemma, SentencePiece"])
+def test_a_label_has_the_tokens_that_the_template_would_write(tmp_path, kind):
+    template, _, pieces = kind.partition(", ")
+    tokenizer = sentencepiece(True) if pieces else make_tokenizer(tmp_path, template)
+    tokenizer.chat_template = TEMPLATES[template]
+    prompts = _prompting.LabelPrompts(SimpleNamespace(tokenizer=tokenizer), ("Yes", "no"), 999)
+    prompt = prompts.prompt("is it?", _prompting.FORMS["input-label"], rows([("q", "Yes")]))
+    asked = "Give the label of each input. Answer with one of: Yes, no.\n\nInput: q\nLabel:"
+    turns = [Message("user", asked), Message("assistant", "Yes"), Message("user", "Input: is it?\nLabel:")]
+    for label, end in zip(prompts.labels, prompts.ends[False], strict=True):
+        text = _template.render(tokenizer, [*turns, Message("assistant", label)], (), ask=False)
+        assert [*prompt, *end] == _template.ids(tokenizer, text)[: len(prompt) + len(end)]
 
 
 class Fixed:

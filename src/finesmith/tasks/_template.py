@@ -220,8 +220,13 @@ def preamble(tokenizer: Any) -> str:
 
     A mere blank is: it becomes one token with the word behind it.
     """
+    return before_answer(tokenizer).rstrip(" ")
+
+
+def before_answer(tokenizer: Any) -> str:
+    """The preamble, and the blank that may stand behind it (Mistral's `[/INST] answer`)."""
     turn = turns(tokenizer, ASKED, Message("assistant", "b"))[0]
-    return turn.completion[: turn.completion.index("b")].rstrip(" ")
+    return turn.completion[: turn.completion.index("b")]
 
 
 def shared_opening(tokenizer: Any, opening: str, call: str) -> str:
