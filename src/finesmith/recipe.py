@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, create_model
-from ruamel.yaml import YAML
+from ruamel.yaml import YAML, RoundTripConstructor
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.reader import ReaderError
 
@@ -124,7 +124,7 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-        document = YAML().load(text)
+        document = _reader().load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"Cannot read the recipe {path}: {error}.") from error
     except YAMLError as error:
@@ -171,7 +171,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         if not equals or not key.strip():
             raise RecipeError(f"'{assignment}' is not a setting: write key=value, such as train.epochs=3.")
         try:
-            value = _plain(YAML(typ="safe", pure=True).load(text)) if text.strip() else None
+            value = _plain(_reader().load(text)) if text.strip() else None
         except YAMLError as error:
             raise RecipeError(
                 f"The value in {assignment!r} is not valid YAML: {_fault(error, text)[1]}.",
@@ -179,6 +179,19 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
             ) from error
         values = _merge(values, _nested(key.split("."), value))
     return values
+
+
+class _Constructor(RoundTripConstructor):
+    """Dates are text, as YAML 1.2 has it: what a day is, settings say."""
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", lambda reader, node: reader.construct_scalar(node))
+
+
+def _reader() -> YAML:
+    yaml = YAML()
+    yaml.Constructor = _Constructor
+    return yaml
 
 
 def _fault(error: YAMLError, text: str) -> tuple[int, str]:

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from finesmith.errors import ProofError
+from finesmith import recipe
+from finesmith.errors import ModelError, ProofError, RecipeError
 from finesmith.tasks import _answers, _calls, _template
 from finesmith.tasks._learnt import learn
-from finesmith.tasks.generation import Generation, GenerationSettings
 from finesmith.train.proof import prove
 from finesmith.types import Conversation, Example, Message, Origin
 from tests.conftest import GEMMA, MISTRAL, make_tokenizer
@@ -253,7 +253,26 @@ def test_the_kind_of_the_answers_is_that_of_what_stands_behind_their_thoughts(an
     assert (apart.short, apart.as_json) == (inside.short, inside.as_json) == (True, answer != "4")
 
 
-def test_settings_say_what_a_date_is():
-    with pytest.raises(ValueError, match="date"):
-        GenerationSettings(date="tomorrow")
-    assert Generation(GenerationSettings(date="2026-11-22")).settings.date == "2026-11-22"
+@pytest.mark.parametrize("odd", ["tomorrow", "2026-02-31", "20261122", 20261122, "2026-11-22 10:00"])
+def test_settings_say_what_a_date_is(odd, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"data: rows.jsonl\ngeneration:\n  date: {odd}\n")
+    with pytest.raises(RecipeError, match=r"recipe\.yaml:3: .*'generation\.date' is .* a day of the calendar such as"):
+        recipe.load(path)
+
+
+@pytest.mark.parametrize("quoted", ["2026-11-22", "'2026-11-22'"])
+def test_a_date_needs_no_quotes(tmp_path, quoted):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"data: rows.jsonl\ngeneration:\n  date: {quoted}\n")
+    said = recipe.parse_assignments(["data=rows.jsonl", f"generation.date={quoted}"])
+    for found in (recipe.load(path), recipe.make(said)):
+        assert found.section("generation").date == "2026-11-22"
+        path.write_text(found.to_yaml())
+        assert recipe.load(path) == found
+
+
+@pytest.mark.parametrize(("template", "choice"), [(SMOL, "auto"), (SMOL, "plain"), (None, "auto")])
+def test_a_date_that_nobody_would_write_is_refused(tmp_path, template, choice):
+    with pytest.raises(ModelError, match=r"generation\.date is '2026-11-22', but .* never asks for today's date"):
+        _template.settle(says(tmp_path, template), choice, "2026-11-22")

@@ -12,6 +12,7 @@ from pydantic import Field
 from finesmith.errors import DataError, ProofError, counted
 from finesmith.settings import Settings
 from finesmith.tasks import _answers, _evaluation, _language, _template
+from finesmith.tasks._dates import Day
 from finesmith.tasks._learnt import Learnt, is_json, learn
 from finesmith.tasks._sequence import first_difference, joint_sequence, trailing
 from finesmith.tasks.base import Batch, Encoded, Progress, epochs_for, silent
@@ -31,7 +32,7 @@ class GenerationSettings(Settings):
     """auto: the model's own chat template, a plain one where it has none (### Request / ### Answer, tools as JSON)."""
     max_new_tokens: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
     """Longest answer in tokens; auto: half as long again as the longest training answer."""
-    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | Literal["auto"] = "auto"
+    date: Day = "auto"
     """What a chat template writes that says today's date (Llama 3.2, gpt-oss), `2026-11-22`; auto: the day on which the
     run begins. It stays so: a model is asked as it was trained."""
 
