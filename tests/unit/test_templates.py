@@ -2,17 +2,23 @@
 they write today they write tomorrow."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from finesmith import recipe
 from finesmith.errors import ModelError, ProofError, RecipeError
+from finesmith.measurements import prompting
+from finesmith.predictor import Predictor
 from finesmith.tasks import _answers, _calls, _template
 from finesmith.tasks._learnt import learn
+from finesmith.tasks._prompted_answers import AnswerPrompts
 from finesmith.train.proof import prove
 from finesmith.types import Conversation, Example, Message, Origin
 from tests.conftest import GEMMA, MISTRAL, make_tokenizer
 from tests.unit.test_proof import settled
+from tests.unit.test_tool_calls import Speaker
 
 THINKS = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and loop.last %}<think>\n"
@@ -91,6 +97,30 @@ def test_thoughts_are_learnt_and_the_answer_behind_them_is_scored(tmp_path, temp
     assert task.size(tokenizer, example) > len(THOUGHT), "the nats are those of all that is written"
     assert task.for_base().prompt(tokenizer, example.input) == task.prompt(tokenizer, example.input), "it may think too"
     prove(task, tokenizer, [example], 10_000)
+
+
+def test_thoughts_are_tokens_of_a_call(tmp_path):
+    tokenizer = says(tmp_path, THINKS)
+    tokenizer.model_max_length = 2048
+    example = row(said("user", "2+2?"), APART)
+    task = settled(tokenizer, [example])
+    (piece,) = task.encode(example, 0, tokenizer, 10_000)
+    answer = piece.tokens[piece.weights > 0].tolist()
+    beyond = tokenizer("\n\nQ: 3+3?\nA: 6", add_special_tokens=False)["input_ids"]
+    for form, written in (("turns", answer), ("question-answer", [*answer[:-1], *beyond, answer[-1]])):
+        loaded = SimpleNamespace(tokenizer=tokenizer, model=Speaker([written]), device=torch.device("cpu"))
+        loaded.dtype = torch.float32
+        prompts = AnswerPrompts(loaded, task, 2048)
+        found, _ = prompts.ask([example], form, [()])
+        assert found["greedy"][0].output == "4" and prompts.written(found["greedy"], form) == len(answer)
+        model = Predictor(task, loaded)
+        study = SimpleNamespace(
+            recipe=SimpleNamespace(task="generation"),
+            splits=SimpleNamespace(test=[example]),
+            predictions={name: found["greedy"] for name in ("tuned", "base")},
+            **{name: lambda model=model: model for name in ("tuned", "base")},
+        )
+        assert {call.written for call in prompting.own_calls(study).values()} == {len(written)}
 
 
 def test_where_rows_do_not_think_the_base_is_not_to_either(tmp_path):

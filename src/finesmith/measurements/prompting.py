@@ -99,7 +99,8 @@ def search(
 def own_calls(study: Study) -> dict[str, _ladder.Call]:
     """What an answer of the tuned model takes, and where answers are written also one of the base as it is.
 
-    Milliseconds are those of some test rows answered in batches, after two that only warm up.
+    Milliseconds and written tokens (thoughts included; none of a classifier) are those of some test rows answered in
+    batches, after two that only warm up.
     """
     models = {"tuned": study.tuned, **({"base": study.base} if study.recipe.task == "generation" else {})}
     rows = split.spread(study.splits.test, TIMED)
@@ -109,9 +110,10 @@ def own_calls(study: Study) -> dict[str, _ladder.Call]:
         model = load()
         model.task.answer(model.loaded, asked[:2])
         began = time.monotonic()
-        model.task.answer(model.loaded, asked)
+        answers = model.task.answer(model.loaded, asked)
         took = 1000 * (time.monotonic() - began) / len(asked)
-        found[name] = _ladder.Call(_read(model, study), _written(model, study.predictions.get(name, ())), took)
+        written = sum(answer.tokens for answer in answers) / len(answers)
+        found[name] = _ladder.Call(_read(model, study), written, took)
     return found
 
 
@@ -123,16 +125,6 @@ def _read(model: Predictor, study: Study) -> float:
     if study.recipe.task == "generation":
         return sum(len(task.prompt(tokenizer, row.input)) for row in rows) / len(rows)
     return sum(len(tokenizer(str(row.input), verbose=False)["input_ids"]) for row in rows) / len(rows)
-
-
-def _written(model: Predictor, answers: Sequence[Prediction]) -> float:
-    """Mean tokens of its answers with the end of the turn; a classifier writes none."""
-    from finesmith.tasks import _template
-
-    if model.task.kind != "causal-lm" or not answers:
-        return 0.0
-    lengths = [len(_template.ids(model.loaded.tokenizer, str(answer.output))) + 1 for answer in answers]
-    return sum(lengths) / len(lengths)
 
 
 def _said(call: _ladder.Call) -> str:

@@ -46,6 +46,11 @@ def read(learnt: Learnt, tokenizer: Any, tokens: Sequence[int]) -> str:
     return text.strip()
 
 
+def up_to_end(learnt: Learnt, tokens: Sequence[int]) -> Sequence[int]:
+    """What of the tokens that were generated is the answer, the first that ends it included."""
+    return tokens[: next((place for place, token in enumerate(tokens, 1) if token in learnt.stop), len(tokens))]
+
+
 def lead(learnt: Learnt, tokenizer: Any) -> str:
     """The preamble as a decoded answer shows it: of special tokens nothing may be left."""
     tokens = _template.ids(tokenizer, learnt.preamble)
@@ -98,8 +103,8 @@ def _tokens(learnt: Learnt, tokenizer: Any, example: Example) -> list[int]:
 
 def _said(learnt: Learnt, tokenizer: Any, tokens: Sequence[int]) -> str:
     """All of an answer up to its end, without the preamble."""
-    length = next((place for place, token in enumerate(tokens) if token in learnt.stop), len(tokens))
-    return _decoded(learnt, tokenizer, tokens[:length]).removeprefix(lead(learnt, tokenizer))
+    said = [token for token in up_to_end(learnt, tokens) if token not in learnt.stop]
+    return _decoded(learnt, tokenizer, said).removeprefix(lead(learnt, tokenizer))
 
 
 def _decoded(learnt: Learnt, tokenizer: Any, tokens: Sequence[int]) -> str:

@@ -221,7 +221,9 @@ class Generation:
                 steering=self.steering(loaded, max(map(len, batch))),
             )
             for position, tokens in zip(positions, found, strict=True):
-                answers[position] = Prediction(str(position), _answers.read(self.learnt, loaded.tokenizer, tokens))
+                said = _answers.up_to_end(self.learnt, tokens)
+                text = _answers.read(self.learnt, loaded.tokenizer, said)
+                answers[position] = Prediction(str(position), text, tokens=len(said))
             progress(len(positions))
 
         _evaluation.in_batches(loaded.model, lengths, write, kinds=limits, writing=True)
