@@ -29,6 +29,13 @@ SMOL = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+OPENED = (  # as of Qwen3's thinking models: the prompt opens the thoughts
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and loop.last %}"
+    "{% set parts = m.content.split('</think>') %}<think>\n"
+    "{{ (m.reasoning_content or parts[0].split('<think>')[-1] if m.reasoning_content or parts[1:] else '') | trim }}"
+    "\n</think>\n\n{{ parts[-1] | trim }}{% else %}{{ m.content }}{% endif %}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
 CHANNELS = SMOL.replace(
     "{{ m.content }}", "{% if m.thinking %}<analysis>{{ m.thinking }}<final>{% endif %}{{ m.content }}"
 )
@@ -83,7 +90,16 @@ APART, INSIDE = (
 
 @pytest.mark.parametrize(
     ("template", "answer"),
-    [(THINKS, APART), (PLAIN, APART), (PLAIN, INSIDE), (SMOL, INSIDE), (CHANNELS, APART), (CHANNELS, INSIDE)],
+    [
+        (THINKS, APART),
+        (PLAIN, APART),
+        (PLAIN, INSIDE),
+        (SMOL, INSIDE),
+        (CHANNELS, APART),
+        (CHANNELS, INSIDE),
+        (OPENED, APART),
+        (OPENED, INSIDE),
+    ],
 )
 def test_thoughts_are_learnt_and_the_answer_behind_them_is_scored(tmp_path, template, answer):
     tokenizer = says(tmp_path, template)

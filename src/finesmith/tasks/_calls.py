@@ -15,6 +15,7 @@ from typing import Any
 
 from finesmith.data.store import Examples
 from finesmith.errors import ProofError
+from finesmith.tasks._learnt import THOUGHT_END
 from finesmith.types import Example, Message, Splits
 
 HINT = (
@@ -141,12 +142,18 @@ def _left_out(text: str, messages: Sequence[Message], tools: Sequence[Any]) -> I
 
 def _unsaid(text: str, messages: Sequence[Message], learnt: bool) -> Iterator[str]:
     for message in messages:
-        said = message.content if learnt else message.content.rpartition("</think>")[2]
-        if message.role != "tool" and not _holds(text, said):
+        missing = [part for part in _parts(message.content, learnt) if not _holds(text, part)]
+        if missing and message.role != "tool":
             beside = "what is said beside a call" if message.calls else f"what the {message.role} says"
-            yield f"{beside}, {said.strip()[:60]!r}"
+            yield f"{beside}, {missing[0].strip()[:60]!r}"
         if learnt and not _holds(text, message.thoughts):
             yield f"the thoughts (reasoning_content) of an answer, {message.thoughts.strip()[:60]!r}"
+
+
+def _parts(content: str, learnt: bool) -> list[str]:
+    """Of a content the thoughts in it, which the prompt may open, and what stands behind them."""
+    thoughts, _, answer = content.rpartition(THOUGHT_END)
+    return [thoughts.strip().removeprefix("<think>"), answer] if learnt else [answer]
 
 
 def _names(text: str, name: str, messages: Sequence[Message]) -> bool:
