@@ -170,6 +170,38 @@ def test_text_that_a_template_leaves_out_is_named(tmp_path, what):
     assert "generation.template=plain" in str(error.value)
 
 
+SWITCHES = (
+    "{% if messages[0].role == 'system' %}{% set text = messages[0].content %}<|im_start|>system\n"
+    "{{ 'Answer at once.' if \"/no_think\" in text else 'Think first.' }}\n"
+    "{{ text.replace(\"/no_think\", '').replace('/think', '').rstrip() }}<|im_end|>\n{% set messages = messages[1:] %}"
+    "{% endif %}"
+) + SMOL
+
+
+@pytest.mark.parametrize("whole", ["You are kind. /no_think", "/think Be /no_think kind.", "/no_think"])
+def test_a_switch_that_a_template_obeys_and_takes_out_is_not_lost(tmp_path, whole):
+    tokenizer = says(tmp_path, SWITCHES)
+    messages = [said("system", whole), said("user", "a"), said("assistant", "b")]
+    text = _template.turns(tokenizer, row(*messages).input, messages[-1])[0].prompt
+    assert "Answer at once." in text and "/no_think" not in text
+    tokenizer.chat_template = {"default": SWITCHES, "tool_use": SWITCHES}
+    assert _template.render(tokenizer, messages[:2], (), ask=True) == text
+
+
+@pytest.mark.parametrize(
+    ("role", "whole"), [("system", "Mind /etc. /no_think"), ("user", "what does /etc hold? /no_think")]
+)
+def test_other_words_with_a_slash_are_lost(tmp_path, role, whole):
+    tokenizer = says(
+        tmp_path, SWITCHES.replace("m.content", "m.content.replace('/' ~ 'etc', '').replace('/no_think', '')")
+    )
+    tokenizer.chat_template = tokenizer.chat_template.replace("text.replace", "text.replace('/' ~ 'etc', '').replace")
+    messages = [said("system", "Be kind."), said("user", "a")]
+    messages = [Message(role, whole) if message.role == role else message for message in messages]
+    with pytest.raises(ProofError, match=f"leaves out what the {role} says"):
+        _template.render(tokenizer, messages, (), ask=True)
+
+
 def test_thoughts_of_earlier_turns_may_be_left_out(tmp_path):
     tokenizer = says(tmp_path, THINKS)
     turns = [said("user", "a"), said("assistant", "<think>hm</think>b"), said("user", "c")]

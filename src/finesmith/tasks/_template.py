@@ -106,7 +106,7 @@ def render(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any], *,
     for plain in _calls.forms([message.as_dict() for message in messages]):
         try:
             text = _rendered(tokenizer, plain, tools, ask)
-            _calls.refuse_losses(text, messages, tools)
+            _calls.refuse_losses(text, messages, tools, template=tokenizer.chat_template)
             return text
         except ProofError as error:
             problems.append(error)
