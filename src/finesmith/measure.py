@@ -153,8 +153,8 @@ def base_of(
     asked = {"device": device, "trust_remote_code": trust_remote_code}
     settings = recipes.load(RunFolder(run).require("recipe.yaml")).model.model_copy(update=asked)
     loaded = models.load(settings, tuned.task.kind, **tuned.task.load_arguments())
-    task, _ = tuned.task.prepare(loaded)
-    return predictor.Predictor(task.for_base(), loaded)
+    tuned.task.prepare(loaded)  # not the task that comes of it: that no longer knows what the training rows were like
+    return predictor.Predictor(tuned.task.for_base(), loaded)
 
 
 def opponents(task: str) -> list[str]:

@@ -2,12 +2,13 @@
 they write today they write tomorrow."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from finesmith import recipe
+from finesmith import measure, recipe
 from finesmith.errors import ModelError, ProofError, RecipeError
 from finesmith.measurements import prompting
 from finesmith.predictor import Predictor
@@ -264,6 +265,19 @@ def test_a_base_is_sent_nothing_that_would_keep_it_from_calling(tmp_path):
     for rows, sent in (([talks], "final:"), ([talks, calls], "")):
         task = settled(tokenizer, rows)
         assert task.learnt.preamble == "final:" and task.for_base().learnt.begun == sent
+
+
+def test_the_base_to_talk_to_is_the_base_that_was_measured(tmp_path, models):
+    folder = shutil.copytree(models("llama", "chatml"), tmp_path / "base")
+    (folder / "chat_template.jinja").write_text(HARMONY)
+    (tmp_path / "recipe.yaml").write_text(f"data: rows.jsonl\nmodel: {folder}\n")
+    calls = row(said("user", "weather?"), said("assistant", "", tool_calls=[call("weather", city="Bern")]))
+    tokenizer = says(tmp_path, HARMONY)
+    task = settled(tokenizer, [calls, row(said("user", "weather?"), said("assistant", "sun"))])
+    finished = task.restore(json.loads(json.dumps(task.state())))
+    base = measure.base_of(str(tmp_path), Predictor(finished, None), "cpu")
+    assert base.task.prompt(base.loaded.tokenizer, "x") == task.for_base().prompt(tokenizer, "x")
+    assert base.loaded.model.generation_config.eos_token_id == list(task.learnt.stop), "the template is settled"
 
 
 def test_results_stand_in_the_order_of_their_calls(tmp_path):
