@@ -326,6 +326,24 @@ def test_an_answer_has_the_tokens_that_follow_its_prompt(legacy):
     assert tokenizer.convert_ids_to_tokens(_template.follows(tokenizer, "ok:", " Yes")) == ["▁Yes"]
 
 
+@pytest.mark.parametrize("legacy", [True, False])
+def test_what_is_sent_before_an_answer_has_the_tokens_that_follow_the_prompt(legacy):
+    tokenizer = sentencepiece(legacy)
+    tokenizer.chat_template = THINKS.replace("<|im_end|>", "</s>")
+    example = row(said("user", "ok?"), said("assistant", "Yes"))
+    task = settled(tokenizer, [example])
+    assert task.learnt.preamble.startswith("<think>")
+    text = _template.render(tokenizer, example.input.messages, (), ask=True) + task.learnt.preamble
+    sent = task.for_base().prompt(tokenizer, example.input)
+    assert sent == _template.ids(tokenizer, text)
+    (piece,) = task.encode(example, 0, tokenizer, 1000, final_only=True)
+    assert piece.tokens[piece.weights == 0].tolist() == sent
+    assert tokenizer.convert_ids_to_tokens(piece.tokens[piece.weights > 0]) == ["Yes", "</s>"]
+    (piece,) = task.encode(example, 0, tokenizer, 1000)
+    answer = piece.tokens[piece.weights > 0].tolist()
+    assert _answers.read(task.learnt, tokenizer, answer) == "Yes" and task.learnt.new_tokens == 1 * 3 // 2 + 8
+
+
 def test_the_longest_answer_is_kept_with_its_thoughts():
     rows = [row(said("user", "a"), said("assistant", text)) for text in ("short", "rather longer")]
     rows += [row(said("user", "a"), said("assistant", "b", reasoning_content="much longer than all the rest"))]

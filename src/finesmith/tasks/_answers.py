@@ -53,8 +53,10 @@ def up_to_end(learnt: Learnt, tokens: Sequence[int]) -> Sequence[int]:
 
 def lead(learnt: Learnt, tokenizer: Any) -> str:
     """The preamble as a decoded answer shows it: of special tokens nothing may be left."""
-    tokens = _template.ids(tokenizer, learnt.preamble)
-    return _decoded(learnt, tokenizer, tokens) if tokens else ""
+    if not learnt.preamble:
+        return ""
+    asked = _template.render(tokenizer, _template.ASKED.messages, (), ask=True)
+    return _decoded(learnt, tokenizer, _template.follows(tokenizer, asked, learnt.preamble))
 
 
 def written(learnt: Learnt, tokenizer: Any, example: Example) -> Example:
@@ -86,7 +88,7 @@ def longest(learnt: Learnt, tokenizer: Any, answer: str) -> tuple[int, str]:
         tokens = piece(learnt, tokenizer, turn).answer
     except ProofError:  # of its row this is said when that is encoded
         return len(_template.ids(tokenizer, target.text)), target.text
-    before = _template.ids(tokenizer, learnt.preamble)
+    before = _template.follows(tokenizer, turn.prompt, learnt.preamble)
     begun = len(before) if tokens[: len(before)] == before else 0
     return len(tokens) - 1 - begun, read(learnt, tokenizer, tokens)
 

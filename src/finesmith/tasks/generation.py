@@ -140,7 +140,7 @@ class Generation:
         except ProofError as error:
             raise _of_row(example, error) from error
         if final_only:  # to be measured: what the template itself puts before an answer is no part of it
-            lead = _template.ids(tokenizer, self.learnt.preamble)
+            lead = _template.follows(tokenizer, turns[-1].prompt, self.learnt.preamble)
             pieces = [replace(piece.given(lead), weight=1.0) for piece in pieces]
         joint = joint_sequence(pieces)
         sequences = [joint] if joint is not None else [piece.sequence() for piece in pieces]
@@ -240,7 +240,7 @@ class Generation:
         """The tokens that inference sends: this is the inference path, and there is no other."""
         conversation = item if isinstance(item, Conversation) else Conversation((Message("user", item, 0.0),))
         asked = _template.render(tokenizer, conversation.messages, conversation.tools, ask=True)
-        return _template.ids(tokenizer, asked) + _template.ids(tokenizer, self.learnt.begun)
+        return _template.ids(tokenizer, asked) + _template.follows(tokenizer, asked, self.learnt.begun)
 
     def steering(self, loaded: Loaded, width: int) -> Any:
         """A transformers logits processor for prompts of so many tokens; None: the model alone decides."""
