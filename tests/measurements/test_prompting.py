@@ -1,13 +1,14 @@
 """Prompting: scores with and without the cache, the choice on validation rows, whole measurements on tiny models."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from finesmith import comparing, recipe, registry, run
-from finesmith.measurements import _ladder, prompting
+from finesmith.measurements import _ladder, _prompted, prompting
 from finesmith.models import load as loading
 from finesmith.models.settings import ModelSettings
 from finesmith.runfolder import RunFolder
@@ -117,6 +118,38 @@ def test_a_label_has_the_tokens_that_the_template_would_write(tmp_path, kind):
     for label, end in zip(prompts.labels, prompts.ends[False], strict=True):
         text = _template.render(tokenizer, [*turns, Message("assistant", label)], (), ask=False)
         assert [*prompt, *end] == _template.ids(tokenizer, text)[: len(prompt) + len(end)]
+
+
+def test_labels_are_asked_with_the_day_of_the_run(tmp_path, models, monkeypatch):
+    """Otherwise two comparisons of one run could differ."""
+    folder = shutil.copytree(models("llama", "chatml"), tmp_path / "base")
+    template = folder / "chat_template.jinja"
+    template.write_text("{{ strftime_now('%d %b %Y') }}\n" + template.read_text())
+    (tmp_path / "manifest.json").write_text('{"created": "2025-02-28T10:00:00Z"}')
+    (tmp_path / "steps.jsonl").write_text("")
+    way = {"template": "question", "reading": "sum", "score": 0.5, "draw": 0}
+    splits = SimpleNamespace(train=rows([("q", "a"), ("r", "b")]), validation=(), test=())
+    study = SimpleNamespace(
+        folder=RunFolder(tmp_path),
+        recipe=recipe.make({"data": "x", "model": {"name": str(folder), "device": "cpu"}, "task": "classification"}),
+        task=SimpleNamespace(labels=("a", "b")),
+        splits=splits,
+        primary=registry.resolve("metrics", "accuracy"),
+        found={"prompting": {"best": "zero-shot", "ways": {"zero-shot": way}, "shots": 1}},
+        predictions={"prompt": []},
+    )
+    study.task = registry.resolve("tasks", "classification")(study.recipe.section("classification")).fit(splits.train)
+    prompts = _prompted.chosen(study).prompts
+    text = prompts.loaded.tokenizer.decode(prompts.prompt("x", _prompting.FORMS["question"], ()))
+    assert text.startswith("28 Feb 2025")
+    asked = []
+    monkeypatch.setattr(prompting._ladder, "climb", lambda prompts, *_, **__: asked.append(prompts) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        prompting.PLUGIN(study, Watcher())
+    form = _prompting.FORMS["question"]
+    assert asked[0].prompt("x", form, ()) == prompts.prompt("x", form, ())
+    today = _prompted.prompts_for(study.recipe, study.task)
+    assert "strftime_now" not in today.loaded.tokenizer.chat_template, "midnight changes nothing"
 
 
 class Fixed:

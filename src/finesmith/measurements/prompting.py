@@ -57,7 +57,8 @@ class Prompting:
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Chooses a prompt on the validation rows and answers the test rows with it."""
         looks = sum("validation" in row for row in study.folder.read_lines("steps.jsonl"))
-        found = search(study.recipe, study.task, study.splits, study.primary, looks=looks, watcher=watcher)
+        known = study.recipe, study.task, study.splits, study.primary
+        found = search(*known, looks=looks, watcher=watcher, day=_prompted.day_of(study))
         told, calls = _ladder.summary(found), own_calls(study)
         best = found.answers[found.best]
         gain = study.gain(best)
@@ -80,11 +81,11 @@ class Prompting:
 
 
 def search(
-    recipe: Recipe, task: Task, splits: Splits, metric: Metric, *, looks: int, watcher: Watcher
+    recipe: Recipe, task: Task, splits: Splits, metric: Metric, *, looks: int, watcher: Watcher, day: str = "auto"
 ) -> _ladder.Ladder:
     """The best prompt on the validation rows, and every way's answers to the test rows."""
     return _ladder.climb(
-        _prompted.prompts_for(recipe, task),
+        _prompted.prompts_for(recipe, task, day),
         splits.train,
         split.spread(splits.validation, MOST_VALIDATION[recipe.task]),
         splits.test,

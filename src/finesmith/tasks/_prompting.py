@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finesmith.errors import ProofError
-from finesmith.tasks import _continuations, _template
+from finesmith.tasks import _continuations, _dates, _template
 from finesmith.tasks.base import Progress, silent
 from finesmith.types import Example, Message, Prediction
 
@@ -72,14 +72,17 @@ class LabelPrompts:
     """Prompts for one model and one label set.
 
     `max_length` is the context in tokens. Examples get at most half of it, the least similar go first; a text that is
-    still too long is cut at its beginning (`cut` counts them), for this opponent only.
+    still too long is cut at its beginning (`cut` counts them), for this opponent only. `day` is what a chat template
+    writes as today's date, which a run is asked with whenever that is.
     """
 
     readings = READINGS
 
-    def __init__(self, loaded: Loaded, labels: Sequence[str], max_length: int) -> None:
+    def __init__(self, loaded: Loaded, labels: Sequence[str], max_length: int, day: str = "auto") -> None:
         self.loaded, self.labels = loaded, tuple(labels)
         self.chat = bool(loaded.tokenizer.chat_template)
+        if self.chat:
+            _dates.fix(loaded.tokenizer, day)
         self.lead, blank, before = _behind(loaded.tokenizer) if self.chat else ("", "", ":")
         self.forms = tuple(name for name, form in FORMS.items() if len(labels) > MOST_NAMED or not form.codes)
         names = [plain_label(label) for label in labels], [f" {code}" for code in codes(len(labels))]
