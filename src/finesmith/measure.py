@@ -156,8 +156,8 @@ def base_of(
     asked = {"device": device, "trust_remote_code": trust_remote_code}
     settings = recipes.load(RunFolder(run).require("recipe.yaml")).model.model_copy(update=asked)
     loaded = models.load(settings, tuned.task.kind, **tuned.task.load_arguments())
-    task, _ = tuned.task.prepare(loaded)
-    return predictor.Predictor(task.for_base(), loaded)
+    tuned.task.prepare(loaded)  # not the task that comes of it: that no longer knows what the training rows were like
+    return predictor.Predictor(tuned.task.for_base(), loaded)
 
 
 def opponents(task: str) -> list[str]:
@@ -207,7 +207,8 @@ def _base(ready: Ready, progress: Any) -> dict[str, list[Prediction] | str]:
             "zero-shot": f"the base cannot be prompted: {error} 'base' is a linear head on its frozen features",
         }
     rows = spread(ready.splits.test, max(1, ZERO_SHOT_SEQUENCES // len(task.labels)))
-    prompts = _prompting.LabelPrompts(asked, task.labels, models.context_length(asked.model.config, asked.tokenizer))
+    context, day = models.context_length(asked.model.config, asked.tokenizer), time.strftime("%Y-%m-%d", time.gmtime())
+    prompts = _prompting.LabelPrompts(asked, task.labels, context, day)  # the day that the manifest says
     said, _ = prompts.ask(rows, prompts.forms[0], [()] * len(rows), progress, reading=_prompting.USUAL)
     return {"base": said[_prompting.USUAL], "frozen": answers}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, create_model
-from ruamel.yaml import YAML
+from ruamel.yaml import YAML, RoundTripConstructor
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.reader import ReaderError
 
@@ -125,7 +125,7 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-        document = YAML().load(text)
+        document = _reader().load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"Cannot read the recipe {path}: {error}.") from error
     except YAMLError as error:
@@ -174,7 +174,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
                 f"'{assignment}' is not a setting: write key=value, such as train.epochs=3.", hint=_of_rows(assignment)
             )
         try:
-            value = _plain(YAML(typ="safe", pure=True).load(text)) if text.strip() else None
+            value = _plain(_reader().load(text)) if text.strip() else None
         except YAMLError as error:
             raise RecipeError(
                 f"The value in {assignment!r} is not valid YAML: {_fault(error, text)[1]}.",
@@ -190,6 +190,19 @@ def _of_rows(word: str) -> str:
         return ""
     ways = [f"data.{part}={word}" for part in ("validation", "test") if part in named_in(Path(word).name)]
     return f"A further file is named as a part: {' or '.join(ways or [f'data.validation={word}', f'data.test={word}'])}"
+
+
+class _Constructor(RoundTripConstructor):
+    """Dates are text, as YAML 1.2 has it: what a day is, settings say."""
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", lambda reader, node: reader.construct_scalar(node))
+
+
+def _reader() -> YAML:
+    yaml = YAML()
+    yaml.Constructor = _Constructor
+    return yaml
 
 
 def _fault(error: YAMLError, text: str) -> tuple[int, str]:

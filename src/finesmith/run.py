@@ -107,17 +107,16 @@ def prepare(recipe: Recipe) -> Prepared:
         DataError: rows that cannot be used.
         RecipeError: a task that does not fit the shape of the data.
     """
-    settings = recipe.data
     dataset = read.read(
-        settings.path,
-        columns=settings.columns or None,
-        max_bad_rows=settings.max_bad_rows,
-        format=settings.format,
-        files=settings.files,
+        recipe.data.path,
+        columns=recipe.data.columns or None,
+        max_bad_rows=recipe.data.max_bad_rows,
+        format=recipe.data.format,
+        files=recipe.data.files,
         shape=shapes.task_shape(recipe.task),
     )
     fitting = shapes.settled_task(recipe.task, dataset.shape)
-    shares = split.shares(settings, dataset.parts)
+    shares = split.shares(recipe.data, dataset.parts)
     splits = split.split(
         dataset,
         validation=shares["validation"] or DEFAULT["validation"],
@@ -125,11 +124,10 @@ def prepare(recipe: Recipe) -> Prepared:
         seed=recipe.seed,
     )
     out = recipe.out if recipe.out != "auto" else str(free_name(_usual_out(recipe)))
-    cut = {part: share for part, share in shares.items() if part not in settings.files}
-    settled = recipe.replace(task=fitting, out=out, data=cut)
+    cut = {part: share for part, share in shares.items() if part not in recipe.data.files}
     variants = shapes.label_variants(_labels(splits)) if fitting == "classification" else []
     notes = [f"labels that differ only in case or spaces: {' / '.join(map(repr, group))}" for group in variants]
-    found = (*dataset.notes, *splits.notes, *notes)
+    found, settled = (*dataset.notes, *splits.notes, *notes), recipe.replace(task=fitting, out=out, data=cut)
     return Prepared(settled, splits, dataset.rejected, dataset.sources, dataset.columns, found)
 
 

@@ -124,12 +124,14 @@ class Prediction:
     """One answer. `output` is a label, a tuple of labels, or a text; None where a system gives only scores.
 
     `scores` are label probabilities (classification), or `nats`, `tokens`, `bytes` of the reference
-    (generation, text), from which bits per byte and the held-out loss come.
+    (generation, text), from which bits per byte and the held-out loss come. `tokens` are those that were generated for
+    a text, thoughts and the end of the turn included; 0 where none were, and in predictions read from a run.
     """
 
     id: str
     output: str | tuple[str, ...] | None
     scores: Mapping[str, float] = field(default_factory=dict)
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

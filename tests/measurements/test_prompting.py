@@ -1,19 +1,22 @@
 """Prompting: scores with and without the cache, the choice on validation rows, whole measurements on tiny models."""
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from finesmith import comparing, recipe, registry, run
-from finesmith.measurements import _ladder, prompting
+from finesmith.measurements import _ladder, _prompted, prompting
 from finesmith.models import load as loading
 from finesmith.models.settings import ModelSettings
 from finesmith.runfolder import RunFolder
 from finesmith.tasks import _continuations, _json_only, _prompted_answers, _prompting, _template
 from finesmith.types import Conversation, Example, Message, Origin, Prediction
 from finesmith.watch import Watcher
-from tests.conftest import make_tokenizer, ticket_rows, write_csv
+from tests.conftest import TEMPLATES, make_tokenizer, ticket_rows, write_csv
+from tests.unit.test_templates import sentencepiece
 
 
 def loaded(folder):
@@ -101,6 +104,52 @@ def test_a_chat_model_is_given_examples_as_turns(models, template):
         prompts.prompt("x {y}", _prompting.FORMS["text-category"], rows([("q", "card")]))
     )
     assert text.index("one of: card, other") < text.index("Text: q") < text.index("Text: x {y}")
+
+
+@pytest.mark.parametrize("kind", ["chatml", "mistral", "thinking", "mistral, SentencePiece", "gemma, SentencePiece"])
+def test_a_label_has_the_tokens_that_the_template_would_write(tmp_path, kind):
+    template, _, pieces = kind.partition(", ")
+    tokenizer = sentencepiece(True) if pieces else make_tokenizer(tmp_path, template)
+    tokenizer.chat_template = TEMPLATES[template]
+    prompts = _prompting.LabelPrompts(SimpleNamespace(tokenizer=tokenizer), ("Yes", "no"), 999)
+    prompt = prompts.prompt("is it?", _prompting.FORMS["input-label"], rows([("q", "Yes")]))
+    asked = "Give the label of each input. Answer with one of: Yes, no.\n\nInput: q\nLabel:"
+    turns = [Message("user", asked), Message("assistant", "Yes"), Message("user", "Input: is it?\nLabel:")]
+    for label, end in zip(prompts.labels, prompts.ends[False], strict=True):
+        text = _template.render(tokenizer, [*turns, Message("assistant", label)], (), ask=False)
+        assert [*prompt, *end] == _template.ids(tokenizer, text)[: len(prompt) + len(end)]
+
+
+def test_labels_are_asked_with_the_day_of_the_run(tmp_path, models, monkeypatch):
+    """Otherwise two comparisons of one run could differ."""
+    folder = shutil.copytree(models("llama", "chatml"), tmp_path / "base")
+    template = folder / "chat_template.jinja"
+    template.write_text("{{ strftime_now('%d %b %Y') }}\n" + template.read_text())
+    (tmp_path / "manifest.json").write_text('{"created": "2025-02-28T10:00:00Z"}')
+    (tmp_path / "steps.jsonl").write_text("")
+    way = {"template": "question", "reading": "sum", "score": 0.5, "draw": 0}
+    splits = SimpleNamespace(train=rows([("q", "a"), ("r", "b")]), validation=(), test=())
+    study = SimpleNamespace(
+        folder=RunFolder(tmp_path),
+        recipe=recipe.make({"data": "x", "model": {"name": str(folder), "device": "cpu"}, "task": "classification"}),
+        task=SimpleNamespace(labels=("a", "b")),
+        splits=splits,
+        primary=registry.resolve("metrics", "accuracy"),
+        found={"prompting": {"best": "zero-shot", "ways": {"zero-shot": way}, "shots": 1}},
+        predictions={"prompt": []},
+    )
+    study.task = registry.resolve("tasks", "classification")(study.recipe.section("classification")).fit(splits.train)
+    prompts = _prompted.chosen(study).prompts
+    text = prompts.loaded.tokenizer.decode(prompts.prompt("x", _prompting.FORMS["question"], ()))
+    assert text.startswith("28 Feb 2025")
+    asked = []
+    monkeypatch.setattr(prompting._ladder, "climb", lambda prompts, *_, **__: asked.append(prompts) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        prompting.PLUGIN(study, Watcher())
+    form = _prompting.FORMS["question"]
+    assert asked[0].prompt("x", form, ()) == prompts.prompt("x", form, ())
+    today = _prompted.prompts_for(study.recipe, study.task)
+    assert "strftime_now" not in today.loaded.tokenizer.chat_template, "midnight changes nothing"
 
 
 class Fixed:

@@ -2,17 +2,24 @@
 they write today they write tomorrow."""
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from finesmith.errors import ProofError
+from finesmith import measure, recipe
+from finesmith.errors import ModelError, ProofError, RecipeError
+from finesmith.measurements import prompting
+from finesmith.predictor import Predictor
 from finesmith.tasks import _answers, _calls, _template
 from finesmith.tasks._learnt import learn
-from finesmith.tasks.generation import Generation, GenerationSettings
+from finesmith.tasks._prompted_answers import AnswerPrompts
 from finesmith.train.proof import prove
 from finesmith.types import Conversation, Example, Message, Origin
 from tests.conftest import GEMMA, MISTRAL, make_tokenizer
 from tests.unit.test_proof import settled
+from tests.unit.test_tool_calls import Speaker
 
 THINKS = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and loop.last %}<think>\n"
@@ -26,6 +33,16 @@ SMOL = (
 THINKING = SMOL.replace(
     "{{ m.content }}", "{% if m.thinking %}<hm>{{ m.thinking }}</hm>{% endif %}{{ m.content }}"
 )  # gpt-oss reads no other name
+OPENED = (  # as of Qwen3's thinking models: the prompt opens the thoughts
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and loop.last %}"
+    "{% set parts = m.content.split('</think>') %}<think>\n"
+    "{{ (m.reasoning_content or parts[0].split('<think>')[-1] if m.reasoning_content or parts[1:] else '') | trim }}"
+    "\n</think>\n\n{{ parts[-1] | trim }}{% else %}{{ m.content }}{% endif %}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+CHANNELS = SMOL.replace(
+    "{{ m.content }}", "{% if m.thinking %}<analysis>{{ m.thinking }}<final>{% endif %}{{ m.content }}"
+)
 MISTRALS = MISTRAL.replace(
     "{{ bos_token }}",
     "{{ bos_token }}{% set rest = messages[1:] if messages[0]['role'] == 'system' else messages %}"
@@ -75,7 +92,20 @@ APART, INSIDE = (
 )
 
 
-@pytest.mark.parametrize(("template", "answer"), [(THINKS, APART), (THINKING, APART), (PLAIN, APART), (PLAIN, INSIDE)])
+@pytest.mark.parametrize(
+    ("template", "answer"),
+    [
+        (THINKS, APART),
+        (THINKING, APART),
+        (PLAIN, APART),
+        (PLAIN, INSIDE),
+        (SMOL, INSIDE),
+        (CHANNELS, APART),
+        (CHANNELS, INSIDE),
+        (OPENED, APART),
+        (OPENED, INSIDE),
+    ],
+)
 def test_thoughts_are_learnt_and_the_answer_behind_them_is_scored(tmp_path, template, answer):
     tokenizer = says(tmp_path, template)
     example = row(said("user", "2+2?"), answer)
@@ -88,6 +118,30 @@ def test_thoughts_are_learnt_and_the_answer_behind_them_is_scored(tmp_path, temp
     assert task.size(tokenizer, example) > len(THOUGHT), "the nats are those of all that is written"
     assert task.for_base().prompt(tokenizer, example.input) == task.prompt(tokenizer, example.input), "it may think too"
     prove(task, tokenizer, [example], 10_000)
+
+
+def test_thoughts_are_tokens_of_a_call(tmp_path):
+    tokenizer = says(tmp_path, THINKS)
+    tokenizer.model_max_length = 2048
+    example = row(said("user", "2+2?"), APART)
+    task = settled(tokenizer, [example])
+    (piece,) = task.encode(example, 0, tokenizer, 10_000)
+    answer = piece.tokens[piece.weights > 0].tolist()
+    beyond = tokenizer("\n\nQ: 3+3?\nA: 6", add_special_tokens=False)["input_ids"]
+    for form, written in (("turns", answer), ("question-answer", [*answer[:-1], *beyond, answer[-1]])):
+        loaded = SimpleNamespace(tokenizer=tokenizer, model=Speaker([written]), device=torch.device("cpu"))
+        loaded.dtype = torch.float32
+        prompts = AnswerPrompts(loaded, task, 2048)
+        found, _ = prompts.ask([example], form, [()])
+        assert found["greedy"][0].output == "4" and prompts.written(found["greedy"], form) == len(answer)
+        model = Predictor(task, loaded)
+        study = SimpleNamespace(
+            recipe=SimpleNamespace(task="generation"),
+            splits=SimpleNamespace(test=[example]),
+            predictions={name: found["greedy"] for name in ("tuned", "base")},
+            **{name: lambda model=model: model for name in ("tuned", "base")},
+        )
+        assert {call.written for call in prompting.own_calls(study).values()} == {len(written)}
 
 
 def test_where_rows_do_not_think_the_base_is_not_to_either(tmp_path):
@@ -152,6 +206,38 @@ def test_text_that_a_template_leaves_out_is_named(tmp_path, what):
     with pytest.raises(ProofError, match=r"leaves out .*") as error:
         _template.turns(says(tmp_path, template), row(*messages).input, messages[-1])
     assert "generation.template=plain" in str(error.value)
+
+
+SWITCHES = (
+    "{% if messages[0].role == 'system' %}{% set text = messages[0].content %}<|im_start|>system\n"
+    "{{ 'Answer at once.' if \"/no_think\" in text else 'Think first.' }}\n"
+    "{{ text.replace(\"/no_think\", '').replace('/think', '').rstrip() }}<|im_end|>\n{% set messages = messages[1:] %}"
+    "{% endif %}"
+) + SMOL
+
+
+@pytest.mark.parametrize("whole", ["You are kind. /no_think", "/think Be /no_think kind.", "/no_think"])
+def test_a_switch_that_a_template_obeys_and_takes_out_is_not_lost(tmp_path, whole):
+    tokenizer = says(tmp_path, SWITCHES)
+    messages = [said("system", whole), said("user", "a"), said("assistant", "b")]
+    text = _template.turns(tokenizer, row(*messages).input, messages[-1])[0].prompt
+    assert "Answer at once." in text and "/no_think" not in text
+    tokenizer.chat_template = {"default": SWITCHES, "tool_use": SWITCHES}
+    assert _template.render(tokenizer, messages[:2], (), ask=True) == text
+
+
+@pytest.mark.parametrize(
+    ("role", "whole"), [("system", "Mind /etc. /no_think"), ("user", "what does /etc hold? /no_think")]
+)
+def test_other_words_with_a_slash_are_lost(tmp_path, role, whole):
+    tokenizer = says(
+        tmp_path, SWITCHES.replace("m.content", "m.content.replace('/' ~ 'etc', '').replace('/no_think', '')")
+    )
+    tokenizer.chat_template = tokenizer.chat_template.replace("text.replace", "text.replace('/' ~ 'etc', '').replace")
+    messages = [said("system", "Be kind."), said("user", "a")]
+    messages = [Message(role, whole) if message.role == role else message for message in messages]
+    with pytest.raises(ProofError, match=f"leaves out what the {role} says"):
+        _template.render(tokenizer, messages, (), ask=True)
 
 
 def test_thoughts_of_earlier_turns_may_be_left_out(tmp_path):
@@ -226,6 +312,19 @@ def test_a_base_is_sent_nothing_that_would_keep_it_from_calling(tmp_path):
         assert task.learnt.preamble == "final:" and task.for_base().learnt.begun == sent
 
 
+def test_the_base_to_talk_to_is_the_base_that_was_measured(tmp_path, models):
+    folder = shutil.copytree(models("llama", "chatml"), tmp_path / "base")
+    (folder / "chat_template.jinja").write_text(HARMONY)
+    (tmp_path / "recipe.yaml").write_text(f"data: rows.jsonl\nmodel: {folder}\n")
+    calls = row(said("user", "weather?"), said("assistant", "", tool_calls=[call("weather", city="Bern")]))
+    tokenizer = says(tmp_path, HARMONY)
+    task = settled(tokenizer, [calls, row(said("user", "weather?"), said("assistant", "sun"))])
+    finished = task.restore(json.loads(json.dumps(task.state())))
+    base = measure.base_of(str(tmp_path), Predictor(finished, None), "cpu")
+    assert base.task.prompt(base.loaded.tokenizer, "x") == task.for_base().prompt(tokenizer, "x")
+    assert base.loaded.model.generation_config.eos_token_id == list(task.learnt.stop), "the template is settled"
+
+
 def test_results_stand_in_the_order_of_their_calls(tmp_path):
     calls = [call("weather", "c1", city="Bern"), call("weather", "c2", city="Oslo")]
     asked = [said("user", "?"), said("assistant", "", tool_calls=calls)]
@@ -272,6 +371,24 @@ def test_an_answer_has_the_tokens_that_follow_its_prompt(legacy):
     assert tokenizer.convert_ids_to_tokens(_template.follows(tokenizer, "ok:", " Yes")) == ["▁Yes"]
 
 
+@pytest.mark.parametrize("legacy", [True, False])
+def test_what_is_sent_before_an_answer_has_the_tokens_that_follow_the_prompt(legacy):
+    tokenizer = sentencepiece(legacy)
+    tokenizer.chat_template = THINKS.replace("<|im_end|>", "</s>")
+    example = row(said("user", "ok?"), said("assistant", "Yes"))
+    task = settled(tokenizer, [example])
+    assert task.learnt.preamble.startswith("<think>")
+    text = _template.render(tokenizer, example.input.messages, (), ask=True) + task.learnt.preamble
+    sent = task.for_base().prompt(tokenizer, example.input)
+    assert sent == _template.ids(tokenizer, text)
+    (piece,) = task.encode(example, 0, tokenizer, 1000, final_only=True)
+    assert piece.tokens[piece.weights == 0].tolist() == sent
+    assert tokenizer.convert_ids_to_tokens(piece.tokens[piece.weights > 0]) == ["Yes", "</s>"]
+    (piece,) = task.encode(example, 0, tokenizer, 1000)
+    answer = piece.tokens[piece.weights > 0].tolist()
+    assert _answers.read(task.learnt, tokenizer, answer) == "Yes" and task.learnt.new_tokens == 1 * 3 // 2 + 8
+
+
 def test_the_longest_answer_is_kept_with_its_thoughts():
     rows = [row(said("user", "a"), said("assistant", text)) for text in ("short", "rather longer")]
     rows += [row(said("user", "a"), said("assistant", "b", reasoning_content="much longer than all the rest"))]
@@ -279,13 +396,44 @@ def test_the_longest_answer_is_kept_with_its_thoughts():
     assert not learn(rows).thinks and learn(rows[2:]).thinks
 
 
-def test_settings_say_what_a_date_is():
-    with pytest.raises(ValueError, match="date"):
-        GenerationSettings(date="tomorrow")
-    assert Generation(GenerationSettings(date="2026-11-22")).settings.date == "2026-11-22"
-
-
 def test_thoughts_are_offered_first_under_both_names():
     """Templates that read `thinking` write the rest without it; not every transformers sets that name by itself."""
     (first, *_) = _calls.forms([said("assistant", "4", reasoning_content="hm").as_dict()])
     assert (first[0]["thinking"], first[0]["reasoning_content"]) == ("hm", "hm")
+
+
+@pytest.mark.parametrize("answer", ["4", '{"sum": 4}'])
+def test_the_kind_of_the_answers_is_that_of_what_stands_behind_their_thoughts(answer):
+    apart, inside = (
+        learn([row(said("user", "a"), one)])
+        for one in (
+            said("assistant", answer, reasoning_content=THOUGHT),
+            said("assistant", f"<think>{THOUGHT}</think>\n\n{answer}"),
+        )
+    )
+    assert (apart.short, apart.as_json) == (inside.short, inside.as_json) == (True, answer != "4")
+
+
+@pytest.mark.parametrize("odd", ["tomorrow", "2026-02-31", "20261122", 20261122, "2026-11-22 10:00"])
+def test_settings_say_what_a_date_is(odd, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"data: rows.jsonl\ngeneration:\n  date: {odd}\n")
+    with pytest.raises(RecipeError, match=r"recipe\.yaml:3: .*'generation\.date' is .* a day of the calendar such as"):
+        recipe.load(path)
+
+
+@pytest.mark.parametrize("quoted", ["2026-11-22", "'2026-11-22'"])
+def test_a_date_needs_no_quotes(tmp_path, quoted):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"data: rows.jsonl\ngeneration:\n  date: {quoted}\n")
+    said = recipe.parse_assignments(["data=rows.jsonl", f"generation.date={quoted}"])
+    for found in (recipe.load(path), recipe.make(said)):
+        assert found.section("generation").date == "2026-11-22"
+        path.write_text(found.to_yaml())
+        assert recipe.load(path) == found
+
+
+@pytest.mark.parametrize(("template", "choice"), [(SMOL, "auto"), (SMOL, "plain"), (None, "auto")])
+def test_a_date_that_nobody_would_write_is_refused(tmp_path, template, choice):
+    with pytest.raises(ModelError, match=r"generation\.date is '2026-11-22', but .* never asks for today's date"):
+        _template.settle(says(tmp_path, template), choice, "2026-11-22")

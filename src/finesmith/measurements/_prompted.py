@@ -61,7 +61,12 @@ def chosen(study: Study) -> Prompted | None:
     kept = found["ways"][name]
     way = _ladder.Way(name, kept["template"], kept["reading"], kept["score"], kept["draw"])
     shown = _ladder.Shown(study.splits.train, found["shots"], study.recipe.seed)
-    return Prompted(prompts_for(study.recipe, study.task), way, shown)
+    return Prompted(prompts_for(study.recipe, study.task, day_of(study)), way, shown)
+
+
+def day_of(study: Study) -> str:
+    """The day on which the run asked its base for labels: with another date in a prompt it may answer otherwise."""
+    return str(study.folder.read_json("manifest.json")["created"])[:10]
 
 
 def _with(rows: Sequence[Example], inputs: Sequence[Input]) -> Sequence[Example]:
@@ -83,8 +88,8 @@ def why_not(recipe: Recipe, task: Task) -> str:
     return ""
 
 
-def prompts_for(recipe: Recipe, task: Task) -> Any:
-    """The base, loaded as it was pretrained, under the prompts of the task."""
+def prompts_for(recipe: Recipe, task: Task, day: str = "auto") -> Any:
+    """The base, loaded as it was pretrained, under the prompts of the task; `day` is the date in prompts for labels."""
     from finesmith.models import load as models
     from finesmith.tasks._prompted_answers import AnswerPrompts
     from finesmith.tasks._prompting import LabelPrompts
@@ -94,7 +99,7 @@ def prompts_for(recipe: Recipe, task: Task) -> Any:
     loaded = models.load(recipe.model, "causal-lm", seed=recipe.seed)
     context = models.context_length(loaded.model.config, loaded.tokenizer)
     if isinstance(task, Classification):
-        return LabelPrompts(loaded, task.labels, context)
+        return LabelPrompts(loaded, task.labels, context, day)
     assert isinstance(task, Generation)
     if task.learnt.end < 0:  # not settled on a model yet
         task, _ = task.prepare(loaded)

@@ -57,7 +57,8 @@ class Prompting:
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Chooses a prompt on the validation rows and answers the test rows with it."""
         looks = sum("validation" in row for row in study.folder.read_lines("steps.jsonl"))
-        found = search(study.recipe, study.task, study.splits, study.primary, looks=looks, watcher=watcher)
+        known = study.recipe, study.task, study.splits, study.primary
+        found = search(*known, looks=looks, watcher=watcher, day=_prompted.day_of(study))
         told, calls = _ladder.summary(found), own_calls(study)
         best = found.answers[found.best]
         gain = study.gain(best)
@@ -80,11 +81,11 @@ class Prompting:
 
 
 def search(
-    recipe: Recipe, task: Task, splits: Splits, metric: Metric, *, looks: int, watcher: Watcher
+    recipe: Recipe, task: Task, splits: Splits, metric: Metric, *, looks: int, watcher: Watcher, day: str = "auto"
 ) -> _ladder.Ladder:
     """The best prompt on the validation rows, and every way's answers to the test rows."""
     return _ladder.climb(
-        _prompted.prompts_for(recipe, task),
+        _prompted.prompts_for(recipe, task, day),
         splits.train,
         split.spread(splits.validation, MOST_VALIDATION[recipe.task]),
         splits.test,
@@ -99,7 +100,8 @@ def search(
 def own_calls(study: Study) -> dict[str, _ladder.Call]:
     """What an answer of the tuned model takes, and where answers are written also one of the base as it is.
 
-    Milliseconds are those of some test rows answered in batches, after two that only warm up.
+    Milliseconds and written tokens (thoughts included; none of a classifier) are those of some test rows answered in
+    batches, after two that only warm up.
     """
     models = {"tuned": study.tuned, **({"base": study.base} if study.recipe.task == "generation" else {})}
     rows = split.spread(study.splits.test, TIMED)
@@ -109,9 +111,10 @@ def own_calls(study: Study) -> dict[str, _ladder.Call]:
         model = load()
         model.task.answer(model.loaded, asked[:2])
         began = time.monotonic()
-        model.task.answer(model.loaded, asked)
+        answers = model.task.answer(model.loaded, asked)
         took = 1000 * (time.monotonic() - began) / len(asked)
-        found[name] = _ladder.Call(_read(model, study), _written(model, study.predictions.get(name, ())), took)
+        written = sum(answer.tokens for answer in answers) / len(answers)
+        found[name] = _ladder.Call(_read(model, study), written, took)
     return found
 
 
@@ -123,16 +126,6 @@ def _read(model: Predictor, study: Study) -> float:
     if study.recipe.task == "generation":
         return sum(len(task.prompt(tokenizer, row.input)) for row in rows) / len(rows)
     return sum(len(tokenizer(str(row.input), verbose=False)["input_ids"]) for row in rows) / len(rows)
-
-
-def _written(model: Predictor, answers: Sequence[Prediction]) -> float:
-    """Mean tokens of its answers with the end of the turn; a classifier writes none."""
-    from finesmith.tasks import _template
-
-    if model.task.kind != "causal-lm" or not answers:
-        return 0.0
-    lengths = [len(_template.ids(model.loaded.tokenizer, str(answer.output))) + 1 for answer in answers]
-    return sum(lengths) / len(lengths)
 
 
 def _said(call: _ladder.Call) -> str:

@@ -45,13 +45,22 @@ def piece(learnt: Learnt, tokenizer: Any, turn: _template.Turn) -> Piece:
 def read(learnt: Learnt, tokenizer: Any, tokens: Sequence[int]) -> str:
     """The text of an answer up to its end, without what the template puts before it and without thoughts."""
     text = _said(learnt, tokenizer, tokens)
-    return (text.rpartition(learnt.thought_end)[2] if learnt.thought_end else text).strip()
+    for end in learnt.thought_ends:
+        text = text.rpartition(end)[2]
+    return text.strip()
+
+
+def up_to_end(learnt: Learnt, tokens: Sequence[int]) -> Sequence[int]:
+    """What of the tokens that were generated is the answer, the first that ends it included."""
+    return tokens[: next((place for place, token in enumerate(tokens, 1) if token in learnt.stop), len(tokens))]
 
 
 def lead(learnt: Learnt, tokenizer: Any) -> str:
     """The preamble as a decoded answer shows it: of special tokens nothing may be left."""
-    tokens = _template.ids(tokenizer, learnt.preamble)
-    return _decoded(learnt, tokenizer, tokens) if tokens else ""
+    if not learnt.preamble:
+        return ""
+    asked = _template.render(tokenizer, _template.ASKED.messages, (), ask=True)
+    return _decoded(learnt, tokenizer, _template.follows(tokenizer, asked, learnt.preamble))
 
 
 def written(learnt: Learnt, tokenizer: Any, example: Example) -> Example:
@@ -83,7 +92,7 @@ def longest(learnt: Learnt, tokenizer: Any, answer: str) -> tuple[int, str]:
         tokens = piece(learnt, tokenizer, turn).answer
     except ProofError:  # of its row this is said when that is encoded
         return len(_template.ids(tokenizer, target.text)), target.text
-    before = _template.ids(tokenizer, learnt.preamble)
+    before = _template.follows(tokenizer, turn.prompt, learnt.preamble)
     begun = len(before) if tokens[: len(before)] == before else 0
     return len(tokens) - 1 - begun, read(learnt, tokenizer, tokens)
 
@@ -124,8 +133,7 @@ def _switches(learnt: Learnt, tokenizer: Any) -> list[str]:
 
 def _changes(learnt: Learnt, target: Message) -> bool:
     """Whether the template makes more of an answer than its content: calls, thoughts."""
-    thinks = target.thoughts or (learnt.thought_end and learnt.thought_end in target.content)
-    return bool(target.calls or thinks)
+    return bool(target.calls or target.thoughts or any(end in target.content for end in learnt.thought_ends))
 
 
 def _tokens(learnt: Learnt, tokenizer: Any, example: Example) -> list[int]:
@@ -135,10 +143,10 @@ def _tokens(learnt: Learnt, tokenizer: Any, example: Example) -> list[int]:
 
 def _said(learnt: Learnt, tokenizer: Any, tokens: Sequence[int]) -> str:
     """All of an answer up to its end, without the preamble."""
-    length = next((place for place, token in enumerate(tokens) if token in learnt.stop), len(tokens))
-    return _decoded(learnt, tokenizer, tokens[:length]).removeprefix(lead(learnt, tokenizer))
+    said = [token for token in up_to_end(learnt, tokens) if token not in learnt.stop]
+    return _decoded(learnt, tokenizer, said).removeprefix(lead(learnt, tokenizer))
 
 
 def _decoded(learnt: Learnt, tokenizer: Any, tokens: Sequence[int]) -> str:
     """Special tokens count where they may mark calls or the end of thoughts."""
-    return str(tokenizer.decode(tokens, skip_special_tokens=not (learnt.tools or learnt.thinks)))
+    return str(tokenizer.decode(tokens, skip_special_tokens=not (learnt.tools or learnt.thinks or learnt.inside)))

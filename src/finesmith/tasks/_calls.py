@@ -15,6 +15,7 @@ from typing import Any
 
 from finesmith.data.store import Examples
 from finesmith.errors import ProofError
+from finesmith.tasks._learnt import THOUGHT_END
 from finesmith.types import Example, Message, Splits
 
 HINT = (
@@ -92,18 +93,21 @@ def _with_text(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "tool_calls": calls}
 
 
-def refuse_losses(text: str, messages: Sequence[Message], tools: Sequence[Any] = (), *, learnt: bool = False) -> None:
+def refuse_losses(
+    text: str, messages: Sequence[Message], tools: Sequence[Any] = (), *, learnt: bool = False, template: Any = ""
+) -> None:
     """Stops where a template that wrote `text` has left out a tool, a call or the result of one, or what was said.
 
     Args:
         learnt: it is the answer that is trained: its thoughts count too.
+        template: the source, or several by name; words that it reads as switches may be left out of a system text.
 
     Raises:
         ProofError: names what is missing.
     """
     if gone := next(_left_out(text, messages, tools), ""):
         raise ProofError(f"The chat template leaves out {gone}.", hint=HINT)
-    if gone := next(_unsaid(text, messages, learnt), ""):
+    if gone := next(_unsaid(text, messages, learnt, template), ""):
         raise ProofError(f"The chat template leaves out {gone}.", hint=TEXTS)
 
 
@@ -140,14 +144,30 @@ def _left_out(text: str, messages: Sequence[Message], tools: Sequence[Any]) -> I
             yield f"the result of a tool, {message.content[:60]!r}"
 
 
-def _unsaid(text: str, messages: Sequence[Message], learnt: bool) -> Iterator[str]:
+def _unsaid(text: str, messages: Sequence[Message], learnt: bool, template: Any) -> Iterator[str]:
     for message in messages:
-        said = message.content if learnt else message.content.rpartition("</think>")[2]
-        if message.role != "tool" and not _holds(text, said):
+        missing = [part for part in _parts(message.content, learnt) if not _holds(text, part)]
+        if message.role == "system":
+            missing = [part for part in missing if not _holds(text, _without_switches(part, template))]
+        if missing and message.role != "tool":
             beside = "what is said beside a call" if message.calls else f"what the {message.role} says"
-            yield f"{beside}, {said.strip()[:60]!r}"
+            yield f"{beside}, {missing[0].strip()[:60]!r}"
         if learnt and not _holds(text, message.thoughts):
             yield f"the thoughts (reasoning_content) of an answer, {message.thoughts.strip()[:60]!r}"
+
+
+def _parts(content: str, learnt: bool) -> list[str]:
+    """Of a content the thoughts in it, which the prompt may open, and what stands behind them."""
+    thoughts, _, answer = content.rpartition(THOUGHT_END)
+    return [thoughts.strip().removeprefix("<think>"), answer] if learnt else [answer]
+
+
+def _without_switches(said: str, template: Any) -> str:
+    """A system text without words such as `/no_think` that its template names, obeys and takes out (SmolLM3's)."""
+    source = "\n".join(template.values()) if isinstance(template, Mapping) else str(template)
+    for _, switch in re.findall(r"""(["'])(/\w+)\1""", source):
+        said = re.sub(rf"(?<!\S){switch}(?!\w)", "", said)
+    return said
 
 
 def _names(text: str, name: str, messages: Sequence[Message]) -> bool:

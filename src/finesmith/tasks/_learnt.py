@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from finesmith.errors import counted
 from finesmith.types import Conversation, Example, Message
 
 SHORT_ANSWER = 30  # characters: below, answers are values to match and not prose
+THOUGHT_END = "</think>"
+"""What ends thoughts that stand in the content of a row itself, whatever its template writes."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +20,11 @@ class Learnt:
 
     `end` is the token that ends a turn, `stop` all tokens at which generation stops, `preamble` the text that the
     template itself puts before an answer, `opening` what of it every kind of answer begins with, `begun` what is sent
-    of it with the prompt, `thought_end` what stands between thoughts and answer, `longest` the longest training answer
-    and `calling` the longest one that calls tools, as JSON (dropped once they are counted). `tools`: rows offer or call
-    tools, so that special tokens may stand in an answer; `calls`, `thinks`: half of the answers do. `opened`: rows
-    whose opening turn was to be learnt and answers nothing (dropped once that is said).
+    of it with the prompt, `thought_end` what it writes between thoughts and answer, `longest` the longest training
+    answer and `calling` the longest one that calls tools, as JSON (dropped once they are counted). `tools`: rows offer
+    or call tools, so that special tokens may stand in an answer; `calls`, `thinks`: half of the answers do; `inside`:
+    one has thoughts in its content. `opened`: rows whose opening turn was to be learnt and answers nothing (dropped
+    once that is said).
     """
 
     short: bool = False
@@ -29,6 +32,7 @@ class Learnt:
     tools: bool = False
     calls: bool = False
     thinks: bool = False
+    inside: bool = False
     longest: str = ""
     calling: str = ""
     new_tokens: int = 256
@@ -39,6 +43,11 @@ class Learnt:
     thought_end: str = ""
     begun: str = ""
     opened: int = 0
+
+    @property
+    def thought_ends(self) -> tuple[str, ...]:
+        """What may stand between thoughts and answer: the template's own words, and those of the rows."""
+        return tuple(end for end in (self.thought_end, THOUGHT_END if self.inside else "") if end)
 
     def notes(self) -> tuple[str, ...]:
         """What of the rows is not learnt though they ask for it."""
@@ -66,15 +75,17 @@ def learn(train: Sequence[Example]) -> Learnt:
         given = example.input if isinstance(example.input, Conversation) else Conversation(())
         opened += any(given.messages[place].weight > 0 for place in openings(given))
         tools = tools or bool(given.tools) or any(turn.calls for turn in (*given.messages, example.target))
-    lengths = sorted(len(answer.text) for answer in answers)
+    texts = [_without_thoughts(answer) for answer in answers]
+    lengths = sorted(map(len, texts))
     calls = [json.dumps(answer.as_dict()) for answer in answers if answer.calls]
     longest = max((answer for answer in answers if not answer.calls), key=_size, default=None)
     return Learnt(
         short=lengths[len(lengths) // 2] <= SHORT_ANSWER,
-        as_json=all(is_json(answer.text) for answer in answers),
+        as_json=all(map(is_json, texts)),
         tools=tools,
         calls=2 * len(calls) >= len(answers),
         thinks=2 * sum(map(_thinks, answers)) >= len(answers),
+        inside=any(THOUGHT_END in answer.content for answer in answers),
         longest="" if longest is None else json.dumps(longest.as_dict()),
         calling=max(calls, key=lambda call: (len(call), call), default=""),
         opened=opened,
@@ -90,7 +101,13 @@ def is_json(text: str) -> bool:
 
 
 def _thinks(answer: Message) -> bool:
-    return bool(answer.thoughts) or "</think>" in answer.content
+    return bool(answer.thoughts) or THOUGHT_END in answer.content
+
+
+def _without_thoughts(answer: Message) -> str:
+    """What of an answer is scored: the text behind thoughts that stand in its content."""
+    _, end, behind = answer.content.rpartition(THOUGHT_END)
+    return replace(answer, content=behind.strip() if end else behind).text
 
 
 def _size(answer: Message) -> tuple[int, str]:

@@ -103,9 +103,8 @@ class AnswerPrompts:
         return self._as_asked(rows, form, answers)
 
     def written(self, answers: Sequence[Prediction], form: str) -> float:
-        """Mean tokens of the answers, the end of the turn included."""
-        tokenizer = self.loaded.tokenizer
-        return float(np.mean([len(_template.ids(tokenizer, str(answer.output))) + 1 for answer in answers]))
+        """Mean tokens of the answers, thoughts and the end of the turn included."""
+        return float(np.mean([answer.tokens for answer in answers]))
 
     def measure(
         self, rows: Sequence[Example], form: str, examples: Sequence[Sequence[Example]]
@@ -143,8 +142,13 @@ class AnswerPrompts:
         return max((len(piece.tokens) for piece in pieces), default=0)
 
     def _as_asked(self, rows: Sequence[Example], form: str, answers: Sequence[Prediction]) -> list[Prediction]:
-        said = [_cut(str(answer.output), FORMS[form], self.openers) for answer in answers]
-        return [Prediction(row.id, text) for row, text in zip(rows, said, strict=True)]
+        """The answers up to where the form ends them; no caller would pay for what was generated behind that."""
+        found = []
+        for row, answer in zip(rows, answers, strict=True):
+            text = _cut(whole := str(answer.output), FORMS[form], self.openers)
+            behind = len(_template.ids(self.loaded.tokenizer, whole[len(text) :]))
+            found.append(Prediction(row.id, text, tokens=max(1, answer.tokens - behind)))
+        return found
 
     def _compose(self, asked: Conversation, form: Form, examples: Sequence[Example]) -> Conversation:
         instruction = " ".join(part for part in (form.instruction, self._format()) if part)

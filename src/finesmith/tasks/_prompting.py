@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finesmith.errors import ProofError
-from finesmith.tasks import _continuations, _template
+from finesmith.tasks import _continuations, _dates, _template
 from finesmith.tasks.base import Progress, silent
 from finesmith.types import Example, Message, Prediction
 
@@ -72,22 +72,24 @@ class LabelPrompts:
     """Prompts for one model and one label set.
 
     `max_length` is the context in tokens. Examples get at most half of it, the least similar go first; a text that is
-    still too long is cut at its beginning (`cut` counts them), for this opponent only.
+    still too long is cut at its beginning (`cut` counts them), for this opponent only. `day` is what a chat template
+    writes as today's date, which a run is asked with whenever that is.
     """
 
     readings = READINGS
 
-    def __init__(self, loaded: Loaded, labels: Sequence[str], max_length: int) -> None:
+    def __init__(self, loaded: Loaded, labels: Sequence[str], max_length: int, day: str = "auto") -> None:
         self.loaded, self.labels = loaded, tuple(labels)
         self.chat = bool(loaded.tokenizer.chat_template)
-        self.lead = _lead(loaded.tokenizer) if self.chat else ""
+        if self.chat:
+            _dates.fix(loaded.tokenizer, day)
+        self.lead, blank, before = _behind(loaded.tokenizer) if self.chat else ("", "", ":")
         self.forms = tuple(name for name, form in FORMS.items() if len(labels) > MOST_NAMED or not form.codes)
         names = [plain_label(label) for label in labels], [f" {code}" for code in codes(len(labels))]
         self.said = {
-            coded: dict(zip(labels, [name.strip() for name in said] if self.chat else said, strict=True))
+            coded: dict(zip(labels, [blank + name.strip() for name in said] if self.chat else said, strict=True))
             for coded, said in zip((False, True), names, strict=True)
         }
-        before = self.lead or ":"
         self.ends = {
             coded: [_template.follows(loaded.tokenizer, before, text) for text in said.values()]
             for coded, said in self.said.items()
@@ -156,7 +158,7 @@ class LabelPrompts:
         instruction = self._instruction(form)
         if self.chat:
             turns = [Message("user", _fill(form.row, str(shown.input))) for shown in examples]
-            said = [Message("assistant", self.said[form.codes][str(shown.target)]) for shown in examples]
+            said = [Message("assistant", self.said[form.codes][str(shown.target)].strip()) for shown in examples]
             pairs = [message for pair in zip(turns, said, strict=True) for message in pair]
             messages = [*pairs, Message("user", _fill(form.row, text))]
             first = Message("user", f"{instruction}\n\n{messages[0].content}".strip())
@@ -215,12 +217,16 @@ class LabelPrompts:
         ]
 
 
-def _lead(tokenizer: Any) -> str:
-    """What a chat template puts before every answer (an empty block of thoughts): labels stand behind that."""
+def _behind(tokenizer: Any) -> tuple[str, str, str]:
+    """What a chat template puts before every answer (an empty block of thoughts), the blank that it writes between that
+    and a label, and the text of a prompt up to there."""
+    asked = _template.render(tokenizer, _template.ASKED.messages, (), ask=True)
     try:
-        return _template.preamble(tokenizer)
+        found = _template.before_answer(tokenizer)
     except ProofError:  # it writes a finished answer otherwise than it asks for one
-        return ""
+        found = ""
+    lead = found.rstrip(" ")
+    return lead, found[len(lead) :], asked + lead
 
 
 def _fill(row: str, text: str) -> str:

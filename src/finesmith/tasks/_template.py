@@ -6,7 +6,6 @@ they do not.
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finesmith.errors import ModelError, ProofError
-from finesmith.tasks import _calls
+from finesmith.tasks import _calls, _dates
 from finesmith.tasks._learnt import openings
 from finesmith.types import Conversation, Message
 
@@ -47,8 +46,6 @@ PLAIN = """\
 
 
 PLAINLY = "The plain template takes every row: generation.template=plain."
-DATE = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
-"""Where a template asks for today's date."""
 ASKED = Conversation((Message("user", "a"),))
 
 
@@ -67,37 +64,29 @@ def settle(tokenizer: Any, choice: str, date: str = "auto") -> tuple[str, str]:
     Also the day that the template writes from now on (`date`; auto: today), empty where it writes none.
 
     Raises:
-        ModelError: `chat` for a model that has no template; a plain template for a tokenizer without an end token.
+        ModelError: `chat` for a model that has no template; a plain template for a tokenizer without an end token; a
+            date for a template that writes none.
     """
+    note = _choose(tokenizer, choice)
+    day = _dates.fix(tokenizer, date)
+    if date != "auto" and not day:
+        said = f"generation.date is '{date}', but {note.partition(',')[0]} never asks for today's date."
+        raise ModelError(said, hint="Leave generation.date out.")
+    return note, day
+
+
+def _choose(tokenizer: Any, choice: str) -> str:
     if choice == "chat" and not tokenizer.chat_template:
         raise ModelError(
             "generation.template is 'chat', but this model has no chat template.", hint="Use auto or plain."
         )
     if tokenizer.chat_template and choice != "plain":
-        return "the model's own chat template", _fix_date(tokenizer, date)
+        return "the model's own chat template"
     if tokenizer.eos_token is None:
         raise ModelError("The tokenizer has no end token, so that an answer could never stop.")
     tokenizer.chat_template = PLAIN.replace("{{ bos }}", "{{ bos_token }}" if adds_bos(tokenizer) else "")
     why = ", as asked" if choice == "plain" else ", as the model has no chat template of its own"
-    return f"a plain template (### Request / ### Answer){why}", ""
-
-
-def _fix_date(tokenizer: Any, date: str) -> str:
-    """Writes one day into the template for all time: with the next day's date a model would be asked otherwise than it
-    was trained, and a resumed run would go on with other tokens.
-    """
-    forms = tokenizer.chat_template
-    if not any(DATE.search(form) for form in (forms.values() if isinstance(forms, dict) else [forms])):
-        return ""
-    day = datetime.date.today() if date == "auto" else datetime.date.fromisoformat(date)
-
-    def fixed(form: str) -> str:
-        return DATE.sub(lambda asked: json.dumps(day.strftime(asked[2]), ensure_ascii=False), form)
-
-    tokenizer.chat_template = (
-        {name: fixed(form) for name, form in forms.items()} if isinstance(forms, dict) else fixed(forms)
-    )
-    return day.isoformat()
+    return f"a plain template (### Request / ### Answer){why}"
 
 
 def adds_bos(tokenizer: Any) -> bool:
@@ -117,7 +106,7 @@ def render(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any], *,
     for plain in _calls.forms([message.as_dict() for message in messages]):
         try:
             text = _rendered(tokenizer, plain, tools, ask)
-            _calls.refuse_losses(text, messages, tools)
+            _calls.refuse_losses(text, messages, tools, template=tokenizer.chat_template)
             return text
         except ProofError as error:
             problems.append(error)
@@ -220,8 +209,13 @@ def preamble(tokenizer: Any) -> str:
 
     A mere blank is: it becomes one token with the word behind it.
     """
+    return before_answer(tokenizer).rstrip(" ")
+
+
+def before_answer(tokenizer: Any) -> str:
+    """The preamble, and the blank that may stand behind it (Mistral's `[/INST] answer`)."""
     turn = turns(tokenizer, ASKED, Message("assistant", "b"))[0]
-    return turn.completion[: turn.completion.index("b")].rstrip(" ")
+    return turn.completion[: turn.completion.index("b")]
 
 
 def shared_opening(tokenizer: Any, opening: str, call: str) -> str:

@@ -277,6 +277,6 @@ def predict(
     answered = any(answer.output is not None for answer in answers)
     scores = task.measure(loaded, examples, progress=silent if answered else progress)
     return [
-        Prediction(id=example.id, output=answer.output, scores={**answer.scores, **score})
+        replace(answer, id=example.id, scores={**answer.scores, **score})
         for example, answer, score in zip(examples, answers, scores, strict=True)
     ]

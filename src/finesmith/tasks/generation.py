@@ -12,6 +12,7 @@ from pydantic import Field
 from finesmith.errors import DataError, ProofError, counted
 from finesmith.settings import Settings
 from finesmith.tasks import _answers, _evaluation, _language, _template
+from finesmith.tasks._dates import Day
 from finesmith.tasks._learnt import Learnt, is_json, learn
 from finesmith.tasks._sequence import first_difference, joint_sequence, trailing
 from finesmith.tasks.base import Batch, Encoded, Progress, epochs_for, silent
@@ -32,7 +33,7 @@ class GenerationSettings(Settings):
     max_new_tokens: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
     """Most tokens of an answer, with what the template puts before it; auto: half as long again as the longest training
     answer."""
-    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | Literal["auto"] = "auto"
+    date: Day = "auto"
     """What a chat template writes that says today's date (Llama 3.2, gpt-oss), `2026-11-22`; auto: the day on which the
     run begins. It stays so: a model is asked as it was trained."""
 
@@ -141,7 +142,7 @@ class Generation:
         except ProofError as error:
             raise _of_row(example, error) from error
         if final_only:  # to be measured: what the template itself puts before an answer is no part of it
-            lead = _template.ids(tokenizer, self.learnt.preamble)
+            lead = _template.follows(tokenizer, turns[-1].prompt, self.learnt.preamble)
             pieces = [replace(piece.given(lead), weight=1.0) for piece in pieces]
         joint = joint_sequence(pieces)
         sequences = [joint] if joint is not None else [piece.sequence() for piece in pieces]
@@ -222,7 +223,9 @@ class Generation:
                 steering=self.steering(loaded, max(map(len, batch))),
             )
             for position, tokens in zip(positions, found, strict=True):
-                answers[position] = Prediction(str(position), _answers.read(self.learnt, loaded.tokenizer, tokens))
+                said = _answers.up_to_end(self.learnt, tokens)
+                text = _answers.read(self.learnt, loaded.tokenizer, said)
+                answers[position] = Prediction(str(position), text, tokens=len(said))
             progress(len(positions))
 
         _evaluation.in_batches(loaded.model, lengths, write, kinds=limits, writing=True)
@@ -239,7 +242,7 @@ class Generation:
         """The tokens that inference sends: this is the inference path, and there is no other."""
         conversation = item if isinstance(item, Conversation) else Conversation((Message("user", item, 0.0),))
         asked = _template.render(tokenizer, conversation.messages, conversation.tools, ask=True)
-        return _template.ids(tokenizer, asked) + _template.ids(tokenizer, self.learnt.begun)
+        return _template.ids(tokenizer, asked) + _template.follows(tokenizer, asked, self.learnt.begun)
 
     def steering(self, loaded: Loaded, width: int) -> Any:
         """A transformers logits processor for prompts of so many tokens; None: the model alone decides."""
