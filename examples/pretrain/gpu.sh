@@ -7,11 +7,12 @@
 #   bash examples/pretrain/gpu.sh transfer OUT ARCHIVE  fine-tuning from it and from scratch (needs BANKING77=folder)
 #
 # ARCHIVE is what `pack.sh` made; OUT receives files of at most 16 MiB. Nothing is installed: SITE (default /tmp/site)
-# may hold what is missing. Settings by environment: WORK, STEPS, SECONDS_A_COMMAND, MORE (further settings of the run).
+# may hold what is missing. Settings by environment: WORK, STEPS and LAST_STEPS (of the two parts), SECONDS_A_COMMAND,
+# MORE (further settings of the run).
 set -euo pipefail
 part=$1 out=$2 archive=$3
 here=$(cd "$(dirname "$0")" && pwd)
-work=${WORK:-/tmp/finesmith-pretrain} seconds=${SECONDS_A_COMMAND:-510} steps=${STEPS:-}
+work=${WORK:-/tmp/finesmith-pretrain} seconds=${SECONDS_A_COMMAND:-510} steps=${STEPS:-} last=${LAST_STEPS:-}
 export PYTHONPATH="$here/../../src:${SITE:-/tmp/site}${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 export TOKENIZERS_PARALLELISM=true
 ready=$work/ready run=$work/run decay=$work/decay
@@ -71,7 +72,7 @@ train)
     part_of "$run" "${tune[@]}" ${steps:+train.max_steps=$steps}
     if [ -e "$run/evidence.json" ]; then
         seconds=$((seconds - SECONDS + began))
-        if [ "$seconds" -gt 30 ]; then part_of "$decay" "${then[@]}"; fi
+        if [ "$seconds" -gt 30 ]; then part_of "$decay" "${then[@]}" ${last:+train.max_steps=$last}; fi
     fi
     for each in "$run" "$decay"; do
         if [ -e "$each/steps.jsonl" ]; then progress "$each"; fi

@@ -175,6 +175,7 @@ OFF = THINKS.replace("assistant\n", SWITCH)
         (THINKS, said("assistant", "4"), {}, "</think>"),
         (OFF.replace("{{ m.role }}", "{{ m.role }}{{ enable_thinking }}"), said("assistant", "4"), {}, "</think>"),
         (SMOL, said("assistant", "4"), {}, ""),
+        (SMOL, INSIDE, {}, "</think>"),  # no word of the template's: the rows' own
     ],
 )
 def test_others_are_told_how_to_ask_for_what_was_measured(tmp_path, template, answer, told, end):
@@ -182,7 +183,7 @@ def test_others_are_told_how_to_ask_for_what_was_measured(tmp_path, template, an
     task = settled(tokenizer, [row(said("user", "2+2?"), answer)])
     found = _answers.asking(task.learnt, tokenizer)
     assert (found["chat_template_kwargs"], found["thought_end"]) == (told, end)
-    assert found["preamble"].rstrip() == ("<think>\n\n</think>" if end else "")
+    assert found["preamble"].rstrip() == ("" if template == SMOL else "<think>\n\n</think>")
     assert found["max_new_tokens"] == task.learnt.new_tokens
 
 
@@ -386,7 +387,8 @@ def test_what_is_sent_before_an_answer_has_the_tokens_that_follow_the_prompt(leg
     assert tokenizer.convert_ids_to_tokens(piece.tokens[piece.weights > 0]) == ["Yes", "</s>"]
     (piece,) = task.encode(example, 0, tokenizer, 1000)
     answer = piece.tokens[piece.weights > 0].tolist()
-    assert _answers.read(task.learnt, tokenizer, answer) == "Yes" and task.learnt.new_tokens == 1 * 3 // 2 + 8
+    written = len(_template.ids(tokenizer, task.learnt.preamble))
+    assert _answers.read(task.learnt, tokenizer, answer) == "Yes" and task.learnt.new_tokens == written + 1 * 3 // 2 + 8
 
 
 def test_the_longest_answer_is_kept_with_its_thoughts():

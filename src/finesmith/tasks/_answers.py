@@ -104,7 +104,8 @@ def asking(learnt: Learnt, tokenizer: Any) -> dict[str, Any]:
     between its thoughts and it, where that is written (special tokens are no text there). `chat_template_kwargs`: what
     the template is told so that it puts the preamble into the prompt, where it does so as it was trained.
     """
-    texts = (learnt.preamble, learnt.thought_end if learnt.preamble or learnt.thinks else "")
+    thinks = learnt.preamble or learnt.thinks or learnt.inside
+    texts = (learnt.preamble, learnt.thought_ends[0] if thinks and learnt.thought_ends else "")
     lead, end = (str(tokenizer.decode(_template.ids(tokenizer, text), skip_special_tokens=True)) for text in texts)
     told = {name: False for name in _switches(learnt, tokenizer)[:1]}
     return {
