@@ -97,6 +97,7 @@ def compare(
         study.minimum_gain, study.asked = minimum_gain, asked
         before = known = _known(study, only=only, again=again)
         budget = _plan.budget(study, minutes=minutes, named=bool(only))
+        study.budget = budget.seconds
         items = _plan.plan(study, budget, spent=time.monotonic() - began, only=only, done=tuple(known))
         if late := _plan.overtaken(items):  # made before something that they would use
             known = _without(study, known, late)

@@ -52,6 +52,7 @@ def open_study(
         answer_seconds=0.0,
         effort=effort,
         options=options,
+        watcher=watcher,
     )
     study.splits = _calls.written(task, study.tuned().loaded.tokenizer, study.splits)
     return _probe(study, watcher)

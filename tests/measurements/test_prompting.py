@@ -1,6 +1,7 @@
 """Prompting: scores with and without the cache, the choice on validation rows, whole measurements on tiny models."""
 
 import json
+import math
 import shutil
 from types import SimpleNamespace
 
@@ -137,6 +138,7 @@ def test_labels_are_asked_with_the_day_of_the_run(tmp_path, models, monkeypatch)
         primary=registry.resolve("metrics", "accuracy"),
         found={"prompting": {"best": "zero-shot", "ways": {"zero-shot": way}, "shots": 1}},
         predictions={"prompt": []},
+        budget=math.inf,
     )
     study.task = registry.resolve("tasks", "classification")(study.recipe.section("classification")).fit(splits.train)
     prompts = _prompted.chosen(study).prompts
@@ -205,6 +207,18 @@ def test_the_best_prompt_is_chosen_on_validation_rows_and_examples_are_training_
     assert (values["worst"], values["best_template"]) == (pytest.approx(0.6), "good")
 
 
+def test_ways_that_are_not_chosen_can_be_asked_less():
+    train = rows([(f"text {n % 4} {n}", "abcd"[n % 4]) for n in range(40)], "train")
+    held, test = rows([(f"text {n} x", "a") for n in range(10)], "held"), rows([("text", "b")] * 400, "test")
+    found = _ladder.climb(
+        Fixed(), train, held, test, higher_is_better=True, looks=0, seed=0, watcher=Watcher(), others=50,
+        score=lambda some, answers: np.mean([a.output == r.target for r, a in zip(some, answers, strict=True)]),
+    )  # fmt: skip
+    assert {name: len(answers) for name, answers in found.answers.items()} == {
+        "zero-shot": 50, "examples": 400, "retrieved": 50
+    }  # fmt: skip
+
+
 def test_examples_are_balanced_and_the_nearest_stand_last():
     train = rows([(f"word{n}", "a" if n < 30 else "bcd"[n % 3]) for n in range(40)])
     labels = [row.target for row in _ladder.balanced(train, 8, 1)]
@@ -257,6 +271,36 @@ def test_the_measurement_on_a_generator(clauses, models, tmp_path, monkeypatch):
     assert calls["tuned"]["read"] == calls["base"]["read"] and calls["tuned"]["written"] >= 1
     for name in ("prompt", "prompt-zero-shot", "prompt-examples", "prompt-retrieved"):
         assert found.evidence.systems[name]["bits_per_byte"].value > 0, "the targets behind the prompt"
+
+
+def test_written_prompts_are_timed_and_made_smaller_where_the_time_is_short(clauses, models, tmp_path, monkeypatch):
+    monkeypatch.setattr(prompting, "MOST_VALIDATION", {"generation": 3})
+    path = tuned(clauses, models("llama"), tmp_path / "run", generation={"max_new_tokens": 4}).path
+    study = comparing.open_study(path, effort="quick", options={}, watcher=Watcher())
+    few, whole = prompting.PLUGIN.cost(study), len(study.splits.test)
+    plain, shown = study.timed["prompted"]
+    assert plain > 0 and shown > 0
+    study.answer_seconds = 0.0
+    bare = prompting.PLUGIN.cost(study)
+    study.timed["prompted"] = [2 * plain, 2 * shown]
+    assert prompting.PLUGIN.cost(study) == pytest.approx(2 * bare) and bare < few, "timed once"
+    monkeypatch.setattr(_prompted, "seconds", lambda study: (100.0, 400.0))
+    sizes = []
+    for budget in (math.inf, 1e6, 20_000.0, 1.0):
+        study.budget = budget
+        sizes.append(prompting._size(study))
+        assert prompting.PLUGIN.cost(study) <= 0.6 * budget or budget == 1.0
+    third = prompting.Size(1, -(-whole // 3))
+    assert sizes[:2] == [prompting.Size(3, whole)] * 2 and sizes[-1] == third
+    monkeypatch.setattr(prompting, "_size", lambda study: third)
+    result = prompting.PLUGIN(study, Watcher())
+    assert result.numbers["validation_rows"] == 1 and len(result.systems["prompt"]) == whole
+    assert sorted(len(result.systems[f"prompt-{name}"]) for name in ("zero-shot", "examples", "retrieved")) == [
+        third.others, third.others, whole
+    ]  # fmt: skip
+    (left,) = result.missing.items()
+    assert left[0] == "prompts chosen on 3 validation rows" and "1 of them fit the time" in left[1]
+    assert str(path) in left[1]
 
 
 def test_what_a_target_costs_behind_a_prompt_is_what_the_model_says(models):

@@ -1,11 +1,13 @@
 """An answer does not depend on which texts are asked beside it: where padding would change it, nothing is padded."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from finesmith.models import together
+from finesmith.models import context, together
 from finesmith.models.load import Loaded
 from finesmith.tasks import _evaluation, _language
 from finesmith.tasks.classification import run_batches
@@ -110,3 +112,31 @@ def test_training_goes_by_it_and_says_so():
     plan = Plan(LENGTHS, 6, 0, together.training(loaded.model))
     assert all(len({LENGTHS[place] for place in batch}) == 1 for batch in plan.micro_batches(range(6), 100))
     assert len(Plan(LENGTHS, 6, 0).micro_batches(range(6), 100)) == 1
+
+
+def test_answers_are_written_many_rows_at_a_time_as_far_as_what_they_leave_behind_allows(monkeypatch):
+    model = made("llama", {"num_key_value_heads": 1}, AutoModelForCausalLM).model
+    with torch.no_grad():
+        kept = model(input_ids=torch.arange(5)[None], use_cache=True).past_key_values
+    one = sum(part.nbytes for layer in kept.layers for part in (layer.keys, layer.values)) // 5
+    assert context.cached_bytes(model) == one > 0
+
+    def sizes(lengths, **how):
+        found = []
+        _evaluation.in_batches(model, lengths, lambda places: found.append(len(places)), **how)
+        return found
+
+    long, longer = [1024] * 40, [2049] * 20
+    assert sizes(long) == [8] * 5 and sizes(long, writing=True) == [32, 8]
+    assert sizes(longer) == sizes(longer, writing=True)
+    monkeypatch.setattr(_evaluation, "CACHED", one * 16_384)
+    assert sizes(long, writing=True) == [16, 16, 8]
+    monkeypatch.setattr(_evaluation, "CACHED", one)
+    assert sizes(long, writing=True) == [8] * 5
+    monkeypatch.setattr(_evaluation, "CACHED", 1 << 29)
+    monkeypatch.setattr(context, "cached_bytes", lambda model: None)
+    assert sizes(long, writing=True) == [8] * 5
+
+
+def test_a_model_that_does_not_say_its_heads_leaves_nobody_knows_what():
+    assert context.cached_bytes(SimpleNamespace(config=SimpleNamespace(num_hidden_layers=2))) is None

@@ -259,7 +259,7 @@ def shares(settings: DataSettings, parts: Mapping[str, Any]) -> dict[str, float 
 
 def spread(rows: Sequence[Example], most: int) -> list[Example]:
     """At most so many rows, evenly over the whole part: a test file may be sorted by label."""
-    step = max(1.0, len(rows) / most)
+    step = max(1.0, len(rows) / max(1, most))
     return [rows[int(place * step)] for place in range(min(most, len(rows)))]
 
 

@@ -129,6 +129,7 @@ def climb(
     looks: int,
     seed: int,
     watcher: Watcher,
+    others: int | None = None,
 ) -> Ladder:
     """Chooses on the validation rows, then answers the test rows each way.
 
@@ -138,6 +139,7 @@ def climb(
         validation, test: rows to choose on (all are used) and to report on.
         score: the primary metric of answers to rows.
         looks: how often the tuned model looked at the validation rows; more looks give more draws of the examples.
+        others: test rows that the ways answer that are not the best one, evenly spread; all.
     """
     search = _Search(prompts, validation, score, 1.0 if higher_is_better else -1.0, watcher)
     nothing: list[Sequence[Example]] = [()] * len(validation)
@@ -147,13 +149,14 @@ def climb(
     fixed = [search.look(EXAMPLES, form, [drawn[0]] * len(validation)) for form in prompts.forms]
     form = search.best([way for way, _ in fixed]).form
     draws = [way for way, _ in fixed if way.form == form]
-    for draw in range(1, min(DRAWS[1], max(DRAWS[0], looks - 2 * len(prompts.forms)))):
+    for draw in range(1, draws_for(looks, len(prompts.forms))):
         draws.append(search.look(EXAMPLES, form, [drawn[draw]] * len(validation), draw)[0])
     shown = Shown(train, shots, seed)
     near = search.look(RETRIEVED, form, shown.to(RETRIEVED, validation))
     ways = {way.name: way for way in (search.best([way for way, _ in zero]), search.best(draws), near[0])}
     best = search.best(list(ways.values()))
-    answers, calls = _on_test(prompts, ways, shown, test, watcher)
+    asked = {name: _asked(name, test, None if name == best.name else others) for name in ways}
+    answers, calls = _on_test(prompts, ways, shown, asked, watcher)
     return Ladder(
         best=best.name,
         ways=ways,
@@ -207,6 +210,11 @@ def shots_for(train: Sequence[Example]) -> int:
     return labels if SHOTS < labels <= 2 * SHOTS else SHOTS
 
 
+def draws_for(looks: int, forms: int) -> int:
+    """How many draws of the fixed examples are tried: more where the tuned model looked more often."""
+    return min(DRAWS[1], max(DRAWS[0], looks - 2 * forms))
+
+
 def balanced(train: Sequence[Example], count: int, seed: int) -> list[Example]:
     """So many rows in random order, every label as often as any other as far as that goes; without labels any rows."""
     choose = random.Random(seed)
@@ -244,13 +252,23 @@ class Shown:
         return list(retrieved(self._known, self.train, rows, self.shots))
 
 
+def _asked(way: str, test: Sequence[Example], most: int | None) -> list[Example]:
+    """The test rows that a way answers."""
+    most = len(test) if most is None else most
+    return split.spread(test, min(most, MOST_RETRIEVED) if way == RETRIEVED else most)
+
+
 def _on_test(
-    prompts: Prompts, ways: Mapping[str, Way], shown: Shown, test: Sequence[Example], watcher: Watcher
+    prompts: Prompts,
+    ways: Mapping[str, Way],
+    shown: Shown,
+    test: Mapping[str, Sequence[Example]],
+    watcher: Watcher,
 ) -> tuple[dict[str, list[Prediction]], dict[str, Call]]:
-    """Each way's answers to the test rows with what the targets cost behind its prompts, and what an answer takes."""
+    """Each way's answers to its test rows with what the targets cost behind its prompts, and what an answer takes."""
     answers, calls = {}, {}
     for name, way in ways.items():
-        rows = split.spread(test, MOST_RETRIEVED) if name == RETRIEVED else list(test)
+        rows = test[name]
         examples = shown.to(name, rows, way.draw)
         with watcher.progress(f"testing the prompt: {name}", len(rows)) as progress:
             began = time.monotonic()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from finesmith.data import split
 from finesmith.measurements import _ladder
 from finesmith.measurements.base import Study
 from finesmith.predictor import Predictor
 from finesmith.recipe import Recipe
-from finesmith.tasks.base import Task
+from finesmith.tasks.base import Progress, Task
 from finesmith.types import Example, Input, Prediction
 
+PROBED, PROBED_SECONDS = (1, 4, 16), 20.0
+"""Validation rows that are asked to find out how long prompts take: the last number that takes no longer than this."""
 SYSTEM = "prompt"
 """What the best prompt is called among the run's systems."""
 
@@ -62,6 +66,33 @@ def chosen(study: Study) -> Prompted | None:
     way = _ladder.Way(name, kept["template"], kept["reading"], kept["score"], kept["draw"])
     shown = _ladder.Shown(study.splits.train, found["shots"], study.recipe.seed)
     return Prompted(prompts_for(study.recipe, study.task, day_of(study)), way, shown)
+
+
+def seconds(study: Study) -> tuple[float, float]:
+    """What a written answer of the base takes without and with examples: some validation rows, timed once a study."""
+    if "prompted" not in study.timed:
+        study.forget()  # one model in memory
+        prompts = prompts_for(study.recipe, study.task, day_of(study))
+        shown = _ladder.Shown(study.splits.train, _ladder.shots_for(study.splits.train), study.recipe.seed)
+        ways = (_ladder.ZERO, _ladder.EXAMPLES)
+        with study.watcher.progress("timing some prompts", len(ways)) as progress:
+            study.timed["prompted"] = [_timed(prompts, shown, way, study, progress) for way in ways]
+    plain, with_examples = study.timed["prompted"]
+    return plain, with_examples
+
+
+def _timed(prompts: Any, shown: _ladder.Shown, way: str, study: Study, progress: Progress) -> float:
+    form = prompts.forms[len(prompts.forms) // 2]
+    took = 0.0
+    for count in PROBED:
+        rows = split.spread(study.splits.validation, count)
+        began = time.monotonic()
+        prompts.ask(rows, form, shown.to(way, rows), reading=prompts.readings[0])
+        took = (time.monotonic() - began) / len(rows)
+        if took * PROBED[-1] > PROBED_SECONDS:
+            break
+    progress(1)
+    return took
 
 
 def day_of(study: Study) -> str:

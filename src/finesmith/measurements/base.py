@@ -7,6 +7,7 @@ plan of `docs/explanation/evidence.md`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -113,8 +114,10 @@ class Study:
     `splits` are the rows as they were used, `predictions` the answers of the run's systems to the test rows.
     `train_seconds` is what one training of this run takes here, `preparing_seconds` of these before its first step, and
     `answer_seconds` what the tuned model takes for one test row. `found` are the numbers of the measurements made so
-    far. `minimum_gain` is the smallest that is of use. `options` are what the user gave besides (a glossary, prompts,
-    unlabelled rows), by name, and `asked` the same as it was asked, in plain values, with the effort and the like.
+    far. `minimum_gain` is the smallest that is of use, `budget` the seconds that all measurements together may take.
+    `options` are what the user gave besides (a glossary, prompts, unlabelled rows), by name, and `asked` the same as it
+    was asked, in plain values, with the effort and the like.
+    `timed` is what else was timed for the plan, with `watcher` looking on.
     """
 
     folder: RunFolder
@@ -129,9 +132,12 @@ class Study:
     preparing_seconds: float = 0.0
     effort: Effort = "quick"
     minimum_gain: float = 0.0
+    budget: float = math.inf
     options: Mapping[str, Any] = field(default_factory=dict)
     asked: Mapping[str, Any] = field(default_factory=dict)
     found: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    timed: dict[str, Any] = field(default_factory=dict)
+    watcher: Watcher = field(default_factory=Watcher, repr=False)
     _models: dict[str, Predictor] = field(default_factory=dict, repr=False)
     _clusters: Clusters | None = field(default=None, repr=False)
 

@@ -19,6 +19,21 @@ def context_length(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
     return int(min(longest, tokenizer.model_max_length))
 
 
+def cached_bytes(model: Any) -> int | None:
+    """What every token leaves behind in keys and values while an answer is written, in bytes; None: it does not say.
+
+    As many layers as there are, all of one shape: those of a sliding window or of a recurrence keep less.
+    """
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    try:
+        heads = config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // heads
+        kept = getattr(config, "num_key_value_heads", None) or heads
+        return int(2 * config.num_hidden_layers * kept * size * model.dtype.itemsize)
+    except (AttributeError, RuntimeError, TypeError):  # layers of different shapes (Gemma 4), no attention at all
+        return None
+
+
 def _first_position(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
     """Where positions begin: behind the padding's, where the table of positions has one (RoBERTa, MPNet, ...)."""
     decoder = type(config) in AutoModelForCausalLM._model_mapping

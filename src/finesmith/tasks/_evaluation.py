@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from finesmith.errors import TrainingError
@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 MOST_TOKENS = 8192
+"""Of a batch, padding included."""
+WRITTEN, CACHED, SHORT = 32_768, 1 << 29, 2048
+"""Tokens of a batch whose answers are written one token after the other: each such step costs much the same for few
+rows as for many. So many at most, where they leave so many bytes of keys and values and no row is longer than this."""
 _halved: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
-"""Tokens of a batch that fitted, of models for which `MOST_TOKENS` did not: the next evaluation begins with them."""
+"""Tokens of a batch that fitted, of models for which the usual number did not: the next evaluation begins with them."""
 
 
 def in_batches(
@@ -49,7 +53,8 @@ def in_batches(
         company = together.writing(model) if writing else together.reading(model)
 
     def batches(positions: Sequence[int]) -> list[list[int]]:
-        most = _halved.get(model, MOST_TOKENS)
+        usual = _written(model, lengths) if writing else MOST_TOKENS
+        most = min(usual, _halved.get(model, usual))
         of_kind = {
             kind: [place for place in positions if not kinds or kinds[place] == kind] for kind in {*kinds} or {0}
         }
@@ -70,7 +75,17 @@ def notes(model: nn.Module) -> tuple[str, ...]:
     """Says that evaluations of this model ran out of memory, and with what they went on."""
     if model not in _halved:
         return ()
-    return (f"memory is too small to evaluate {MOST_TOKENS:,} tokens at a time: it was done with {_halved[model]:,}",)
+    return (f"memory is too small to evaluate as many rows at a time as usual: {_halved[model]:,} tokens fit",)
+
+
+def _written(model: Any, lengths: Sequence[int]) -> int:
+    """Tokens of a batch of prompts with their answers."""
+    from finesmith.models import context, fast
+
+    left = context.cached_bytes(fast.inner(model))
+    if not left or max(lengths, default=0) > SHORT:
+        return MOST_TOKENS
+    return max(MOST_TOKENS, min(WRITTEN, CACHED // left))
 
 
 def _fits(compute: Callable[[list[int]], None], positions: list[int]) -> bool:
