@@ -1,5 +1,7 @@
 """Each baseline's own behaviour."""
 
+import pytest
+
 from finesmith import registry
 from finesmith.baselines.base import as_text
 from finesmith.types import Conversation, Example, Message, Origin
@@ -82,6 +84,22 @@ def test_knn_chooses_the_number_of_neighbours_on_training_rows_alone():
     one, chosen = type(knn)(neighbours=1)(flipped, asked, seed=0), knn(flipped, asked, seed=0)
     assert [answer.output for answer in one] == ["blue", "red"]
     assert [answer.output for answer in chosen] == ["red", "blue"]
+
+
+@pytest.mark.parametrize("apart", ["the same text", "one group"])
+def test_knn_chooses_the_number_of_neighbours_without_a_rows_own_copies(apart):
+    """A row beside its copy is always right with one neighbour."""
+    knn, words = registry.resolve("baselines", "knn"), ["red", "blue"]
+    copies = []
+    for i in range(60):
+        label = words[(i + (i in (0, 1) or i > 50)) % 2]  # the first and the last are flipped
+        for copy in range(2):
+            text = f"{words[i % 2]} thing {i + 10}" + (f" copy{i}" * copy if apart == "one group" else "")
+            group = str(i) if apart == "one group" else None
+            copies.append(Example(f"{i}-{copy}", text, label, Origin("f", i), group=group))
+    asked = [("0", "red thing"), ("1", "blue thing")]
+    assert [answer.output for answer in type(knn)(neighbours=1)(copies, asked, seed=0)] == ["blue", "red"]
+    assert [answer.output for answer in knn(copies, asked, seed=0)] == ["red", "blue"]
 
 
 def test_knn_reads_characters_where_no_words_are_shared():
