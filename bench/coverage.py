@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from finesmith import registry
-from finesmith.evidence import calibration, ece, equivalence, levels, stats
+from finesmith.evidence import calibration, ece, levels, stats
 
 LOSS = registry.resolve("metrics", "held_out_loss")
 ACCURACY = registry.resolve("metrics", "accuracy")
@@ -25,7 +25,8 @@ BELIEVED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "wrong only where it is surest": lambda level: np.where(level > 3, level + 2.5, level),
 }
 """Log-odds that a model believes it is right with, by the true ones, which are normal with mean 2 and deviation 1.2."""
-Hit = Callable[[np.random.Generator, int], bool]
+Hit = Callable[[np.random.Generator, int], float]
+"""Whether one draw's interval holds the truth; nan where the draw does not count."""
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
         if options.only not in name:
             continue
         random = np.random.default_rng(0)
-        found = np.mean([hit(random, run) for run in range(runs)])
+        found = np.nanmean([hit(random, run) for run in range(runs)])
         print(f"| {name} | {what} | {found:.2%} |", flush=True)
 
 
@@ -69,12 +70,19 @@ def cases() -> list[tuple[str, str, Hit]]:
             ("few rows, gain in accuracy", f"{n} rows, always one of two right", alternately(n, 1.0)),
             ("few rows, gain in accuracy", f"{n} rows, one of two right in half", alternately(n, 0.5)),
         ]
-    for n in (30, 300):
-        found.append(("TOST's 90 %, loss", f"{n} rows", ninety(n)))
+    for n in (30, 31, 300):
+        found += [
+            ("90 % for equivalence, difference of shares", f"{n} rows, as good", alternately(n, 0.3, 0.90)),
+            ("90 % for equivalence, bits per byte", f"{n} rows, as good", bits(n, confidence=0.90)),
+        ]
     found += [
         ("Clopper-Pearson, upper 95 %", f"{share:g} of {n}", exact(share, n)) for share, n in ((0.05, 60), (0.1, 300))
     ]
     found.append(("threshold's risk of 10 %", "400 rows, confidence as true as it says", risk(400, 0.1)))
+    for n in (60, 90):
+        for shape in (4, 8, 20):
+            what = f"{n} rows, confidence as true as it says, {shape / (shape + 1):.0%} right"
+            found += [(f"few rows' threshold of 5 %, {name}", what, few_rows(n, shape, name)) for name in FEW_ROWS]
     for what, believed in BELIEVED.items():
         found += [("calibration error", f"{what}, {n} rows", calibration_error(n, believed)) for n in (100, 500, 2000)]
     found.append(("conformal sets, 90 %", "200 rows to calibrate, 200 others: mean share held", conformal(200, 0.1)))
@@ -147,14 +155,14 @@ def clustered_seeds(k: int, count: int, size: int) -> Hit:
     return hit
 
 
-def bits(n: int, *, skewed: bool = False) -> Hit:
+def bits(n: int, *, skewed: bool = False, confidence: float = 0.95) -> Hit:
     """Texts of unequal length, each as hard for both systems; what each adds to that is normal, or exponential."""
 
     def hit(random: np.random.Generator, run: int) -> bool:
         size, hard = random.gamma(2, 100, n) + 20, 1.5 + random.normal(0, 0.3, n)
         own = random.exponential(0.15, (2, n)) if skewed else random.normal(0, 0.1, (2, n))
         ours, theirs = (np.stack([size * (hard + each), size], axis=1) for each in own)
-        found = stats.paired_bootstrap(BITS, ours, theirs, seed=run, draws=1000)
+        found = stats.paired_bootstrap(BITS, ours, theirs, seed=run, draws=1000, confidence=confidence)
         return found.low <= 0 <= found.high
 
     return hit
@@ -180,22 +188,14 @@ def macro_f1(count: int, size: int) -> Hit:
     return hit
 
 
-def alternately(n: int, differ: float) -> Hit:
+def alternately(n: int, differ: float, confidence: float = 0.95) -> Hit:
     """Of the rows a share in which one of two systems is right, each as often; in the others both are or neither."""
 
     def hit(random: np.random.Generator, run: int) -> bool:
         one, both = random.random((2, n)) < 0.5
         ours, theirs = (np.where(random.random(n) < differ, [one, ~one], both)).astype(float)
-        found = stats.newcombe(ours, theirs)
+        found = stats.newcombe(ours, theirs, confidence)
         return found.low <= 0 <= found.high
-
-    return hit
-
-
-def ninety(n: int) -> Hit:
-    def hit(random: np.random.Generator, run: int) -> bool:
-        found = equivalence.tost(random.normal(0.2, 1, n), 0.1)
-        return found.low <= 0.2 <= found.high
 
     return hit
 
@@ -214,6 +214,28 @@ def risk(n: int, wanted: float) -> Hit:
             return True
         others = random.beta(4, 1, 20000)
         return float((1 - others[others >= found.least]).mean()) <= wanted
+
+    return hit
+
+
+FEW_ROWS: dict[str, Callable[[calibration.Threshold | None, float], float]] = {
+    "given": lambda found, true: found is not None,
+    "none given or kept": lambda found, true: found is None or true <= 0.05,
+    "kept where given": lambda found, true: true <= 0.05 if found else np.nan,
+    "within its bound where given": lambda found, true: true <= found.bound if found else np.nan,
+}
+"""What is counted of a threshold and the true risk above it."""
+
+
+def few_rows(n: int, shape: int, counted: str) -> Hit:
+    """Confidences have a beta distribution (shape, 1) and are as true as they say."""
+
+    def hit(random: np.random.Generator, run: int) -> float:
+        sure = random.beta(shape, 1, n)
+        found = calibration.likely_threshold(sure, (random.random(n) < sure).astype(float), 0.05)
+        least = found.least if found else 0.0
+        right = shape / (shape + 1) * (1 - least ** (shape + 1)) / (1 - least**shape)  # mean of those above
+        return FEW_ROWS[counted](found, 1 - right)
 
     return hit
 

@@ -6,13 +6,15 @@ without an error would gain less than is of use. What is left is what fine-tunin
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from finesmith import examine, registry, run
-from finesmith.baselines.base import as_text
+from finesmith.baselines import _features
+from finesmith.baselines.base import NO_MEMORY, as_text
 from finesmith.evidence import clusters, plain, verdict
 from finesmith.evidence import compare as evidences
 from finesmith.metrics.base import Metric, refuse_impossible
@@ -75,8 +77,7 @@ def advise(
     findings = clock.time("check", lambda: examine.before_training(recipe, splits, recipe.task, watcher)[0])
     found: dict[str, Sequence[Prediction]] = {}
     missing: dict[str, str] = {}
-    for name in _baselines(recipe.task):
-        found[name] = clock.time(name, lambda name=name: _baseline(name, splits, recipe.seed))  # type: ignore[misc]
+    _cheap(recipe, splits, found, missing, clock)
     prompting = _base(recipe, task, splits, metric, found, missing, clock, watcher)
     systems, gains, best = _weigh(metric, splits.test, found, recipe.seed)
     titles = {name: _title(name) for name in systems}
@@ -214,9 +215,23 @@ def _baselines(task: str) -> list[str]:
     return [name for name in registry.available("baselines") if task in registry.resolve("baselines", name).tasks]
 
 
-def _baseline(name: str, splits: Splits, seed: int) -> Sequence[Prediction]:
+def _cheap(
+    recipe: Recipe,
+    splits: Splits,
+    found: dict[str, Sequence[Prediction]],
+    missing: dict[str, str],
+    clock: _Clock,
+) -> None:
+    """The baselines' answers; why one has none, and what none has learnt from."""
     inputs = [(row.id, as_text(row.input)) for row in splits.test]
-    return registry.resolve("baselines", name)(splits.train, inputs, seed=seed)
+    for name in _baselines(recipe.task):
+        baseline = registry.resolve("baselines", name)
+        try:
+            found[name] = clock.time(name, functools.partial(baseline, splits.train, inputs, seed=recipe.seed))
+        except MemoryError:
+            missing[name] = NO_MEMORY
+    if why := _features.left_out([as_text(row.input) for row in splits.train]):
+        missing["all training rows"] = why
 
 
 def _weigh(

@@ -11,7 +11,8 @@ from typing import Any
 
 from finesmith import predictor, registry
 from finesmith import recipe as recipes
-from finesmith.baselines.base import as_text
+from finesmith.baselines import _features
+from finesmith.baselines.base import NO_MEMORY, as_text
 from finesmith.data.split import spread
 from finesmith.errors import ModelError
 from finesmith.evidence import claims, clusters
@@ -62,10 +63,9 @@ def measure(
                 missing[name] = found
             else:
                 predictions[name] = found
-    for name in opponents(ready.recipe.task):
-        with watcher.progress(f"testing the baseline {name}", len(test)):
-            inputs = [(example.id, as_text(example.input)) for example in test]
-            predictions[name] = registry.resolve("baselines", name)(ready.splits.train, inputs, seed=ready.recipe.seed)
+    cheap, absent = _cheap(ready, watcher)
+    predictions |= cheap
+    missing |= absent
     saved = sum(path.stat().st_size for path in folder.file("model").iterdir() if path.suffix == ".safetensors")
     metrics = {name: registry.resolve("metrics", name) for name in ready.task.metrics}
     targets, together, seed = {row.id: row.target for row in test}, clusters.of(test), ready.recipe.seed
@@ -211,6 +211,21 @@ def _base(ready: Ready, progress: Any) -> dict[str, list[Prediction] | str]:
     prompts = _prompting.LabelPrompts(asked, task.labels, context, day)  # the day that the manifest says
     said, _ = prompts.ask(rows, prompts.forms[0], [()] * len(rows), progress, reading=_prompting.USUAL)
     return {"base": said[_prompting.USUAL], "frozen": answers}
+
+
+def _cheap(ready: Ready, watcher: Watcher) -> tuple[dict[str, list[Prediction]], dict[str, str]]:
+    """The baselines' answers to the test rows; why one has none, and what none has learnt from."""
+    train, test = ready.splits.train, ready.splits.test
+    inputs, answers, missing = [(row.id, as_text(row.input)) for row in test], {}, {}
+    for name in opponents(ready.recipe.task):
+        with watcher.progress(f"testing the baseline {name}", len(test)):
+            try:
+                answers[name] = registry.resolve("baselines", name)(train, inputs, seed=ready.recipe.seed)
+            except MemoryError:
+                missing[name] = NO_MEMORY
+    if why := _features.left_out([as_text(row.input) for row in train]):
+        missing["all training rows"] = why
+    return answers, missing
 
 
 def frozen(task: Classification, loaded: models.Loaded, splits: Splits, max_length: int) -> list[Prediction]:

@@ -39,8 +39,8 @@ class Abstention:
     """Answer where the confidence, made true by `temperature`, is at least `threshold`: the largest probability, or
     with `several` labels what all of them together have.
 
-    At most a share `risk` of such answers is wrong; `shown` says whether that was shown on `rows` validation rows or is
-    only likely.
+    At most a share `risk` of such answers is wrong, where `shown` says that `rows` validation rows showed it. Else they
+    were too few: `seen` is the share that was wrong among them, `bound` what it may be (None: an older version's file).
     """
 
     temperature: float
@@ -49,6 +49,8 @@ class Abstention:
     shown: bool
     rows: int
     several: bool = False
+    seen: float | None = None
+    bound: float | None = None
 
     def apply(self, answers: Sequence[Prediction]) -> list[Prediction]:
         """The answers, without the output of those that are too unsure."""

@@ -73,7 +73,33 @@ def test_readings_are_what_they_say(models):
     np.testing.assert_allclose(list(found["sum"][0].scores.values()), share, rtol=1e-5)
     means = sums / [len(end) for end in prompts.ends[False]]
     np.testing.assert_allclose(list(found["mean"][0].scores.values()), np.exp(means - np.logaddexp(*means)), rtol=1e-5)
+    each = sums / [len("card"), len("money back")]  # without the blank before them, as lm-eval counts
+    np.testing.assert_allclose(list(found["bytes"][0].scores.values()), np.exp(each - np.logaddexp(*each)), rtol=1e-5)
     assert tokens > 5 and set(found) == set(_prompting.READINGS) and prompts.cut == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (("card_arrival", "top-up"), [" card arrival", " top up"]),
+        (("-1", "0", "1"), [" -1", " 0", " 1"]),
+        (("A", "A-", "-", "_"), [" A", " A-", " -", " _"]),
+        (("2-3", "2_3", "level_1", "covid-19"), [" 2-3", " 2_3", " level 1", " covid 19"]),
+        (("no_card", "no-card", "a_b"), [" no_card", " no-card", " a_b"]),
+    ],
+)
+def test_labels_that_differ_are_said_differently(labels, said):
+    assert _prompting.plain_labels(labels) == said
+
+
+@pytest.mark.parametrize("template", [None, "chatml"])
+def test_labels_that_differ_in_a_sign_have_their_own_tokens(models, template):
+    prompts = _prompting.LabelPrompts(loaded(models("llama", *([template] if template else []))), ("-1", "1", "-"), 999)
+    assert len({tuple(end) for end in prompts.ends[False]}) == 3 and all(prompts.ends[False])
+    found, _ = prompts.ask(rows([("cold", None)]), "text-category", [()])
+    for answers in found.values():
+        assert all(math.isfinite(share) for share in answers[0].scores.values())
+    assert "-1, 1, -" in prompts._instruction(_prompting.FORMS["listed"])
 
 
 def test_calibration_takes_out_what_is_said_of_texts_without_content(models):

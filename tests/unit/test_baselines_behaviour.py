@@ -1,8 +1,14 @@
 """Each baseline's own behaviour."""
 
-from finesmith import registry
-from finesmith.baselines.base import as_text
+from types import SimpleNamespace
+
+import pytest
+
+from finesmith import advising, measure, registry
+from finesmith.baselines import _features, _neighbours
+from finesmith.baselines.base import NO_MEMORY, as_text
 from finesmith.types import Conversation, Example, Message, Origin
+from finesmith.watch import Watcher
 
 
 def rows(pairs):
@@ -82,6 +88,79 @@ def test_knn_chooses_the_number_of_neighbours_on_training_rows_alone():
     one, chosen = type(knn)(neighbours=1)(flipped, asked, seed=0), knn(flipped, asked, seed=0)
     assert [answer.output for answer in one] == ["blue", "red"]
     assert [answer.output for answer in chosen] == ["red", "blue"]
+
+
+@pytest.mark.parametrize("apart", ["the same text", "one group"])
+def test_knn_chooses_the_number_of_neighbours_without_a_rows_own_copies(apart):
+    """A row beside its copy is always right with one neighbour."""
+    knn, words = registry.resolve("baselines", "knn"), ["red", "blue"]
+    copies = []
+    for i in range(60):
+        label = words[(i + (i in (0, 1) or i > 50)) % 2]  # the first and the last are flipped
+        for copy in range(2):
+            text = f"{words[i % 2]} thing {i + 10}" + (f" copy{i}" * copy if apart == "one group" else "")
+            group = str(i) if apart == "one group" else None
+            copies.append(Example(f"{i}-{copy}", text, label, Origin("f", i), group=group))
+    asked = [("0", "red thing"), ("1", "blue thing")]
+    assert [answer.output for answer in type(knn)(neighbours=1)(copies, asked, seed=0)] == ["blue", "red"]
+    assert [answer.output for answer in knn(copies, asked, seed=0)] == ["red", "blue"]
+
+
+@pytest.fixture
+def room_for_half(monkeypatch):
+    """Ten rows of ten characters, and memory for fifty."""
+    monkeypatch.setattr(_features, "MOST_CHARACTERS", 50)
+    return [(f"{'red' if n < 5 else 'blue':<8}{n:>2}", "r" if n < 5 else "b") for n in range(10)]
+
+
+def test_more_text_than_the_memory_holds_is_learnt_from_in_part(room_for_half):
+    texts = [text for text, _ in room_for_half]
+    assert _features.part(texts) == [0, 2, 4, 6, 8] and _features.part(texts[:5]) == [0, 1, 2, 3, 4]
+    assert _features.left_out(texts[:5]) == ""
+    assert "know 5 of 10 training rows, evenly spread" in _features.left_out(texts)
+    near, alike = next(_neighbours.Neighbours(texts).nearest([texts[8]], 2))
+    assert near.tolist() == [8, 6] and alike[0] > alike[1]
+    assert next(_neighbours.Neighbours(texts).nearest([texts[9]], 1))[0] != [9], "it is not among the known"
+
+
+def test_baselines_learn_from_the_rows_that_the_memory_holds(room_for_half, monkeypatch):
+    seen = []
+    whole = _features.features
+    monkeypatch.setattr(_features, "features", lambda texts, **known: seen.append(len(texts)) or whole(texts, **known))
+    asked = [("0", "red"), ("1", "blue")]
+    for name in ("tfidf", "knn"):
+        answers = registry.resolve("baselines", name)(rows(room_for_half), asked, seed=0)
+        assert [answer.output for answer in answers] == ["r", "b"]
+    written = rows([(text, Message("assistant", label)) for text, label in room_for_half])
+    assert [each.output for each in registry.resolve("baselines", "nearest")(written, asked, seed=0)] == ["r", "b"]
+    assert set(seen) == {5}
+
+
+def test_a_row_is_compared_with_so_many_at_once_as_fit(monkeypatch):
+    known = [f"thing {n}" for n in range(40)]
+    whole = list(_neighbours.Neighbours(known).nearest(known, 3))
+    monkeypatch.setattr(_neighbours, "CELLS", 120)
+    some = list(_neighbours.Neighbours(known).nearest(known, 3))
+    assert all((one[0] == other[0]).all() for one, other in zip(whole, some, strict=True)) and len(some) == 40
+
+
+def test_a_baseline_without_memory_is_not_measured(room_for_half, monkeypatch):
+    """The training is done by then, and a run that starts again would come here again."""
+
+    def full(*_, **__):
+        raise MemoryError
+
+    train, test = rows(room_for_half), rows([("red", "r")])
+    splits, asked = SimpleNamespace(train=train, test=test), SimpleNamespace(task="classification", seed=0)
+    answers, missing = measure._cheap(SimpleNamespace(recipe=asked, splits=splits), Watcher())
+    assert set(answers) == {"majority", "tfidf", "knn"}
+    assert list(missing) == ["all training rows"] and "5 of 10" in missing["all training rows"]
+    monkeypatch.setattr(_features, "features", full)
+    answers, missing = measure._cheap(SimpleNamespace(recipe=asked, splits=splits), Watcher())
+    assert set(answers) == {"majority"} and missing["tfidf"] == missing["knn"] == NO_MEMORY
+    found, told = {}, {}
+    advising._cheap(asked, splits, found, told, advising._Clock())
+    assert set(found) == {"majority"} and told == missing
 
 
 def test_knn_reads_characters_where_no_words_are_shared():

@@ -1,4 +1,4 @@
-"""TOST, non-inferiority and Holm against statsmodels; intervals over seeds and clusters by simulation."""
+"""Equivalence and Holm against statsmodels; intervals over seeds and clusters by simulation."""
 
 from dataclasses import replace
 
@@ -16,23 +16,25 @@ LOSS = registry.resolve("metrics", "held_out_loss")
 ACCURACY = registry.resolve("metrics", "accuracy")
 
 
+def within(found, margin):
+    """Whether a 90 % interval lies within the margin, as claims ask, and the p-value of the two tests."""
+    p = max(equivalence.above(each, -margin, 0.90) for each in (found, -found))
+    return -margin < found.low and found.high < margin, p
+
+
 @pytest.mark.parametrize("seed", range(20))
-def test_tost_equals_statsmodels(seed):
+def test_two_tests_on_an_interval_of_few_rows_equal_statsmodels(seed):
     random = np.random.default_rng(seed)
-    n, margin = int(random.integers(5, 200)), float(random.uniform(0.02, 0.5))
+    n, margin = int(random.integers(5, 31)), float(random.uniform(0.02, 0.9))
     ours, theirs = random.normal(0.1, 1, n), random.normal(0, 1, n)
-    found = equivalence.tost(ours - theirs, margin)
-    p, lower, _ = ttost_paired(ours, theirs, -margin, margin)
     low, high = DescrStatsW(ours - theirs).tconfint_mean(alpha=0.1)
-    assert (found.p, found.low, found.high) == pytest.approx((p, low, high))
-    assert found.holds == (found.p < 0.05)
-    assert equivalence.no_worse(ours - theirs, margin) == pytest.approx(lower[1])
+    holds, p = within(Estimate(float((ours - theirs).mean()), low, high, n), margin)
+    assert p == pytest.approx(ttost_paired(ours, theirs, -margin, margin)[0]) and holds == (p < 0.05)
 
 
 def test_no_spread_and_no_difference():
-    assert equivalence.tost(np.zeros(10), 0.01).holds
-    assert not equivalence.tost(np.full(10, 0.02), 0.01).holds
-    assert equivalence.no_worse(np.full(10, -0.02), 0.01) == 1.0
+    assert within(Estimate(0.0, 0.0, 0.0, 10), 0.01) == (True, 0.0)
+    assert within(Estimate(0.02, 0.02, 0.02, 10), 0.01) == (False, 1.0)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -76,14 +78,14 @@ def shares(agree, ours, theirs):
 
 
 def test_two_systems_match_only_where_it_was_shown():
-    few, many = shares(90, 5, 5), shares(9900, 50, 50)
-    assert not equivalence.equivalent(ACCURACY, *few, 0.01, seed=0).holds
-    found = equivalence.equivalent(ACCURACY, *many, 0.01, seed=0)
-    assert found.holds and found.p < 0.05 and found.value == 0
-    ninety = stats.newcombe(many[0][:, 0], many[1][:, 0], 0.9)
-    assert (found.low, found.high) == (ninety.low, ninety.high)
-    worse = equivalence.equivalent(ACCURACY, *shares(9000, 100, 900), 0.01, seed=0)
-    assert not worse.holds and worse.p > 0.99
+    def compared(*counts):
+        return within(stats.newcombe(*(each[:, 0] for each in shares(*counts)), 0.90), 0.01)
+
+    assert not compared(90, 5, 5)[0]
+    holds, p = compared(9900, 50, 50)
+    assert holds and p < 0.05
+    holds, p = compared(9000, 100, 900)
+    assert not holds and p > 0.99
 
 
 def test_two_systems_match_on_a_loss():
@@ -91,16 +93,26 @@ def test_two_systems_match_on_a_loss():
     tokens = np.full(400, 10.0)
     ours = np.stack([random.normal(20, 2, 400), tokens], axis=1)
     theirs = ours + np.stack([random.normal(0, 0.2, 400), np.zeros(400)], axis=1)
-    found = equivalence.equivalent(LOSS, ours, theirs, 0.01, seed=0)
-    by_rows = equivalence.tost((theirs - ours)[:, 0] / 10, 0.01)
-    assert found.holds and (found.low, found.high) == pytest.approx((by_rows.low, by_rows.high), abs=5e-4)
+    found = stats.paired_bootstrap(LOSS, ours, theirs, seed=0, confidence=0.90)
+    ends = DescrStatsW((theirs - ours)[:, 0] / 10).tconfint_mean(alpha=0.1)
+    assert within(found, 0.01)[0] and (found.low, found.high) == pytest.approx(ends, abs=5e-4)
 
 
 def test_false_equivalence_is_as_rare_as_it_says():
-    random, hits = np.random.default_rng(0), 0
-    for _ in range(1000):  # the truth lies on the border: 5 % at most may be called equivalent
-        hits += equivalence.tost(random.normal(0.3, 1, 150), 0.3).holds
-    assert 0.03 < hits / 1000 < 0.07
+    """The truth lies on the border: 5 % at most may be called equivalent."""
+    random, hits = np.random.default_rng(0), {"shares": 0, "loss": 0}
+    for _ in range(1000):
+        better = random.choice(3, 400, p=[0.7, 0.2, 0.1])  # both as good, ours alone, theirs alone
+        ours, theirs = np.where(better == 0, 1.0, [better == 1, better == 2])
+        holds, p = within(stats.newcombe(ours, theirs, 0.90), 0.1)
+        assert holds == (p < 0.05)
+        hits["shares"] += holds
+    for seed in range(300):
+        pair = (
+            np.stack([each, np.ones(150)], axis=1) for each in (random.normal(5, 1, 150), random.normal(5.4, 1, 150))
+        )
+        hits["loss"] += within(stats.paired_bootstrap(LOSS, *pair, seed=seed, draws=500, confidence=0.90), 0.4)[0]
+    assert 0.03 < hits["shares"] / 1000 < 0.07 and 0.02 < hits["loss"] / 300 < 0.09
 
 
 def drawn(random, k, n, seed_sd, row_sd, noise_sd):

@@ -12,6 +12,8 @@ from finesmith.types import Conversation, Example, Input, Prediction
 
 TestInput = tuple[str, str]
 """The id of a test row and its text (`as_text`)."""
+NO_MEMORY = "the memory was not enough for it"
+"""Why a baseline has no answers."""
 
 
 class Baseline(Protocol):

@@ -13,14 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from finesmith.baselines._features import features
+from finesmith.baselines import _features
 from finesmith.baselines.base import TestInput, as_text
 from finesmith.types import Example, Prediction
 
 
 @dataclass(frozen=True)
 class Tfidf:
-    """TF-IDF of words and characters under a linear SVM. It gives no scores: margins are not probabilities."""
+    """TF-IDF of words and characters under a linear SVM, on as many rows as `_features.part` allows.
+
+    It gives no scores: margins are not probabilities.
+    """
 
     title: str = "TF-IDF + linear SVM"
     tasks: tuple[str, ...] = ("classification",)
@@ -30,10 +33,11 @@ class Tfidf:
         if not test_inputs:
             return []
         texts = [as_text(example.input) for example in train]
-        vectors = features(texts)
+        places = _features.part(texts)
+        texts, labels = [texts[place] for place in places], [train[place].target for place in places]
+        vectors = _features.features(texts)
         told = vectors.transform(texts) if vectors else np.zeros((len(texts), 1))
         asked = vectors.transform([text for _, text in test_inputs]) if vectors else np.zeros((len(test_inputs), 1))
-        labels = [example.target for example in train]
         answer: Callable[..., Sequence[str | tuple[str, ...]]] = _several if isinstance(labels[0], tuple) else _one
         outputs = answer(told, labels, asked, usable=vectors is not None, seed=seed)
         return [Prediction(id=name, output=output) for (name, _), output in zip(test_inputs, outputs, strict=True)]

@@ -64,10 +64,15 @@ class Predict:
 
 def _left_out(abstention: Any, gone: Sequence[bool]) -> str:
     """How many answers are left to a person, and what holds for the others."""
-    known = f"{'shown' if abstention.shown else 'likely, not shown,'} on {abstention.rows} validation rows"
+    start = f"{sum(gone)} of {counted(len(gone), 'answer')} left out (null): less sure than {abstention.threshold:.3f}"
+    wanted, rows = f"at most {100 * abstention.risk:g} %", f"{abstention.rows} validation rows"
+    if abstention.shown:
+        return f"{start}; of the others {wanted} are wrong (shown on {rows})"
+    if abstention.bound is None:
+        return f"{start}; that of the others {wanted} are wrong was not shown: {rows} are too few"
     return (
-        f"{sum(gone)} of {counted(len(gone), 'answer')} left out (null): less sure than {abstention.threshold:.3f}; "
-        f"of the others at most {100 * abstention.risk:g} % are wrong ({known})"
+        f"{start}; of the others {100 * abstention.seen:.3g} % were wrong on the {rows} that set this, too few to show "
+        f"{wanted}: up to {100 * abstention.bound:.3g} % may be"
     )
 
 

@@ -12,15 +12,25 @@ from dataclasses import dataclass
 import numpy as np
 
 TINY = 1e-300
+SPREAD = 0.5
+"""Deviation of log T: a temperature below 0.4 or above 2.7 is believed only of rows enough."""
+LIKELY = 0.8
+"""How sure a threshold is that few rows give; `threshold` is sure with 0.95."""
+FIRST = 0.6
+"""The largest share of the rows that its first look may take: of all rows only luck would be given one."""
 
 
 def temperature(chances: np.ndarray, truth: np.ndarray) -> float:
-    """The T, 0.05 to 20, that makes softmax(log p / T) least surprised by the truth (Guo et al. 2017, 1706.04599)."""
+    """The T, 0.05 to 20, that makes softmax(log p / T) least surprised by the truth (Guo et al. 2017, 1706.04599).
+
+    Few rows without an error would make T as small as it may be and every answer certain, so log T is believed to be
+    normal around 0 with deviation `SPREAD` before any row is seen; hundreds of rows outweigh that.
+    """
     from scipy.optimize import minimize_scalar
 
-    logs = np.log(np.maximum(chances, TINY))
+    logs, belief = np.log(np.maximum(chances, TINY)), 2 * SPREAD**2 * len(truth)
     found = minimize_scalar(
-        lambda t: nll(_softmax(logs / math.exp(t)), truth),
+        lambda t: nll(_softmax(logs / math.exp(t)), truth) + t * t / belief,
         bounds=(math.log(0.05), math.log(20)),
         method="bounded",
         options={"xatol": 1e-6},
@@ -96,14 +106,26 @@ def threshold(confidence: np.ndarray, right: np.ndarray, risk: float, *, sure: f
     return found
 
 
-def likely_threshold(confidence: np.ndarray, right: np.ndarray, risk: float) -> Threshold | None:
-    """The lowest confidence above which (errors + 1) / (answers + 1) is at most `risk`: for rows too few to show it."""
-    for least in np.unique(confidence):
+def likely_threshold(
+    confidence: np.ndarray, right: np.ndarray, risk: float, *, sure: float = LIKELY
+) -> Threshold | None:
+    """As `threshold` for rows too few to show it: less sure, and the looks follow one another from the surest rows on.
+
+    The first look is at the fewest rows that could be enough if none were wrong, the last where the first bound is
+    above `risk`: such looks need not share what `sure` leaves open (fixed sequence testing; Angelopoulos et al. 2021,
+    arXiv 2110.01052). `bound` is 95 % sure.
+    """
+    fewest, found = math.log(1 - sure) / math.log(1 - risk), None
+    if fewest > FIRST * len(right):
+        return None
+    for least in np.unique(confidence)[::-1]:
         chosen = confidence >= least
         errors, n = int((1 - right[chosen]).sum()), int(chosen.sum())
-        if (errors + 1) / (n + 1) <= risk:
-            return Threshold(float(least), n / len(right), errors / n, clopper_pearson(errors, n, 0.05), shown=False)
-    return None
+        if n >= fewest - 1e-9:
+            if clopper_pearson(errors, n, 1 - sure) > risk:
+                break
+            found = Threshold(float(least), n / len(right), errors / n, clopper_pearson(errors, n, 0.05), shown=False)
+    return found
 
 
 def clopper_pearson(events: float, n: float, alpha: float) -> float:

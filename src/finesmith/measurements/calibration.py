@@ -112,10 +112,12 @@ def _told(rows: Sequence[Example], answers: Sequence[Prediction], labels: Sequen
 
 
 def _abstention(held: Told, heat: float, risk: float) -> Abstention | None:
-    """The threshold that was shown to keep the risk, else the likely one, else none."""
+    """The threshold that was shown to keep the risk, else what few rows give, else none."""
     sure, right = held.confidence, held.right
     found = calibration.threshold(sure, right, risk) or calibration.likely_threshold(sure, right, risk)
-    return Abstention(heat, found.least, risk, found.shown, len(right), held.several) if found else None
+    if found is None:
+        return None
+    return Abstention(heat, found.least, risk, found.shown, len(right), held.several, found.risk, found.bound)
 
 
 def _scores(test: Told, seed: int, together: Sequence[int] | None) -> dict[str, Any]:
@@ -142,6 +144,8 @@ def _kept(abstention: Abstention | None, test: Told, risk: float) -> dict[str, A
         "risk": risk,
         "threshold": abstention.threshold,
         "shown": abstention.shown,
+        "seen": abstention.seen,
+        "bound": abstention.bound,
         "answered": float(kept.mean()),
         "wrong": float(1 - test.right[kept].mean()) if kept.any() else 0.0,
     }
@@ -182,7 +186,8 @@ def _says(numbers: Mapping[str, Any]) -> str:
     )
     if abstain["threshold"] is None:
         return f"{start}; no share of the answers is good enough for {risk} wrong ones"
-    known = "" if abstain["shown"] else " (likely, not shown: few validation rows)"
+    bound = _percent(abstain["bound"])
+    known = "" if abstain["shown"] else f" (not shown: by so few validation rows it may be {bound})"
     return (
         f"{start}; for at most {risk} wrong it answers {_percent(abstain['answered'])} of the test rows, "
         f"{_percent(abstain['wrong'])} of them wrong{known}"

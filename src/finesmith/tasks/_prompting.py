@@ -2,13 +2,14 @@
 
 The answer is the label whose string is most probable; nothing else can be said, so this is constrained decoding over
 the label set. Readings of the log-probability: of the whole string (`sum`), per token (`mean`), per byte (`bytes`, as
-lm-eval's `acc_norm`), above that without a text (`pmi`, its `acc_mutual_info`); each also `calibrated` (contextual
+lm-eval's `acc_bytes`), above that without a text (`pmi`, its `acc_mutual_info`); each also `calibrated` (contextual
 calibration, Zhao et al. 2021, arXiv 2102.09690: divided by the mean distribution over texts without content).
 Many labels are also tried as short codes of equal length, none of which begins another.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -55,9 +56,18 @@ FORMS = {
 }
 
 
+_JOINTS = re.compile(r"(?<=[^\W\d_])[_-](?=[^\W_])|(?<=[^\W_])[_-](?=[^\W\d_])")  # a letter beside a letter or digit
+
+
 def plain_label(label: str) -> str:
-    """A label as words behind a form: `card_arrival` becomes ` card arrival`."""
-    return " " + label.replace("_", " ").replace("-", " ")
+    """A label as words behind a form: `card_arrival` becomes ` card arrival`; `-1` and `A-` stay what they are."""
+    return " " + _JOINTS.sub(" ", label)
+
+
+def plain_labels(labels: Sequence[str]) -> list[str]:
+    """All labels as words, or as they are where two would be the same words."""
+    said = [plain_label(label) for label in labels]
+    return said if len(set(said)) == len(labels) else [f" {label}" for label in labels]
 
 
 def codes(count: int) -> list[str]:
@@ -85,7 +95,7 @@ class LabelPrompts:
             _dates.fix(loaded.tokenizer, day)
         self.lead, blank, before = _behind(loaded.tokenizer) if self.chat else ("", "", ":")
         self.forms = tuple(name for name, form in FORMS.items() if len(labels) > MOST_NAMED or not form.codes)
-        names = [plain_label(label) for label in labels], [f" {code}" for code in codes(len(labels))]
+        names = plain_labels(labels), [f" {code}" for code in codes(len(labels))]
         self.said = {
             coded: dict(zip(labels, [blank + name.strip() for name in said] if self.chat else said, strict=True))
             for coded, said in zip((False, True), names, strict=True)
@@ -181,7 +191,7 @@ class LabelPrompts:
         if "{labels}" not in said:
             return said
         names = [f"{code} " if form.codes else "" for code in codes(len(self.labels))]
-        named = ", ".join(name + plain_label(label).strip() for name, label in zip(names, self.labels, strict=True))
+        named = ", ".join(name + said.strip() for name, said in zip(names, self.said[False].values(), strict=True))
         if len(self.labels) > MOST_NAMED and len(_template.ids(self.loaded.tokenizer, named)) > self.room // 4:
             return form.instruction if "{labels}" not in form.instruction else ""
         return said.replace("{labels}", named)
@@ -207,7 +217,7 @@ class LabelPrompts:
         if kind == "mean":
             return sums / np.array([len(end) for end in self.ends[form.codes]])
         if kind == "bytes":
-            return sums / np.array([len(said.encode()) for said in self.said[form.codes].values()])
+            return sums / np.array([len(said.strip().encode()) for said in self.said[form.codes].values()])
         return sums - bare[0] if kind == "pmi" else sums
 
     def _answers(self, rows: Sequence[Example], shares: np.ndarray) -> list[Prediction]:
