@@ -14,7 +14,7 @@ from finesmith import predictor, registry, resolve
 from finesmith.errors import DataError, MissingExtraError, RecipeError
 from finesmith.methods import _spared
 from finesmith.methods.base import Method, unreached
-from finesmith.models import causal, fast
+from finesmith.models import causal, fast, quantize
 from finesmith.models import device as devices
 from finesmith.models import load as models
 from finesmith.models.load import Loaded
@@ -270,8 +270,9 @@ def pieces(task: Task, loaded: Loaded, examples: Sequence[Example], max_length: 
 def _precision(model: Any, loaded: Loaded, method: Method) -> Any:
     """Weights that move stay in float32; the frozen ones of an adapter run are narrowed to the compute precision."""
     if method.adapter and loaded.dtype != torch.float32:
-        for parameter in model.parameters():
-            if not parameter.requires_grad and parameter.is_floating_point():  # quantised ones are bytes
+        plain = (module for module in model.modules() if not quantize.holds_bits(module))
+        for parameter in (each for module in plain for each in module.parameters(recurse=False)):
+            if not parameter.requires_grad:
                 parameter.data = parameter.data.to(loaded.dtype)
     return model
 
