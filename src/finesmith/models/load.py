@@ -143,11 +143,12 @@ def load(
 
 
 def held_in(stored: torch.dtype, dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """In what weights that do not move are held: on an accelerator as they are stored, if it computes in that.
+    """In what weights that do not move are held: in 16 bits on an accelerator that computes so, if they are stored so.
 
-    In float32 they would take twice the memory for the same numbers; on a CPU memory is not what is short.
+    In float32 they would take twice the memory for the same numbers (for float16 in bfloat16: for those that are
+    multiplied); on a CPU memory is not what is short.
     """
-    return stored if device.type != "cpu" and stored == dtype else torch.float32
+    return dtype if device.type != "cpu" and stored.itemsize == dtype.itemsize else torch.float32
 
 
 def plainly(folder: Path, kind: Kind, device: torch.device, *, dtype: torch.dtype | None, own_code: bool) -> Loaded:
