@@ -110,12 +110,18 @@ def manifest(ready: Ready, trained: Trained) -> dict[str, Any]:
         "dtype": str(ready.loaded.dtype).removeprefix("torch."),
         "seed": ready.recipe.seed,
         "model": ready.recipe.model.name,
-        "quantize": ready.recipe.model.quantize,
+        "quantize": _held(ready),
         "method": ready.recipe.method,
         "task": ready.recipe.task,
         "steps": trained.steps,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def _held(ready: Ready) -> str:
+    """In which few bits the base is held: as the recipe asks, or as its checkpoint is."""
+    asked = ready.recipe.model.quantize
+    return asked if asked != "none" else quantize.held(ready.loaded.model.config) or asked
 
 
 def card(ready: Ready, evidence: Evidence, facts: Mapping[str, Any]) -> str:

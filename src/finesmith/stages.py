@@ -12,8 +12,9 @@ from accelerate.tracking import get_available_trackers
 
 from finesmith import predictor, registry, resolve
 from finesmith.errors import DataError, MissingExtraError, RecipeError
-from finesmith.methods.base import Method, spared, unreached
-from finesmith.models import causal, fast
+from finesmith.methods import _spared
+from finesmith.methods.base import Method, unreached
+from finesmith.models import causal, fast, quantize
 from finesmith.models import device as devices
 from finesmith.models import load as models
 from finesmith.models.load import Loaded
@@ -97,16 +98,13 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     recipe, notes = recipe.replace(speed={"block_attention": blocked}), notes + _say(watcher, *chosen)
     head = task.head(loaded.model)
     fresh = tuple(name for name in ("pooler",) if any("pooler" in note for note in loaded.notes))
+    notes += _say(watcher, *(_spared.notes(loaded.model) if method.adapter else ()))
     model = _precision(method.apply(loaded.model, head=(*head, *fresh), seed=recipe.seed), loaded, method)
     ways.take(recipe.speed, model, loaded)
     recipe, fitted_to = resolve.passes(recipe, model, task, loaded, encoded)
     notes += _say(watcher, *fitted_to)
     ways.compile_blocks(recipe.speed, model)
     trainable, total = models.parameter_counts(model)
-    if method.adapter and (names := spared(loaded.model)):
-        notes += _say(
-            watcher, f"PEFT puts no adapters on {names[0]} of this architecture: its kernels read that matrix directly"
-        )
     if method.adapter and (share := unreached(loaded.model)):
         notes += _say(watcher, f"adapters do not reach the experts, {share:.0%} of the weights in the model's blocks")
     notes += _say(watcher, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")
@@ -272,8 +270,9 @@ def pieces(task: Task, loaded: Loaded, examples: Sequence[Example], max_length: 
 def _precision(model: Any, loaded: Loaded, method: Method) -> Any:
     """Weights that move stay in float32; the frozen ones of an adapter run are narrowed to the compute precision."""
     if method.adapter and loaded.dtype != torch.float32:
-        for parameter in model.parameters():
-            if not parameter.requires_grad and parameter.is_floating_point():  # quantised ones are bytes
+        plain = (module for module in model.modules() if not quantize.holds_bits(module))
+        for parameter in (each for module in plain for each in module.parameters(recurse=False)):
+            if not parameter.requires_grad:
                 parameter.data = parameter.data.to(loaded.dtype)
     return model
 

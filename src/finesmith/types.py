@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Together = Literal["any", "equal", "none"]
-"""Which sequences may stand in one batch: any (the shorter are padded), those of equal length, or each alone."""
+Together = Literal["any", "equal", "none"] | int
+"""Which sequences may stand in one batch: any (the shorter are padded), those of equal length, or each alone; a number:
+any up to so many tokens, and longer ones with those of equal length."""
 
 
 @dataclass(frozen=True, slots=True)

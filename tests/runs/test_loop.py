@@ -34,7 +34,7 @@ from finesmith.train.schedule import multiplier
 from finesmith.train.settings import TrainSettings
 from finesmith.watch import Interrupted, Watcher
 from tests import small
-from tests.conftest import chat_rows, clause_rows, ticket_rows, write_csv, write_jsonl
+from tests.conftest import chat_rows, clause_rows, make_tokenizer, ticket_rows, write_csv, write_jsonl
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +272,47 @@ def test_the_head_is_fitted_better_than_by_chance_and_the_trunk_is_left_alone(ro
         float(each.task.loss(each.model.eval(), padded(each, range(len(each.data)))[1])[0]) for each in (ready, plain)
     )
     assert fitted < 0.8 * drawn
+
+
+def eurobert(folder, pooling):
+    from transformers import EuroBertConfig, EuroBertForMaskedLM
+
+    tokenizer = make_tokenizer(folder)
+    size = {"vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 4, "intermediate_size": 64, "max_position_embeddings": 128, "pad_token_id": 0,
+            "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
+    torch.manual_seed(0)
+    EuroBertForMaskedLM(EuroBertConfig(**size, classifier_pooling=pooling)).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("pooling", ["late", "mean", "bos"])
+def test_the_head_is_fitted_on_what_the_model_answers_from(rows, tmp_path, pooling):
+    model = eurobert(tmp_path / pooling, pooling)
+    ready, _ = build(rows["tickets"], model, method="head", classification={"head_first": True})
+    layer, items = _head_first.last_linear(ready.loaded.model, ready.task), ready.data[:9]
+    pool = _head_first._pool(ready.loaded, layer, items)
+    features = _head_first._features(ready.loaded, layer, pool, items, lambda _: None)
+    batch = collate([dataclasses.replace(row, target=None) for row in items], 0, "cpu")
+    with torch.no_grad():
+        said = ready.loaded.model.eval()(**batch).logits.numpy()
+    ours = features @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+    np.testing.assert_allclose(ours, said, rtol=1e-3, atol=1e-4)
+    assert any("classification layer first fitted on frozen features" in note for note in ready.notes)
+
+
+def test_a_head_whose_answers_are_made_otherwise_begins_at_random_and_that_is_said(rows, models, monkeypatch):
+    from transformers import LlamaForSequenceClassification as Kind
+
+    forward = Kind.forward
+
+    def other(self, *args, **more):
+        out = forward(self, *args, **more)
+        return type(out)(logits=out.logits.roll(1, dims=-1))
+
+    monkeypatch.setattr(Kind, "forward", other)
+    ready, _ = build(rows["tickets"], models("llama"), method="head")
+    assert any("begins at random: how LlamaForSequenceClassification makes its answer" in note for note in ready.notes)
 
 
 def test_a_label_whose_rows_were_all_left_out_gets_a_layer_that_does_not_answer_it(models, tmp_path):

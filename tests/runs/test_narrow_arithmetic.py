@@ -63,12 +63,13 @@ def test_accelerate_does_not_remember_the_device_of_another_run():
     assert next(placed.parameters()).device.type == "meta", "a model stays where it is"
 
 
-HALF, FULL = torch.bfloat16, torch.float32
+HALF, FULL, ACCELERATOR = torch.bfloat16, torch.float32, torch.device("cuda")
 
 
 def test_what_does_not_move_is_held_as_stored_on_an_accelerator():
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
     assert load.held_in(HALF, HALF, cuda) == HALF
+    assert load.held_in(torch.float16, HALF, cuda) == HALF, "what adapters make of it before the first step"
     assert {load.held_in(HALF, HALF, cpu), load.held_in(HALF, FULL, cuda), load.held_in(FULL, HALF, cuda)} == {FULL}
 
 
@@ -86,13 +87,15 @@ def test_a_head_that_was_trained_before_moves_in_float32(models, tmp_path, monke
     assert kinds["bert.encoder.layer.0.attention.self.query.weight"] == HALF
 
 
+@pytest.mark.parametrize("stored", [HALF, torch.float16], ids=str)
 @pytest.mark.parametrize("task", ["generation", "classification"])
-def test_weights_that_are_held_as_stored_train_alike(models, tmp_path, monkeypatch, task):
+def test_weights_that_are_held_as_stored_train_alike(models, tmp_path, monkeypatch, task, stored):
     """On the CPU, as an accelerator would: the frozen weights are never wider than in the file."""
     from transformers import AutoModelForCausalLM
 
     folder = shutil.copytree(models("llama"), tmp_path / "half")
-    AutoModelForCausalLM.from_pretrained(folder, dtype=HALF).save_pretrained(folder)
+    AutoModelForCausalLM.from_pretrained(folder, dtype=stored).save_pretrained(folder)
+    held_in = load.held_in
     generates = task == "generation"
     rows = (
         write_jsonl(tmp_path / "c.jsonl", clause_rows(60))
@@ -105,8 +108,9 @@ def test_weights_that_are_held_as_stored_train_alike(models, tmp_path, monkeypat
     losses = {}
     for how in ("wide", "as stored"):
         if how == "as stored":
-            monkeypatch.setattr(load, "held_in", lambda stored, dtype, device: stored)
+            monkeypatch.setattr(load, "held_in", lambda stored, dtype, device: held_in(stored, dtype, ACCELERATOR))
         ready, splits = small.build(recipe)
+        assert len({weight.dtype for weight in ready.model.parameters() if not weight.requires_grad}) == 1
         assert fast.of(ready.model).packed
         open_ = {weight.dtype for weight in ready.model.parameters() if weight.requires_grad}
         closed = {weight.dtype for weight in ready.model.parameters() if not weight.requires_grad}

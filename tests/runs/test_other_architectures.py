@@ -6,7 +6,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from finesmith.errors import ModelError, RecipeError
-from finesmith.methods import _frozen
+from finesmith.methods import _frozen, _spared
 from finesmith.methods.base import layer_list, linear_names, unreached
 from finesmith.methods.last_layers import LastLayers, LastLayersSettings
 from finesmith.methods.lora import Lora, LoraSettings
@@ -135,12 +135,18 @@ def test_a_norm_that_every_block_reads_stays_closed():
 
 
 MAMBA = {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 4}
+HYBRID = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 1, "mamba_d_state": 4, "mamba_expand": 2,
+          "attn_layer_indices": [1]}  # fmt: skip
 ODD_LINEARS = {
     "llama4_text": ({"attention_chunk_size": 64, "intermediate_size_mlp": 48, **EXPERTS}, "router"),
     "phimoe": (EXPERTS, "router"),
     "falcon": ({"new_decoder_architecture": True}, "lm_head"),
     "falcon_h1": (MAMBA, "out_proj"),
     "mamba": ({"state_size": 4}, "out_proj"),
+    "falcon_mamba": ({"state_size": 4}, "dt_proj"),
+    "jamba": (KINDS["jamba"], "dt_proj"),
+    "bamba": (HYBRID, "out_proj"),
+    "granitemoehybrid": ({**HYBRID, **EXPERTS, "layer_types": ["mamba", "attention"] * 2}, "out_proj"),
     "nemotron_h": ({"mamba_num_heads": 4, "mamba_head_dim": 8, "n_groups": 1, "ssm_state_size": 4}, "out_proj"),
 }
 
@@ -148,7 +154,8 @@ ODD_LINEARS = {
 @pytest.mark.parametrize("kind", ODD_LINEARS)
 def test_adapters_stand_only_on_layers_that_compute_as_linear_ones_do_and_that_peft_takes(kind):
     more, spared_layer = ODD_LINEARS[kind]
-    fits = {name: value for name, value in SIZE.items() if kind not in ("falcon", "mamba") or name != "head_dim"}
+    own_heads = kind in ("falcon", "mamba", "falcon_mamba", "jamba", "bamba", "granitemoehybrid")
+    fits = {name: value for name, value in SIZE.items() if not own_heads or name != "head_dim"}
     if kind == "nemotron_h":
         fits.pop("num_hidden_layers")
     torch.manual_seed(0)
@@ -159,6 +166,51 @@ def test_adapters_stand_only_on_layers_that_compute_as_linear_ones_do_and_that_p
     if kind == "falcon":
         assert any("query_key_value" in name for name in moved), "its own forward pass gives what a linear one gives"
     wrapped.train()(input_ids=torch.arange(3, 20)[None]).logits.sum().backward()
+    idle = [name for name, weight in wrapped.named_parameters() if weight.requires_grad and weight.grad is None]
+    assert not idle, "every adapter learns"
+
+
+MIXTURE = {"num_experts_per_tok": 2, "moe_intermediate_size": 16}
+SHARED_EXPERTS = {
+    "deepseek_v2": {"n_routed_experts": 4, "n_shared_experts": 1, "first_k_dense_replace": 1, "kv_lora_rank": 8,
+                    "q_lora_rank": None, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8,
+                    "n_group": 1, "topk_group": 1, "topk_method": "greedy", "num_key_value_heads": 4},
+    "glm4_moe": {"n_routed_experts": 4, "n_shared_experts": 1, "first_k_dense_replace": 1, "n_group": 1,
+                 "topk_group": 1},
+    "ernie4_5_moe": {"moe_num_experts": 4, "moe_k": 2, "moe_num_shared_experts": 1, "moe_layer_start_index": 1},
+}  # fmt: skip
+
+
+def mixture(kind):
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING[kind](**{**SIZE, **MIXTURE, **SHARED_EXPERTS[kind]})
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+
+
+@pytest.mark.parametrize("kind", SHARED_EXPERTS)
+def test_adapters_reach_no_routed_expert_through_the_names_of_the_shared_ones(kind, tmp_path):
+    from peft import PeftModel
+
+    model, tokens = mixture(kind), torch.arange(3, 20)[None]
+    (note,) = _spared.notes(model)
+    assert note.startswith("no adapters on down_proj, gate_proj, up_proj: PEFT takes these names")
+    wrapped = Lora(LoraSettings(dropout=0.1, last_layers=2)).apply(model, head=(), seed=0)
+    moved = [name for name, weight in wrapped.named_parameters() if weight.requires_grad]
+    assert moved and all(".self_attn." in name and (".2." in name or ".3." in name) for name in moved)
+    for name, weight in wrapped.named_parameters():
+        torch.nn.init.constant_(weight, 0.1) if "lora_B" in name else None
+    wrapped.save_pretrained(tmp_path)
+    again = PeftModel.from_pretrained(mixture(kind), tmp_path)
+    with torch.no_grad():
+        assert torch.equal(again.eval()(tokens).logits, wrapped.eval()(tokens).logits)
+    with pytest.raises(RecipeError, match="cannot put adapters on 'up_proj' of this model: PEFT takes these names"):
+        Lora(LoraSettings(target_modules=("up_proj",))).apply(mixture(kind), head=(), seed=0)
+
+
+def test_adapters_that_peft_puts_elsewhere_are_refused(monkeypatch):
+    monkeypatch.setattr("finesmith.methods.lora.spared", lambda model: {})
+    with pytest.raises(RecipeError, match=r"elsewhere than asked: on .'down_proj', 'gate_up_proj'"):
+        Lora(LoraSettings()).apply(mixture("deepseek_v2"), head=(), seed=0)
 
 
 def test_a_layer_that_peft_refuses_is_a_mistake_in_the_recipe():

@@ -7,9 +7,11 @@ import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from finesmith.models import context, together
+from finesmith.errors import RecipeError
+from finesmith.models import context, fast, together
 from finesmith.models.load import Loaded
-from finesmith.tasks import _evaluation, _language
+from finesmith.tasks import _continuations, _evaluation, _language
+from finesmith.tasks.base import Encoded, collate
 from finesmith.tasks.classification import run_batches
 from finesmith.train import ways
 from finesmith.train.batches import Plan
@@ -47,9 +49,9 @@ def made(kind, settings, auto):
     return Loaded(model.eval(), Pads(), torch.device("cpu"), torch.float32)
 
 
-def rows():
+def rows(lengths=LENGTHS):
     random_ = np.random.default_rng(0)
-    return [random_.integers(3, 97, length) for length in LENGTHS]
+    return [random_.integers(3, 97, length) for length in lengths]
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
@@ -102,6 +104,52 @@ def test_batches_are_of_one_kind_and_halved_where_memory_runs_out():
     assert sorted(place for batch in batches for place in batch) == list(range(6))
     assert all(len({kinds[place] for place in batch}) == 1 for batch in batches)
     assert "memory is too small" in _evaluation.notes(model)[0]
+
+
+TURN = 16
+TURNED = (24, 10, 18, 10, 6, 24)
+LONGROPE = {"max_position_embeddings": 64, "original_max_position_embeddings": TURN, "num_key_value_heads": 4,
+            "rope_scaling": {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [4.0] * 4}}  # fmt: skip
+
+
+def test_a_text_beside_which_positions_turn_otherwise_is_read_apart():
+    loaded, texts, sizes = made("phi3", LONGROPE, AutoModelForSequenceClassification), rows(TURNED), []
+
+    def forward(batch):
+        sizes.append(len(batch["input_ids"]))
+        return loaded.model(**batch).logits
+
+    with torch.no_grad():
+        alone = np.stack([loaded.model(input_ids=torch.from_numpy(row)[None]).logits[0].numpy() for row in texts])
+    np.testing.assert_allclose(run_batches(loaded, texts, forward), alone, atol=1e-4)
+    assert together.turns(loaded.model) == together.reading(loaded.model) == TURN and sizes == [2, 1, 3]
+    with torch.no_grad():
+        batch = collate([Encoded(0, texts[0].astype(np.int32)), Encoded(1, texts[1].astype(np.int32))], 0, "cpu")
+        mixed = loaded.model(**batch).logits[1].numpy()
+    assert np.abs(mixed - alone[1]).max() > 1e-3, "a longer neighbour would change what is said of the shorter"
+
+
+def test_what_is_trained_and_written_goes_by_it_too():
+    assert together.turns(made("llama", {}, AutoModelForCausalLM).model) is None
+    dynamic = {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}
+    assert together.turns(made("llama", dynamic, AutoModelForCausalLM).model) == SIZE["max_position_embeddings"]
+    loaded = made("phi3", LONGROPE, AutoModelForCausalLM)
+    with pytest.raises(RecipeError, match=f"turns positions otherwise above {TURN} tokens"):
+        ways.prepare(SpeedSettings(block_attention=0), "causal-lm", loaded, shared=TURN + 1)
+    _, notes = ways.prepare(SpeedSettings(block_attention=0), "causal-lm", loaded, shared=TURN)
+    assert any(f"more than {TURN} tokens are computed only with others of the same length" in note for note in notes)
+    assert fast.of(loaded.model).packed and together.training(loaded.model) == TURN
+    plan = Plan(TURNED, 6, 0, together.training(loaded.model))
+    assert [len(batch) for batch in plan.micro_batches(range(6), 100, packed=True)] == [2, 1, 3]
+    assert together.writing(loaded.model) == 1
+    fast.release(loaded.model)
+    ends = [[5, 6], [7]]
+    prompts = [[3, 4, 5, 6, *range(20, 20 + more)] for more in (16, 1, 3)]
+    found, apart = (
+        np.concatenate([_continuations.log_probabilities(loaded, part, ends) for part in parts])
+        for parts in ([prompts], [[prompt] for prompt in prompts])
+    )
+    np.testing.assert_allclose(found, apart, atol=1e-3)
 
 
 def test_training_goes_by_it_and_says_so():

@@ -49,7 +49,7 @@ class LoraOrFull:
         """Adapters on random weights learn nothing, quantised weights cannot move, and muon is not for adapters."""
         if study.recipe.train.optimizer == "muon":
             return "the run's optimizer, muon, is for whole matrices, of which LoRA moves none"
-        if study.recipe.model.quantize != "none":
+        if study.recipe.model.quantize != "none" or _quantised(study):
             return "the weights of a quantised base cannot move"
         return "the base has random weights, to which LoRA adds little" if study.recipe.model.from_scratch else ""
 
@@ -76,6 +76,13 @@ class LoraOrFull:
     def retold(self, study: Study, values: Mapping[str, Any]) -> Measured:
         """The same trainings, with another smallest useful gain for a margin."""
         return _told(study, values["numbers"])
+
+
+def _quantised(study: Study) -> bool:
+    """Whether the base's checkpoint itself holds weights of few bits."""
+    from finesmith.models import load, quantize
+
+    return quantize.stays(load.load_config(study.recipe.model))
 
 
 def _told(study: Study, numbers: Mapping[str, Any]) -> Measured:

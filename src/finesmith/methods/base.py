@@ -93,15 +93,6 @@ def _answers_like_a_linear(module: nn.Linear) -> bool:
     return isinstance(found, torch.Tensor) and found.shape == (1, module.out_features)
 
 
-def spared(model: Any) -> tuple[str, ...]:
-    """Names of linear layers on which PEFT puts no adapter: the fused kernels of Mamba read these matrices past them.
-
-    PEFT refuses them by the same list of architectures (peft.tuners.tuners_utils).
-    """
-    kinds = ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
-    return ("out_proj",) if getattr(getattr(model, "config", None), "model_type", None) in kinds else ()
-
-
 def unreached(model: Any) -> float:
     """The share of the blocks' weights that stand in stacked matrices (the experts of a mixture), which adapters on
     linear layers do not reach."""

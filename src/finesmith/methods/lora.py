@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from finesmith.errors import RecipeError, nearest
-from finesmith.methods.base import layer_list, linear_names, spared
+from finesmith.methods._spared import spared
+from finesmith.methods.base import layer_list, linear_names
 from finesmith.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class LoraSettings(Settings):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout on the adapters' input; 0.05 may help below 1,000 rows."""
     target_modules: tuple[str, ...] = Field(default=(), strict=False)
-    """Names of the linear layers that get an adapter (q_proj, ...); empty: all of them, found by structure."""
+    """Names of the linear layers that get an adapter (q_proj, ...); empty: all that can take one, by structure."""
 
     last_layers: int | None = Field(default=None, ge=1)
     """How many blocks get adapters, counted from the output; null: all of them."""
@@ -43,7 +44,7 @@ class Lora:
         """Wraps the model; B starts at zero, so that it still computes what the base computes.
 
         Raises:
-            RecipeError: a target that no linear layer has, or that PEFT refuses; more last layers than there are.
+            RecipeError: a target that no linear layer has, or that takes no adapter; more last layers than there are.
         """
         import torch
         from peft import LoraConfig, TaskType, get_peft_model
@@ -69,6 +70,8 @@ class Lora:
         except ValueError as error:
             raise RecipeError(f"lora: PEFT cannot put adapters on this model: {place.first_line(error)}") from error
         config.modules_to_save = list(head) or None  # for a classifier PEFT adds the names that heads usually have
+        if config.target_parameters:
+            raise RecipeError(f"lora: PEFT put adapters elsewhere than asked: on {sorted(config.target_parameters)}.")
         return wrapped
 
     def learning_rate(self, parameters: int) -> float:
@@ -104,7 +107,13 @@ class Lora:
             raise RecipeError(
                 f"lora.target_modules: no linear layer is called '{unknown[0]}'. {nearest(unknown[0], short)}"
             )
-        wanted = list(self.settings.target_modules) or [name for name in short if name not in spared(model)]
+        never = spared(model)
+        for name in self.settings.target_modules:
+            if name in never:
+                raise RecipeError(
+                    f"lora.target_modules: PEFT cannot put adapters on '{name}' of this model: {never[name]}."
+                )
+        wanted = list(self.settings.target_modules) or [name for name in short if name not in never]
         if not wanted:
             raise RecipeError(
                 "lora: this model has no linear layer that can take an adapter.", hint="Use method: full."

@@ -20,7 +20,7 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from finesmith.errors import FinesmithError, ModelError, counted
-from finesmith.models import attention, causal, generating, padding, place, quantize
+from finesmith.models import attention, causal, generating, padding, place, quantize, vocabulary
 from finesmith.models.context import context_length as context_length
 from finesmith.models.device import SMALLER, choose_device, choose_dtype, is_out_of_memory, take_to
 from finesmith.models.settings import ModelSettings
@@ -121,6 +121,7 @@ def load(
     padding.tell_config(config, tokenizer)
     stored = config.dtype if isinstance(getattr(config, "dtype", None), torch.dtype) else torch.float32
     notes = _set_labels(config, labels, multi_label) if kind == "sequence-classification" else ()
+    notes += quantize.read(settings, config, moving=moving)
     device = choose_device(settings.device)
     dtype = choose_dtype(settings.dtype, device)
     torch.manual_seed(seed)  # transformers draws new weights from the global generator
@@ -132,9 +133,7 @@ def load(
     else:
         held = held_in(stored, dtype, device) if not moving and settings.quantize == "none" else torch.float32
         model, fresh = _pretrained(settings, kind, config, device, dtype, held)
-    known = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > known:
-        raise ModelError(f"The tokenizer of '{settings.name}' has {len(tokenizer)} tokens, its model only {known}.")
+    notes += vocabulary.settle(model, tokenizer, settings.name)
     if settings.quantize != "none":
         notes += (f"the frozen base is quantised to {settings.quantize} ({quantize.WORDS[settings.quantize]})",)
     padding.tell_model(model, tokenizer)
@@ -144,11 +143,12 @@ def load(
 
 
 def held_in(stored: torch.dtype, dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """In what weights that do not move are held: on an accelerator as they are stored, if it computes in that.
+    """In what weights that do not move are held: in 16 bits on an accelerator that computes so, if they are stored so.
 
-    In float32 they would take twice the memory for the same numbers; on a CPU memory is not what is short.
+    In float32 they would take twice the memory for the same numbers (for float16 in bfloat16: for those that are
+    multiplied); on a CPU memory is not what is short.
     """
-    return stored if device.type != "cpu" and stored == dtype else torch.float32
+    return dtype if device.type != "cpu" and stored.itemsize == dtype.itemsize else torch.float32
 
 
 def plainly(folder: Path, kind: Kind, device: torch.device, *, dtype: torch.dtype | None, own_code: bool) -> Loaded:
@@ -258,11 +258,21 @@ def _pretrained(
         raise ModelError(
             f"The weights of '{settings.name}' do not fit its configuration; these would be random: {shown}."
         )
+    with quiet():
+        quantize.check_trains(model, settings.name)
     quantize.settle(model, dtype)
-    for name, weight in model.named_parameters() if held != torch.float32 else ():  # a head will move
-        if kind == "sequence-classification" and _belongs_to_head(model, name):
-            weight.data = weight.data.float()
+    _widen(model, kind, held)
     return model, fresh
+
+
+def _widen(model: Any, kind: Kind, held: torch.dtype) -> None:
+    """A head is in float32, as it will move; and everything, also what was read from few bits, where that is asked."""
+    plainly = held == torch.float32 and not getattr(model, "is_quantized", False)
+    for name, weight in model.named_parameters():
+        if (plainly and weight.is_floating_point()) or (
+            held != torch.float32 and kind == "sequence-classification" and _belongs_to_head(model, name)
+        ):
+            weight.data = weight.data.float()
 
 
 def _belongs_to_head(model: nn.Module, name: str) -> bool:

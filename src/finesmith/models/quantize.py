@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ _FORMATS: dict[str, dict[str, Any]] = {
     "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True},
     "int8": {"load_in_8bit": True},
 }
+_PLAINLY = ("fp8", "mxfp8", "mxfp4")
+"""Formats of checkpoints that transformers can read as plain weights: their own kernels are not for training."""
 WORDS = {
     "nf4": "4-bit NormalFloat, blocks of 64, double quantisation",
     "int8": "8-bit integers, one scale a row, outliers in 16 bits (LLM.int8())",
@@ -89,6 +92,65 @@ def arguments(
     return {"quantization_config": made, "device_map": {"": str(device)}}
 
 
+def held(config: Any) -> str:
+    """How a checkpoint says that its weights are quantised (`bitsandbytes, 4 bits`); empty where they are plain."""
+    said = _said(config)
+    bits = 4 if said.get("load_in_4bit") else 8 if said.get("load_in_8bit") else said.get("bits")
+    return f"{_kind(said)}, {bits} bits" if bits else _kind(said) if said else ""
+
+
+def stays(config: Any) -> bool:
+    """Whether a checkpoint is quantised and is held so when it is loaded: its own weights cannot move."""
+    return bool(said := _said(config)) and _kind(said) not in _PLAINLY
+
+
+def read(settings: ModelSettings, config: Any, *, moving: bool) -> tuple[str, ...]:
+    """Settles, before it is loaded, how a checkpoint of few bits is read; what there is to say of that.
+
+    Raises:
+        ModelError: its own weights are to move, which they cannot.
+    """
+    how = held(config)
+    if settings.from_scratch and how:
+        del config.quantization_config  # weights that begin at random are plain
+    if not how or settings.from_scratch or settings.quantize != "none":
+        return ()
+    if not stays(config):
+        config.quantization_config = {**_said(config), "dequantize": True}
+        return (f"the checkpoint is quantised ({how}); its weights are read as plain ones, which take more memory",)
+    if moving:
+        raise ModelError(
+            f"The weights of '{settings.name}' are quantised ({how}) and cannot move.",
+            hint="Use method: lora, or name the model that it was quantised from.",
+        )
+    return (f"the frozen base is quantised ({how}), as its checkpoint is",)
+
+
+def check_trains(model: Any, name: str) -> None:
+    """Whether gradients pass through the weights as they are held.
+
+    Raises:
+        ModelError: transformers says that they do not (NVFP4, GGUF, AutoRound).
+    """
+    quantizer = getattr(model, "hf_quantizer", None)
+    if quantizer is not None and not quantizer.is_trainable:
+        raise ModelError(
+            f"'{name}' is quantised ({held(model.config)}) in a way that no training passes through.",
+            hint="Name the model that it was quantised from.",
+        )
+
+
+def _said(config: Any) -> dict[str, Any]:
+    """What a configuration says of quantisation, as plain values."""
+    said = getattr(config, "quantization_config", None) or {}
+    return dict(said if isinstance(said, Mapping) else said.to_dict())
+
+
+def _kind(said: Mapping[str, Any]) -> str:
+    kind = said.get("quant_method", "bitsandbytes")
+    return str(getattr(kind, "value", kind))
+
+
 def keywords(name: str, model: Any) -> dict[str, Any]:
     """What a reader gives to `BitsAndBytesConfig` to load the base of `model` as it was loaded here; empty for none."""
     if name == "none":
@@ -112,6 +174,13 @@ def settle(model: nn.Module, dtype: torch.dtype) -> None:
 def is_quantised(model: nn.Module) -> bool:
     """Whether some of the weights are held in 4 or 8 bits."""
     return any(type(parameter).__name__ in ("Params4bit", "Int8Params") for parameter in model.parameters())
+
+
+def holds_bits(module: nn.Module) -> bool:
+    """Whether a layer's own weights are codes, of which only its forward pass makes numbers."""
+    own = list(module.parameters(recurse=False))
+    packed = any(type(weight).__name__ in ("Params4bit", "Int8Params") for weight in own)
+    return packed or any(not weight.is_floating_point() or weight.element_size() == 1 for weight in own)
 
 
 def size(parameter: nn.Parameter) -> int:

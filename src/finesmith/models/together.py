@@ -6,7 +6,7 @@ reach across an end (ConvBERT), recurrences that begin with the padding or with 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,23 +19,51 @@ from finesmith.models.reading import close
 from finesmith.types import Together
 
 LONG, SHORT = 12, 5
+AHEAD = 1024
+"""Tokens that an answer may take a prompt on: it must not reach the length at which positions turn otherwise."""
 Say = Callable[[Any, Tensor, Tensor], list[Tensor]]
 _KNOWN: WeakKeyDictionary[nn.Module, dict[Say, Together]] = WeakKeyDictionary()
 
 
 def training(model: nn.Module) -> Together:
     """Which sequences may share a pass of a training: any where nothing is padded."""
-    return "any" if fast.of(model).packed else reading(model)
+    return packed(model) if fast.of(model).packed else reading(model)
+
+
+def packed(model: nn.Module) -> Together:
+    """Which sequences may share a row."""
+    return turns(model) or "any"
 
 
 def reading(model: nn.Module) -> Together:
     """Which sequences, padded behind their ends, get together what each gets alone."""
-    return _known(model, _read)
+    found, limit = _known(model, _read), turns(model)
+    return limit if found == "any" and limit else found
 
 
 def writing(model: nn.Module) -> Together:
     """Which prompts, padded before their beginnings, are answered together as each is alone."""
-    return _known(model, _write)
+    found, limit = _known(model, _write), turns(model)
+    return max(1, limit - AHEAD) if found == "any" and limit else found
+
+
+def turns(model: nn.Module) -> int | None:
+    """Up to how many tokens a model turns positions by the same angles; None: at any length.
+
+    With `longrope` (Phi-3 with 128 k, Phi-4 mini) and `dynamic` positions the longest text of a pass decides for all.
+    """
+    if not hasattr(fast.inner(model), "config"):
+        return None
+    config = fast.inner(model).config.get_text_config()
+    said = getattr(config, "rope_parameters", None) or {}
+    parts = [said] if "rope_type" in said else [part for part in said.values() if isinstance(part, Mapping)]
+    stated = getattr(config, "max_position_embeddings", None)
+    found = [
+        part.get("original_max_position_embeddings") or stated
+        for part in parts
+        if part.get("rope_type") in ("longrope", "dynamic")
+    ]
+    return min((int(limit) for limit in found if limit), default=None)
 
 
 def _known(model: Any, say: Say) -> Together:

@@ -57,9 +57,12 @@ def log_probabilities(
     """
     import torch
 
+    from finesmith.models import together
     from finesmith.models.device import autocast
 
     loaded.model.eval()
+    longest = max(map(len, prompts), default=0) + max(map(len, ends), default=0)
+    cached = cached and longest <= (together.turns(loaded.model) or longest)  # else the cache holds other angles
     with torch.inference_mode(), autocast(loaded.device, loaded.dtype):
         prefix = _proved(loaded, prompts, ends) if cached else None
         if prefix is None:

@@ -49,8 +49,9 @@ def in_batches(
     from finesmith.models import together
 
     company: Together = "any"
-    if not packed and len(lengths) > 1:
-        company = together.writing(model) if writing else together.reading(model)
+    if len(lengths) > 1:
+        asked = together.packed if packed else together.writing if writing else together.reading
+        company = asked(model)
 
     def batches(positions: Sequence[int]) -> list[list[int]]:
         usual = _written(model, lengths) if writing else MOST_TOKENS

@@ -7,12 +7,13 @@ linear probe and does not first spoil the pretrained features with the gradients
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finesmith.tasks.base import Encoded, Progress, silent
+from finesmith.tasks.base import Encoded, Progress, collate, silent
 from finesmith.tasks.classification import Classification, run_batches
 
 if TYPE_CHECKING:
@@ -21,8 +22,13 @@ if TYPE_CHECKING:
 
     from finesmith.models.load import Loaded
 
+    Pool = Callable[[torch.Tensor, Mapping[str, torch.Tensor]], torch.Tensor]
+    """From what the layer sees of texts, [B, D] or [B, T, D], to the vectors whose scores are the answers: [B, D]."""
+
 STRENGTHS = (0.01, 0.1, 1.0)
 NOISE_ROWS = 512
+ASKED = 4
+"""Rows on which is found out how the model answers from what the layer sees."""
 UNSEEN = -4.0
 """The bias of a label that no training row has (any more: rows that are too long may have been left out)."""
 
@@ -41,9 +47,16 @@ def fit_head(
     `dropout` says that training with dropout follows; False fits a head that only ever answers.
     """
     layer = last_linear(loaded.model, task)
-    features = [_features(loaded, layer, part, progress) for part in (train, validation)]
+    pool = _pool(loaded, layer, train)
+    if pool is None:
+        progress(len(train) + len(validation))
+        return (
+            f"the classification layer begins at random: how {type(loaded.model).__name__} makes its answer from what "
+            "that layer sees was not found, so that it cannot be fitted first"
+        )
+    features = [_features(loaded, layer, pool, part, progress) for part in (train, validation)]
     targets = [np.stack([item.target for item in part if item.target is not None]) for part in (train, validation)]
-    noise = _dropout_noise(loaded, layer, train, features[0]) if dropout else 0.0
+    noise = _dropout_noise(loaded, layer, pool, train, features[0]) if dropout else 0.0
     scale = np.sqrt(features[0].var(axis=0) + noise) + 1e-6
     middle = features[0].mean(axis=0) if layer.bias is not None else np.zeros_like(scale)
     scaled = [(part - middle) / scale for part in features]
@@ -81,7 +94,9 @@ def last_linear(model: nn.Module, task: Classification) -> nn.Linear:
     return layers[-1]
 
 
-def _dropout_noise(loaded: Loaded, layer: nn.Linear, items: Sequence[Encoded], clean: np.ndarray) -> np.ndarray:
+def _dropout_noise(
+    loaded: Loaded, layer: nn.Linear, pool: Pool, items: Sequence[Encoded], clean: np.ndarray
+) -> np.ndarray:
     """The variance that dropout gives each feature in training: [D].
 
     Without it a feature that hardly varies gets a huge weight, and the first step with dropout a loss of hundreds.
@@ -94,34 +109,88 @@ def _dropout_noise(loaded: Loaded, layer: nn.Linear, items: Sequence[Encoded], c
     every = max(1, len(items) // NOISE_ROWS)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        noisy = _features(loaded, layer, items[::every], silent, dropout=True)
+        noisy = _features(loaded, layer, pool, items[::every], silent, dropout=True)
     return np.mean((noisy - clean[::every]) ** 2, axis=0)
 
 
-def _features(
-    loaded: Loaded, layer: nn.Linear, items: Sequence[Encoded], progress: Progress, *, dropout: bool = False
-) -> np.ndarray:
-    """What the layer sees at the position the model classifies from: [rows, D]."""
+def _own(seen: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The layer sees one vector of each text."""
+    return seen
+
+
+def _last(seen: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Decoders score every token and answer with the score of the last one."""
+    last = batch["attention_mask"].cumsum(1).argmax(1)
+    return seen[range(len(seen)), last]
+
+
+def _mean(seen: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The scores of all tokens are averaged (EuroBERT's `late` pooling): the score of the average."""
+    mask = batch["attention_mask"][..., None].to(seen.dtype)
+    return (seen * mask).sum(1) / mask.sum(1)
+
+
+def _pool(loaded: Loaded, layer: nn.Linear, items: Sequence[Encoded]) -> Pool | None:
+    """How the answer comes from what the layer sees: the way that gives the model's own logits on a few rows."""
+    import torch
+
+    from finesmith.models import reading
+    from finesmith.models.device import autocast
+
+    rows = sorted(items[: 16 * ASKED], key=lambda item: len(item.tokens))[-ASKED:]
+    apart: dict[Pool, float] = {}
+    loaded.model.eval()
+    with torch.inference_mode(), autocast(loaded.device, loaded.dtype), _watched(layer) as seen:
+        for row in rows:
+            batch = _inputs(collate([row], loaded.tokenizer.pad_token_id, loaded.device))
+            said = loaded.model(**batch).logits.float()
+            found = seen[0]
+            for pool in (_own,) if found.dim() == 2 else (_last, _mean):
+                gap = (layer(pool(found, batch)).float() - said).abs().max() / said.abs().max().clamp(min=1e-12)
+                apart[pool] = max(apart.get(pool, 0.0), float(gap))
+            seen.clear()
+    best = min(apart, key=lambda pool: apart[pool])
+    narrow = loaded.dtype != torch.float32
+    return best if apart[best] <= (reading.NARROW_TOLERANCE if narrow else reading.TOLERANCE) else None
+
+
+def _inputs(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: batch[name] for name in ("input_ids", "attention_mask")}
+
+
+@contextmanager
+def _watched(layer: nn.Linear) -> Iterator[list[torch.Tensor]]:
+    """What the layer sees, pass after pass."""
     seen: list[torch.Tensor] = []
     handle = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-
-    def forward(batch: dict[str, Any]) -> Any:
-        seen.clear()
-        loaded.model.train(dropout)
-        loaded.model(**batch)
-        features = seen[0]
-        if features.dim() == 2:
-            return features
-        last = (
-            (batch["input_ids"] != loaded.tokenizer.pad_token_id).int().cumsum(1).argmax(1)
-        )  # decoders score every token
-        return features[range(len(features)), last]
-
     try:
-        return run_batches(loaded, [item.tokens.tolist() for item in items], forward, progress=progress)
+        yield seen
     finally:
         handle.remove()
-        loaded.model.eval()
+
+
+def _features(
+    loaded: Loaded,
+    layer: nn.Linear,
+    pool: Pool,
+    items: Sequence[Encoded],
+    progress: Progress,
+    *,
+    dropout: bool = False,
+) -> np.ndarray:
+    """What the layer sees of each text, as the model answers from it: [rows, D]."""
+    with _watched(layer) as seen:
+
+        def forward(batch: dict[str, Any]) -> Any:
+            seen.clear()
+            loaded.model.train(dropout)
+            loaded.model(**batch)
+            return pool(seen[0], batch)
+
+        try:
+            return run_batches(loaded, [item.tokens.tolist() for item in items], forward, progress=progress)
+        finally:
+            loaded.model.eval()
 
 
 def _regression(

@@ -26,9 +26,15 @@ def token_batches(
     for position in order:
         longest, total = max(longest, lengths[position]), total + lengths[position]
         full = not batches or (total if packed else longest * (len(batches[-1]) + 1)) > budget
-        strange = together == "equal" and lengths[position] != lengths[batches[-1][-1]] if batches else False
-        if full or strange or together == "none":
+        if full or _strange(lengths[position], lengths[batches[-1][-1]], together):
             batches.append([])
             longest = total = lengths[position]
         batches[-1].append(position)
     return batches
+
+
+def _strange(one: int, other: int, together: Together) -> bool:
+    """Whether sequences of these lengths may not share a batch."""
+    if together == "none" or one == other:
+        return together == "none"
+    return together == "equal" or (isinstance(together, int) and max(one, other) > together)

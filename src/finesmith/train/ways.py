@@ -25,9 +25,16 @@ def prepare(
         Up to how many tokens attention is computed in blocks (0: nowhere), and notes.
 
     Raises:
-        RecipeError: rows are shared, and in this model sequences would see one another.
+        RecipeError: rows are shared, and in this model sequences would see or change one another.
     """
     model, notes = loaded.model, []
+    turns = together.turns(model)
+    if turns and shared > turns:
+        raise RecipeError(
+            f"train.packing: this model ({model.config.model_type}) turns positions otherwise above {turns} tokens, "
+            f"which a row of {shared} tokens would decide for all that share it.",
+            hint=f"Leave train.packing out, or set train.max_length to {turns} at most.",
+        )
     if speed.keep_memory and loaded.device.type == "cpu":
         allocator.keep_blocks()
     if speed.kernels == "liger":
@@ -61,6 +68,11 @@ def prepare(
     if company == "none":
         notes.append(
             "not shown that sequences in one batch leave one another alone in this model: each is computed alone"
+        )
+    if turns:
+        notes.append(
+            f"sequences of more than {turns:,} tokens are computed only with others of the same length: there "
+            "this model turns positions otherwise"
         )
     if blocked and packed:
         notes.append(f"attention in blocks up to {blocked} tokens")
