@@ -42,6 +42,11 @@ GRID: dict[str, tuple[str, str]] = {
         "qwen3", "train.micro_batch_tokens=4096 model.dtype=bfloat16 method=lora speed.checkpointing=on"),
     "qwen3-last_layers-bfloat16": (
         "qwen3", "train.micro_batch_tokens=2048 model.dtype=bfloat16 method=last_layers last_layers.count=1"),
+    "qwen3-last_layers-float32-kept": (
+        "qwen3", "train.micro_batch_tokens=1024 model.dtype=float32 method=last_layers last_layers.count=2 "
+        "train.max_steps=8"),
+    "llama-lora-float32-packed": (
+        "llama", "train.micro_batch_tokens=2048 model.dtype=float32 method=lora train.packing=true"),
     "bert-full-float32": ("bert", "train.micro_batch_tokens=4096 model.dtype=float32 method=full"),
     "bert-full-bfloat16": ("bert", "train.micro_batch_tokens=2048 model.dtype=bfloat16 method=full"),
     "bert-full-float32-again": (

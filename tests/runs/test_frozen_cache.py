@@ -11,12 +11,14 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
+from torch.utils._pytree import tree_leaves
 
 from finesmith import run
 from finesmith.methods._frozen import frozen_part
 from finesmith.runfolder import RunFolder
 from finesmith.train import fill as filling
 from finesmith.train import fit as fitting
+from finesmith.train import memory
 from finesmith.train.batches import Plan
 from finesmith.train.cache import Cache
 from finesmith.watch import Interrupted, Watcher
@@ -53,14 +55,14 @@ def deep(tmp_path_factory):
     return get
 
 
-def make(folder: Path, family: str) -> Path:
+def make(folder: Path, family: str, width: int = 32) -> Path:
     tokenizer = make_tokenizer(folder)
     size = {
         "vocab_size": len(tokenizer),
         "pad_token_id": tokenizer.pad_token_id,
         "max_position_embeddings": 128,
         "num_hidden_layers": LAYERS,
-        "hidden_size": 32,
+        "hidden_size": width,
         "intermediate_size": 48,
         "num_attention_heads": 4,
     }
@@ -268,6 +270,38 @@ def test_states_that_are_wrong_are_found_before_step_1(rows, deep, tmp_path, mon
     monkeypatch.setattr(Cache, "write", lambda cache, place, states: right(cache, place, states * 1.001))
     cache, notes = filled(ready, tmp_path)
     assert not cache.count and "their states would differ" in notes[0]
+
+
+class Counted(memory.Ledger):
+    """Notes what operations on real numbers take."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                self._note(tensor)
+        return out
+
+
+def most_of(work):
+    """Bytes that some work takes at its peak."""
+    with Counted() as ledger:
+        work()
+    return sum(memory.Trace(tuple(ledger.events), {}).parts().values())
+
+
+@pytest.mark.parametrize("checkpointing", ["off", "on"])
+def test_the_proof_takes_no_more_memory_than_the_training(rows, tmp_path, monkeypatch, checkpointing):
+    folder = make(tmp_path / "wide", "llama", width=128)
+    tokens = 64 if checkpointing == "off" else 512  # where weights are most of it, and where activations are
+    speed, train = {"checkpointing": checkpointing}, {"micro_batch_tokens": tokens}
+    ready, _ = build(rows["clauses"], str(folder), speed=speed, train=train, **LAST)
+    prove, taken = filling._prove, []
+    monkeypatch.setattr(filling, "_prove", lambda *given: taken.append(most_of(lambda: prove(*given))))
+    cache, _ = filled(ready, tmp_path)
+    with closing(cache):
+        training = most_of(lambda: list(small.loop_steps(ready, total=2, cache=cache)))
+    assert cache.count and taken[0] <= training
 
 
 @pytest.mark.parametrize("error", [OSError("no space left"), RuntimeError("a shape")])

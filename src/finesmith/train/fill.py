@@ -23,6 +23,7 @@ from finesmith.models import fast, together
 from finesmith.models.device import autocast
 from finesmith.models.load import Loaded
 from finesmith.tasks.base import Batch, Encoded, Task, batch_of, token_place
+from finesmith.train import same
 from finesmith.train.batches import EncodedSet, Plan
 from finesmith.train.cache import Cache, Kept, rows_of, uncompiled
 from finesmith.train.settings import TrainSettings
@@ -260,39 +261,35 @@ def _read_rows(cache: Cache, item: Encoded, state: Tensor) -> Tensor:
 def _prove(cache: Cache, run: _Passes) -> None:
     """In training, the frozen part gives the kept states; without dropout, loss and gradients with them are the same.
 
+    One set of gradients is held at most, so that this takes no more memory than a step of the training.
+
     Raises:
         UnfitError: they are not.
     """
     batch = next(part for step in run.plan.epoch(0) for part in cache.parts(step) if part[0] < cache.count)
     positions = run.plan.micro_batches(batch, run.budget, packed=run.packed)[0]
+    found = {"states": _states_apart(cache, run, positions)}
+    run.mode(dropout=False)
+    found["loss"], found["gradients"] = same.gradients_apart(
+        run.loaded.model, lambda: _loss(run, Cache(run.data.lengths), positions), lambda: _loss(run, cache, positions)
+    )
+    for name, apart in found.items():
+        if not apart <= (TOLERANCE if run.loaded.dtype == torch.float32 else NARROW_TOLERANCE):
+            raise UnfitError(f"their {name} would differ by {apart:.1e}")
+
+
+def _states_apart(cache: Cache, run: _Passes, positions: Sequence[int]) -> float:
+    """How far the kept states are from those that the frozen part gives in training."""
     run.mode(dropout=True)
     with torch.no_grad():
         states = run.states(positions)
     rows = [_read_rows(cache, run.data[place], state) for place, state in zip(positions, states, strict=True)]
     items = cache.items(run.data, positions)
     kept = rows_of(cache.read(positions, items, packed=run.packed), items, packed=run.packed)
-    run.mode(dropout=False)
-    plain = _loss_and_gradient(run, Cache(run.data.lengths), positions)
-    quick = _loss_and_gradient(run, cache, positions)
-    pairs = {"states": (torch.cat(rows), torch.cat(kept)), **{name: (plain[name], quick[name]) for name in plain}}
-    for name, (one, other) in pairs.items():
-        apart = _apart(one.cpu().double(), other.cpu().double())
-        if not apart <= (TOLERANCE if run.loaded.dtype == torch.float32 else NARROW_TOLERANCE):
-            raise UnfitError(f"their {name} would differ by {apart:.1e}")
+    return same.apart(map(same.squares, rows, kept))
 
 
-def _apart(one: Tensor, other: Tensor) -> float:
-    """How far apart two vectors are, as a share of the first."""
-    return float((one - other).norm()) / max(float(one.norm()), 1e-30)
-
-
-def _loss_and_gradient(run: _Passes, cache: Cache, positions: Sequence[int]) -> dict[str, Tensor]:
-    """The loss, and all gradients in one vector."""
-    run.loaded.model.zero_grad(set_to_none=True)
+def _loss(run: _Passes, cache: Cache, positions: Sequence[int]) -> Tensor:
     items = cache.items(run.data, positions)
-    batch = run.batch(items)
     with cache.feeding(positions, items, packed=run.packed):
-        loss = run.loss(batch)
-    loss.backward()
-    found = [p.grad.flatten().float() for p in run.loaded.model.parameters() if p.grad is not None]
-    return {"loss": loss.detach()[None], "gradients": torch.cat(found)}
+        return run.loss(run.batch(items))
