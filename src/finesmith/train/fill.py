@@ -1,7 +1,7 @@
 """Computes what the frozen layers give, before step 1, and proves on the first batch that it may take their place.
 
-Everything is computed in batches that depend on the data alone: so a resumed run has the same states, to the last bit,
-wherever it goes on.
+Everything is computed in batches that depend on the data and on how many sequences are kept: so a resumed run, which
+keeps as many as before, has the same states to the last bit, wherever it goes on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from finesmith.models.load import Loaded
 from finesmith.tasks.base import Batch, Encoded, Task, batch_of, token_place
 from finesmith.train import same
 from finesmith.train.batches import EncodedSet, Plan
-from finesmith.train.cache import Cache, Kept, rows_of, uncompiled
+from finesmith.train.cache import Cache, Kept, pays, rows_of, uncompiled
 from finesmith.train.settings import TrainSettings
 from finesmith.watch import Watcher
 
@@ -53,6 +53,7 @@ def fill(
     seed: int,
     total: int,
     watcher: Watcher,
+    before: int | None = None,
 ) -> tuple[Cache, tuple[str, ...]]:
     """What the frozen layers of `loaded.model` give for the training sequences; nothing where that would save nothing.
 
@@ -61,6 +62,7 @@ def fill(
         folder: where the file without a name is; it takes no more than half of the room left there.
         total: optimizer steps in the whole run; the states are worth their while from the second epoch on. A resumed
             run has the same states for its last steps as the whole one. 0: no step is left.
+        before: for how many sequences they were kept before a resume; None: as many as there is room for.
 
     Returns:
         the cache, and a note on what is kept, or why nothing is.
@@ -68,16 +70,16 @@ def fill(
     plan = Plan(data.lengths, settings.batch_size, seed, together.training(loaded.model))
     run = _Passes(task, loaded, data, frozen_part(loaded.model), plan, int(settings.micro_batch_tokens))
     cache = Cache(data.lengths)
-    if not gigabytes or not run.frozen.blocks or total <= plan.steps_per_epoch:
+    if before == 0 or not pays(run.frozen, gigabytes, total, plan.steps_per_epoch):
         return cache, ()
     try:
-        cache = _measured(run, _limit(gigabytes, folder)).opened(folder)
+        cache = _measured(run, _limit(gigabytes, folder), before).opened(folder)
         with watcher.progress("computing the frozen layers", cache.count) as progress:
             _write(cache, run, progress)
         _prove(cache, run)
     except FAILURES as error:
         cache.close()
-        note = f"the frozen layers are computed in every epoch: {error}"
+        note = f"the frozen layers are computed in every epoch: {error}{_fewer(0, before)}"
         watcher.note(note)
         return Cache(data.lengths), (note,)
     except BaseException:
@@ -87,6 +89,7 @@ def fill(
         loaded.model.zero_grad(set_to_none=True)
     share = "" if cache.count == len(data) else f" for {cache.count:,} of {len(data):,} sequences"
     note = f"what {len(run.frozen.blocks)} frozen layers give is kept{share}: {cache.starts[-1] / 1e6:,.1f} MB"
+    note += _fewer(cache.count, before)
     watcher.note(note)
     return cache, (note,)
 
@@ -103,6 +106,12 @@ def room(
         return float(_measured(run, math.inf).starts[-1]), _limit(gigabytes, folder)
     except FAILURES:
         return 0.0, 0.0
+
+
+def _fewer(count: int, before: int | None) -> str:
+    """What it means that a resumed run keeps fewer than before."""
+    less = before is not None and count < before
+    return f"; before the resume {before:,} were kept: losses may differ in the last digits" if less else ""
 
 
 def _limit(gigabytes: float, folder: Path) -> float:
@@ -201,8 +210,8 @@ def _state(output: Any) -> tuple[Tensor, int]:
     return output[0], len(output)
 
 
-def _measured(run: _Passes, limit: float) -> Cache:
-    """The cache that the model asks for, within `limit` bytes, still without a file."""
+def _measured(run: _Passes, limit: float, most: int | None = None) -> Cache:
+    """The cache that the model asks for, within `limit` bytes and of `most` sequences, still without a file."""
     run.mode(dropout=True)
     state, places = _state(run.output(run.first))
     if state.requires_grad:
@@ -217,6 +226,7 @@ def _measured(run: _Passes, limit: float) -> Cache:
     count = int((whole.starts[1:] <= limit).sum())
     if not count:
         raise UnfitError("speed.cache_gigabytes, or half of the free disk space, holds not even one sequence")
+    count = count if most is None else min(count, most)
     return replace(whole, lengths=[*lengths[:count], *run.data.lengths[count:]], count=count)
 
 
@@ -246,16 +256,8 @@ def _write(cache: Cache, run: _Passes, progress: Callable[[int], None]) -> None:
         with torch.no_grad():
             states = run.states(positions)
         for position, state in zip(positions, states, strict=True):
-            cache.write(position, _read_rows(cache, run.data[position], state))
+            cache.write(position, cache.cut_states(run.data[position], state))
         progress(len(positions))
-
-
-def _read_rows(cache: Cache, item: Encoded, state: Tensor) -> Tensor:
-    """Those states `[T, H]` of a sequence that are kept."""
-    if cache.kept == "all":
-        return state
-    place = token_place(item.tokens, cache.kept, cache.pad_id)
-    return state[place : place + 1]
 
 
 def _prove(cache: Cache, run: _Passes) -> None:
@@ -283,7 +285,7 @@ def _states_apart(cache: Cache, run: _Passes, positions: Sequence[int]) -> float
     run.mode(dropout=True)
     with torch.no_grad():
         states = run.states(positions)
-    rows = [_read_rows(cache, run.data[place], state) for place, state in zip(positions, states, strict=True)]
+    rows = [cache.cut_states(run.data[place], state) for place, state in zip(positions, states, strict=True)]
     items = cache.items(run.data, positions)
     kept = rows_of(cache.read(positions, items, packed=run.packed), items, packed=run.packed)
     return same.apart(map(same.squares, rows, kept))

@@ -1,4 +1,4 @@
-"""How far apart two ways of computing a pass are: compared piece by piece, and no gradient is kept longer than needed."""
+"""How far apart two ways of computing a pass are: compared piece by piece, no gradient kept longer than needed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def gradients_apart(model: nn.Module, one: Callable[[], Tensor], other: Callable
     return apart([squares(*losses)]), apart(found)
 
 
-def _backward(model: nn.Module, loss_of: Callable[[], Tensor], take: Callable[[nn.Parameter, Tensor], object]) -> Tensor:
+def _backward(
+    model: nn.Module, loss_of: Callable[[], Tensor], take: Callable[[nn.Parameter, Tensor], object]
+) -> Tensor:
     """The loss; `take` gets each weight's gradient as soon as it is there, and the weight keeps none."""
 
     def taken(weight: Any) -> None:
