@@ -46,7 +46,7 @@ GRID: dict[str, tuple[str, str]] = {
         "qwen3", "train.micro_batch_tokens=2048 model.dtype=bfloat16 method=last_layers last_layers.count=1"),
     "qwen3-last_layers-float32-kept": (
         "qwen3", "train.micro_batch_tokens=1024 model.dtype=float32 method=last_layers last_layers.count=2 "
-        "train.max_steps=8"),
+        "train.max_steps=4"),
     "llama-lora-float32-packed": (
         "llama", "train.micro_batch_tokens=2048 model.dtype=float32 method=lora train.packing=true"),
     "bert-full-float32": ("bert", "train.micro_batch_tokens=4096 model.dtype=float32 method=full"),

@@ -27,7 +27,13 @@ from finesmith.watch import Watcher
 from tests import small
 from tests.conftest import clause_rows, make_tokenizer, ticket_rows, write_csv, write_jsonl
 
-IN_THE_SUITE = ("qwen3-lora-float32", "llama-lora-bfloat16", "bert-full-float32-again")
+IN_THE_SUITE = (
+    "qwen3-lora-float32",
+    "llama-lora-bfloat16",
+    "bert-full-float32-again",
+    "qwen3-last_layers-float32-kept",
+    "llama-lora-float32-packed",
+)
 """Of the grid of bench/memory.py, which holds all of them: each takes a minute or more of two processes."""
 
 
