@@ -56,13 +56,20 @@ def _steps(
         job = one_job(case, plan, 0, STEPS * (ROUNDS + 1))
         run = paired(job, systems, interpreters, warm_up=STEPS, rounds=ROUNDS, steps=STEPS, minutes=plan.minutes,
                      threads=plan.threads, device=plan.device, tell=tell)  # fmt: skip
-        for name, values in zip(names, series.values(), strict=True):
-            values.append(arithmetic.spread([blocks[name].seconds / STEPS for blocks in run.rounds]).middle)
+        for name in run.systems:
+            seconds = [blocks[name].seconds / STEPS for blocks in run.rounds]
+            series[f"{name}, seconds a step"].append(arithmetic.spread(seconds).middle)
+    for name in [name for name, values in series.items() if len(values) < len(sized)]:
+        tell(f"cost: {name} is not shown: it was left out of a size")
+        del series[name]
     return _table(axis, title, list(sized), series)
 
 
 def _rows(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Seconds until step 1: reading, splitting and encoding so many rows (a tiny model, so that it does not count)."""
+    """Seconds of reading, splitting, encoding and proving so many rows, with a tiny model, so that it does not count.
+
+    Not all that comes before step 1: without the checks of the data, and without a classifier's head fitted first.
+    """
     case = BY_NAME["dry-tickets"]
     job = one_job(case, plan, 0, 8)
     train = (job.folder / "rows" / "train.jsonl").read_text(encoding="utf-8").splitlines()
@@ -73,7 +80,7 @@ def _rows(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
         jobs.ready_from(job.folder)
         seconds.append(time.perf_counter() - began)
         tell(f"cost: {size} rows are read and encoded in {seconds[-1]:.2f} s")
-    return _table("rows", "until step 1, short tickets", list(ROWS), {"finesmith, seconds": seconds})
+    return _table("rows", "reading, splitting, encoding short tickets", list(ROWS), {"finesmith, seconds": seconds})
 
 
 def _numbered(lines: Sequence[str], size: int) -> list[str]:

@@ -107,7 +107,6 @@ def _speed(result: dict[str, Any], job: Job, timed: Paired, systems: Mapping[str
             "facts": timed.rounds[-1][name].facts,
             "seconds": seconds,
             "cpu_seconds": [blocks[name].cpu_seconds for blocks in timed.rounds],
-            "first_epoch_seconds": timed.first[name].seconds / timed.warm_up * timed.steps,
             "tokens_per_second": [count / value for count, value in zip(tokens, seconds, strict=True)],
             "tuned_malloc": system.tuned_malloc,
         }
@@ -177,10 +176,10 @@ def _losses(result: dict[str, Any], runs: Sequence[Paired]) -> None:
         entry["norms"] = [_line(run, name, "norms") for run in runs if name in run.systems]
         if any(not norm > 0 for line in entry["norms"] for norm in line):
             raise SystemExit(f"{name} had a gradient norm that is not positive in {result['name']}: it does not train")
-    ours = result["systems"]["finesmith"]["losses"]
     for name, entry in result["systems"].items():
         if name != "finesmith":
-            entry["apart"] = [arithmetic.apart(a, b) for a, b in zip(ours, entry["losses"], strict=False)]
+            both = [[_line(run, each, "losses") for each in ("finesmith", name)] for run in runs if name in run.systems]
+            entry["apart"] = [arithmetic.apart(*curves) for curves in both]
 
 
 def _line(run: Paired, name: str, what: str) -> list[float]:

@@ -3,6 +3,8 @@
     python bench/memory.py             # the table, about half an hour on two busy cores
     python bench/memory.py llama-lora  # only configurations whose name holds this
 
+Ends with 1 where an estimate is more than 15 % off.
+
 Models have random weights and real architectures; activations are made to outweigh the libraries. What is measured is
 `costs.peak_memory_bytes` of a run: the most that was resident (VmHWM) from step 1 to the kept weights.
 """
@@ -42,6 +44,11 @@ GRID: dict[str, tuple[str, str]] = {
         "qwen3", "train.micro_batch_tokens=4096 model.dtype=bfloat16 method=lora speed.checkpointing=on"),
     "qwen3-last_layers-bfloat16": (
         "qwen3", "train.micro_batch_tokens=2048 model.dtype=bfloat16 method=last_layers last_layers.count=1"),
+    "qwen3-last_layers-float32-kept": (
+        "qwen3", "train.micro_batch_tokens=1024 model.dtype=float32 method=last_layers last_layers.count=2 "
+        "train.max_steps=4"),
+    "llama-lora-float32-packed": (
+        "llama", "train.micro_batch_tokens=2048 model.dtype=float32 method=lora train.packing=true"),
     "bert-full-float32": ("bert", "train.micro_batch_tokens=4096 model.dtype=float32 method=full"),
     "bert-full-bfloat16": ("bert", "train.micro_batch_tokens=2048 model.dtype=bfloat16 method=full"),
     "bert-full-float32-again": (
@@ -138,8 +145,8 @@ def _run(*arguments: str) -> str:
     return done.stdout
 
 
-def main() -> None:
-    """Prints the table, and how many are within 15 %."""
+def main() -> int:
+    """Prints the table, and how many are within 15 %; 1 where one is not."""
     wanted = [name for name in GRID if not sys.argv[1:] or sys.argv[1] in name]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -155,8 +162,10 @@ def main() -> None:
                 f"| {time.perf_counter() - began:.0f} |",
                 flush=True,
             )
-    print(f"\n{sum(abs(ratio - 1) <= 0.15 for ratio in ratios)} of {len(ratios)} within 15 %")
+    within = sum(abs(ratio - 1) <= 0.15 for ratio in ratios)
+    print(f"\n{within} of {len(ratios)} within 15 %")
+    return int(within < len(ratios) or not ratios)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

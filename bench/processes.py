@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,14 +75,16 @@ class Worker:
     def run(self, steps: int) -> Block:
         """Trains so many steps and waits for them."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"run": steps}) + "\n")
-        self._process.stdin.flush()
+        with suppress(OSError):  # it is gone: then it has no answer either
+            self._process.stdin.write(json.dumps({"run": steps}) + "\n")
+            self._process.stdin.flush()
         return Block(**self._answer())
 
     def end(self) -> None:
         """Closes its input, at which it stops."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with suppress(OSError):
+            self._process.stdin.close()
         self._process.kill()
         self._process.wait()
 
@@ -140,7 +143,8 @@ def paired(
             blocks, speeds = {}, {}
             for name in shuffle.sample(list(workers), len(workers)):
                 speeds[name] = calibrate(device, threads)
-                blocks[name] = workers[name].run(steps)
+                _try(found, workers, name, lambda worker, into=blocks: into.update({worker.system.name:
+                                                                                    worker.run(steps)}))  # fmt: skip
             found.rounds.append(blocks)
             found.calibration.append(speeds)
             times = ", ".join(f"{name} {block.seconds / steps:.2f}" for name, block in sorted(blocks.items()))

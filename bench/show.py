@@ -66,7 +66,6 @@ def _case(case: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {name} | could not run: {reason.replace('|', '/')[:160]} ||||||||||"
     yield ""
     yield from _precision(case)
-    yield from _epochs(case)
     yield ""
     yield "```text"
     yield plot.curves({name: system["losses"][0] for name, system in case["systems"].items()})
@@ -119,15 +118,6 @@ def _precision(case: Mapping[str, Any]) -> Iterator[str]:
         same = all(found.get(part, "") == ours.get(part, "") for part in NUMERIC)
         cells = [name, system["note"], "yes" if same else "no", *(found.get(part, "") for part in PARTS)]
         yield "| " + " | ".join(cells) + " |"
-
-
-def _epochs(case: Mapping[str, Any]) -> Iterator[str]:
-    if case["warm_up"] % case["epoch"] or case["steps"] % case["epoch"]:
-        return
-    yield ""
-    ours = case["systems"]["finesmith"]
-    later = arithmetic.spread([ours["first_epoch_seconds"] / seconds for seconds in ours["seconds"]])
-    yield f"Finesmith's later epochs against its own first one: {later:.2f} times as fast."
 
 
 def _cost(cost: Mapping[str, Any]) -> Iterator[str]:

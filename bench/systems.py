@@ -42,6 +42,8 @@ ALL: tuple[System, ...] = (
     System("finesmith", "finesmith", "own", note="as it ships"),
     System("finesmith-1", "finesmith", "own", options={"processes": 1}, note="in one process"),
     System("finesmith-2", "finesmith", "own", options={"processes": 2}, note="in two processes, of one thread each"),
+    System("finesmith-computed", "finesmith", "own", options={"cache_gigabytes": 0.0},
+           note="frozen layers computed in every step"),
     System("trl-default", "trl", note="TRL + PEFT as they ship: float32 weights, bfloat16 autocast, checkpointing"),
     System("trl-autocast", "trl", options=_PLAIN, padding_free=True, tuned_malloc=True,
            note="float32 weights, bfloat16 autocast, no checkpointing, padding-free, tuned malloc"),

@@ -49,8 +49,8 @@ class Duration:
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes on disk: the delivered model, what a run keeps to go on from (removed at its end), the answers, and the
-    temporary file of what the frozen layers give."""
+    """Bytes on disk: the delivered model, what a run keeps to go on from (with the next state, which is written beside
+    the last one; all removed at its end), the answers, and the temporary file of what the frozen layers give."""
 
     model: int
     checkpoint: int
@@ -93,6 +93,7 @@ class Estimate:
             "micro_batch_tokens": self.recipe.train.micro_batch_tokens,
             "checkpointing": self.recipe.speed.checkpointing,
             "processes": self.recipe.speed.processes,
+            "compiled": False,
         }
 
 
@@ -109,7 +110,7 @@ def estimate(recipe: Recipe, *, watcher: Watcher | None = None, probe: bool = Tr
     """
     watcher = watcher or Watcher()
     prepared, _ = run.begin(recipe, watcher)
-    ready = stages.build(prepared.recipe.replace(speed={"compile": False}), prepared.splits, watcher)
+    ready = _uncompiled(prepared, watcher)
     memory, problem = _memory(ready)
     free = devices.free_memory(ready.loaded.device)
     total = fitting.total_steps(ready.recipe.train, len(ready.data))
@@ -118,6 +119,14 @@ def estimate(recipe: Recipe, *, watcher: Watcher | None = None, probe: bool = Tr
         return found
     kept = replace(found.disk, frozen_states=int(min(_states(ready, ready.data, total))))
     return replace(found, disk=kept, seconds=_seconds(ready, total, watcher) if probe else None)
+
+
+def _uncompiled(prepared: run.Prepared, watcher: Watcher) -> Ready:
+    """The run before step 1 without `speed.compile`, which only its recipe names; in as many processes as with it."""
+    speed = prepared.recipe.speed
+    plain = {"compile": False, "processes": 1 if speed.compile and speed.processes == "auto" else speed.processes}
+    ready = stages.build(prepared.recipe.replace(speed=plain), prepared.splits, watcher)
+    return replace(ready, recipe=ready.recipe.replace(speed={"compile": speed.compile}))
 
 
 def _memory(ready: Ready) -> tuple[Forecast | None, str]:
@@ -257,9 +266,10 @@ def _disk(ready: Ready) -> Disk:
     core = getattr(ready.loaded.tokenizer, "backend_tokenizer", None)
     words = len(core.to_str().encode()) if core is not None else 0
     best = trained if ready.recipe.train.keep == "best" else 0
+    state = trained + optim.state_bytes(ready.model, ready.recipe.train.optimizer)
     return Disk(
         model=(trained if ready.method.adapter else whole) + words,
-        checkpoint=trained + optim.state_bytes(ready.model, ready.recipe.train.optimizer) + best,
+        checkpoint=2 * state + best,
         predictions=_predictions(ready),
     )
 

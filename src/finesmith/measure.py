@@ -81,6 +81,7 @@ def measure(
             "seconds": trained.seconds["training"],
             "peak_memory_bytes": trained.peak_memory,
             "steps": trained.steps,
+            "sequences": len(ready.data),
             "trainable_parameters": trainable,
             "total_parameters": total,
             "saved_bytes": saved,

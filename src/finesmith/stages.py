@@ -72,6 +72,7 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     config = models.load_config(recipe.model)
     arguments = {**task.load_arguments(), "seed": recipe.seed, "moving": not method.adapter}
     loaded = models.load(recipe.model, task.kind, **arguments)
+    why = devices.why_dtype(recipe.model.dtype, loaded.device, loaded.dtype)  # before the recipe has what was chosen
     unsure = causal.check(loaded.model, recipe.model.name) if task.kind == "causal-lm" else ()
     task, notes = task.prepare(loaded)
     recipe = resolve.training(recipe.with_section(recipe.task, task.settings), method, loaded, config)
@@ -85,7 +86,7 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     cut = set(long.cut)
     whole = [row for row in splits.train if str(row.origin) not in cut] if cut else splits.train
     proof = prove(task, loaded.tokenizer, whole, max_length)
-    notes = _say(watcher, *long.notes(), *loaded.notes, *unsure, *notes, proof)
+    notes = _say(watcher, *long.notes(), *loaded.notes, *unsure, *notes, proof, *filter(None, (why,)))
     if isinstance(task, Classification) and task.settings.head_first:
         with watcher.progress(
             "fitting the head, training + validation", len(encoded) + len(splits.validation)
@@ -140,6 +141,7 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
         seed=recipe.seed,
         total=total if fitting.steps_are_left(facts, recipe.train, total) else 0,
         watcher=watcher,
+        before=facts.get("kept"),
     )
     events = fitting.fit(
         ready.model,

@@ -104,9 +104,13 @@ def test_documents_of_one_length_stand_where_they_are():
 
 
 @pytest.mark.parametrize(("gain", "longest"), [(2.0, blocked.LIMIT), (1.1, 0)])
-def test_who_wins_the_race_clearly_is_used(gain, longest, monkeypatch):
+def test_who_wins_the_race_clearly_is_used_and_by_how_much_is_said(gain, longest, models, tmp_path, monkeypatch):
     monkeypatch.setattr(blocked, "speedup", lambda fused, length, *shape: gain if length == blocked.RACED else 0.0)
-    assert blocked.up_to(attention.fused, 6, 3, 64, torch.float32) == longest
+    data = write_jsonl(tmp_path / "clauses.jsonl", clause_rows(30))
+    ready = small.build(small.make_recipe(data, models("llama"), speed={"block_attention": "auto"}))[0]
+    assert ready.recipe.speed.block_attention == longest
+    (told,) = (note for note in ready.notes if "attention" in note and "blocks" in note)
+    assert f"blocks are {gain} times as fast" in told and ("not in blocks" in told) == (not longest)
 
 
 class Clock:

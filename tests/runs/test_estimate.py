@@ -13,7 +13,7 @@ import torch
 import transformers
 from bench import memory as grid
 
-from finesmith import estimate, run
+from finesmith import estimate, replacing, run
 from finesmith import recipe as recipes
 from finesmith.__main__ import main
 from finesmith.cli import estimate as command
@@ -27,8 +27,14 @@ from finesmith.watch import Watcher
 from tests import small
 from tests.conftest import clause_rows, make_tokenizer, ticket_rows, write_csv, write_jsonl
 
-IN_THE_SUITE = ("qwen3-lora-float32", "llama-lora-bfloat16", "bert-full-float32-again")
-"""Of the grid of bench/memory.py, which has thirteen."""
+IN_THE_SUITE = (
+    "qwen3-lora-float32",
+    "llama-lora-bfloat16",
+    "bert-full-float32-again",
+    "qwen3-last_layers-float32-kept",
+    "llama-lora-float32-packed",
+)
+"""Of the grid of bench/memory.py, which holds all of them: each takes a minute or more of two processes."""
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +95,16 @@ def test_memory_decides_on_two_processes_also_where_the_passes_are_fixed(ready, 
     assert asked.processes == 2, "what is asked for by number stays"
 
 
+def test_one_process_where_frozen_states_are_kept(clauses, models, monkeypatch):
+    monkeypatch.setattr(divide, "chosen", lambda asked, *_: 2 if asked == "auto" else asked)
+    settings = {"method": "last_layers", "last_layers": {"count": 1}, "train": {"max_steps": 9}}
+    ready = small.build(small.make_recipe(clauses, models("llama"), **settings))[0]
+    assert choose(ready, 1 << 40, monkeypatch, processes="auto").processes == 1
+    assert choose(ready, 1 << 40, monkeypatch, processes="auto", cache_gigabytes=0.0).processes == 2
+    once = dataclasses.replace(ready, recipe=ready.recipe.replace(train={"max_steps": 3}))
+    assert choose(once, 1 << 40, monkeypatch, processes="auto").processes == 2, "one epoch: nothing is kept"
+
+
 def test_checkpointing_takes_less(ready):
     def activations() -> int:
         return budget.forecast(
@@ -132,7 +148,7 @@ def test_the_optimizer_of_the_recipe_is_rehearsed(ready, name):
     assert found.moments == pytest.approx(held, rel=0.01)
     assert estimate._disk(
         dataclasses.replace(ready, recipe=ready.recipe.replace(train={"optimizer": name}))
-    ).checkpoint == pytest.approx(held + 2 * sum(weight.nbytes for weight in ready.model.parameters()), rel=0.01)
+    ).checkpoint == pytest.approx(2 * held + 3 * sum(weight.nbytes for weight in ready.model.parameters()), rel=0.01)
 
 
 def test_the_time_of_a_head_counts_the_layers_that_are_computed_once(tmp_path, models, monkeypatch):
@@ -212,6 +228,33 @@ def test_the_probe_counts_rows(ready):
 
     steps = list(estimate._probe(ready, Cache(ready.data.lengths), Told()))
     assert told == [["timing 8 real steps", 8 * 16, len(steps) * 16]]
+
+
+def test_the_disk_has_room_for_the_state_that_is_written_beside_the_last_one(ready, tmp_path, monkeypatch):
+    """All that lies in the folder of the checkpoint at its fullest, with a state saved after every step."""
+    folder, most, rename = tmp_path / "checkpoint", [], replacing.os.replace
+
+    def seen(part, target):
+        most.append(sum(file.stat().st_size for file in folder.iterdir()))
+        rename(part, target)
+
+    monkeypatch.setattr(replacing.os, "replace", seen)
+    again = dataclasses.replace(ready, recipe=ready.recipe.replace(train={"save_minutes": 1e-9}))
+    list(small.fit(again, ready.splits, folder))
+    assert max(most) == pytest.approx(estimate._disk(ready).checkpoint, rel=0.1)
+
+
+def test_compiled_blocks_are_neither_planned_nor_timed_and_that_is_said(ready, monkeypatch):
+    built = []
+    monkeypatch.setattr(estimate.stages, "build", lambda recipe, *_: built.append(recipe.speed) or ready)
+    asked = SimpleNamespace(recipe=ready.recipe.replace(speed={"compile": True, "processes": "auto"}), splits=None)
+    told = estimate._uncompiled(asked, Watcher())
+    assert (built[0].compile, built[0].processes) == (False, 1) and told.recipe.speed.compile
+    found = estimate.Estimate(told.recipe, None, None, None, estimate._disk(ready), 4)
+    assert any("without speed.compile" in line for line in command._lines(found))
+    plain = dataclasses.replace(found, recipe=ready.recipe)
+    assert not any("speed.compile" in line for line in command._lines(plain))
+    assert found.plain()["compiled"] is False
 
 
 def make_mixtral(folder):

@@ -237,6 +237,17 @@ def test_bfloat16_is_within_the_noise_of_two_orders(model):
     assert abs(quick[0] - truth[0]) <= max(1.5 * abs(plain[0] - truth[0]), 0.01 * truth[0])
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_bfloat16_blocks_that_are_computed_again_are_the_same(family):
+    torch.manual_seed(0)
+    model = MODELS[family]()
+    batch = collate(sequences(), 0, "cpu")
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = loss_and_gradients(model, batch)
+        recompute.begin(model, layer_list(model))
+        same(plain, loss_and_gradients(model, batch))
+
+
 def test_no_document_sees_another():
     model = MODELS["llama"]()
     assert fast.can_pack(model)

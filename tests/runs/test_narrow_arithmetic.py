@@ -6,7 +6,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from finesmith.models import fast, load
+from finesmith.models import device, fast, load
 from finesmith.models.settings import ModelSettings
 from finesmith.train import fit, loop
 from finesmith.train.batches import Plan
@@ -43,6 +43,17 @@ def test_float16_loses_no_gradient(ready, monkeypatch):
     assert half_loss == pytest.approx(loss, rel=1e-3) and worst(found, expected) < 0.005
     monkeypatch.setattr(loop, "SCALE", 1.0)
     assert worst(gradients(ready, torch.float16)[1], expected) > 0.01, "what the multiple is for"
+
+
+@pytest.mark.parametrize(("gain", "chosen"), [(2.1, "bfloat16"), (0.9, "float32")])
+def test_what_was_chosen_and_by_how_much_is_said(models, tmp_path, monkeypatch, gain, chosen):
+    monkeypatch.setattr(device, "bfloat16_speedup", lambda: gain)
+    data = write_jsonl(tmp_path / "rows.jsonl", clause_rows(30))
+    said = f"arithmetic in {chosen}: products in bfloat16 are {gain} times as fast as in float32 here"
+    built = small.build(small.make_recipe(data, models("llama"), model={"dtype": "auto"}))[0]
+    assert said in built.notes and built.recipe.model.dtype == chosen
+    again = small.build(small.make_recipe(data, models("llama"), model={"dtype": chosen}))[0]
+    assert not any("arithmetic in" in note for note in again.notes), "it was asked for"
 
 
 def test_a_multiple_that_overflows_is_made_smaller(ready, monkeypatch):

@@ -37,7 +37,7 @@ def rows(tmp_path_factory):
 TRAIN = {"batch_size": 8, "max_steps": 6, "learning_rate": 2e-3}
 
 
-def build(data, model, **settings):
+def build(data, model, /, **settings):
     train = {**TRAIN, **settings.pop("train", {})}
     return small.build(small.make_recipe(data, model, train=train, **settings))[0]
 
@@ -73,6 +73,17 @@ def test_processes_compute_what_one_does(rows, models, data, family, method, cou
     same(runs[0][0], runs[1][0])
     for name, tensor in runs[0][1].items():
         torch.testing.assert_close(runs[1][1][name], tensor, rtol=0, atol=5e-4)
+
+
+@pytest.mark.parametrize("data, family, method", [("clauses", "llama", "lora"), ("tickets", "qwen3", "full")])
+def test_in_bfloat16_processes_are_within_the_noise_of_two_orders(rows, models, data, family, method):
+    """Beside float32, two processes are at most 1.5 times as far as one in the same arithmetic."""
+    found = []
+    for dtype, count in (("float32", 1), ("bfloat16", 1), ("bfloat16", 2)):
+        ready = build(rows[data], models(family), method=method, model={"dtype": dtype})
+        found.append(np.array([(step.loss, step.gradient_norm) for step in steps(ready, count)[0]]))
+    plain, two = (np.abs(each / found[0] - 1).mean(axis=0) for each in found[1:])
+    assert (two > 0).all() and (two <= np.maximum(1.5 * plain, 0.01)).all()
 
 
 def test_a_step_with_fewer_rows_than_processes_goes_on(rows, models):

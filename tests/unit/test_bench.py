@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bench import arithmetic, cases, environment, plot, rows, show, systems
+from bench import arithmetic, cases, cost, environment, measure, memory, plot, processes, rows, show, systems
 from bench.jobs import Job
 
 REPOSITORY = Path(__file__).parents[2]
@@ -115,6 +115,93 @@ def test_without_real_sets_there_are_rows_that_ship(kind):
 def test_a_missing_set_is_named(tmp_path):
     with pytest.raises(SystemExit, match="banking77"):
         rows.load("tickets", tmp_path)
+
+
+class Worker:
+    """Trains nothing; `DYING` ends in its second round."""
+
+    DYING = "trl-best"
+
+    def __init__(self, system, interpreter, job, threads):
+        self.system, self.runs, self.ended = system, 0, False
+
+    def ready(self):
+        return 1
+
+    def run(self, steps):
+        self.runs += 1
+        if self.system.name == self.DYING and self.runs == 3:
+            raise processes.WorkerFailed(f"{self.system.name}: gone")
+        return processes.Block(1.0, 1.0, [1.0] * steps, [1.0] * steps, 1, 1, {})
+
+    def end(self):
+        self.ended = True
+
+
+def side_by_side(monkeypatch, names, dying=Worker.DYING):
+    monkeypatch.setattr(processes, "Worker", type("Fake", (Worker,), {"DYING": dying}))
+    monkeypatch.setattr(processes, "calibrate", lambda device, threads: 1.0)
+    job = Job(Path(), cases.BY_NAME["dry-lora"], 0, "", [], [], [])
+    asked = [systems.BY_NAME[name] for name in names]
+    places = {system.environment: Path() for system in asked}
+    return processes.paired(job, asked, places, warm_up=1, rounds=3, steps=1, minutes=1.0, threads=1, device="cpu",
+                            tell=lambda text: None)  # fmt: skip
+
+
+def test_a_peer_that_dies_in_a_timed_round_is_left_out_and_the_others_go_on(monkeypatch):
+    found = side_by_side(monkeypatch, ["finesmith", "trl-default", "trl-best"])
+    assert found.systems == ["finesmith", "trl-default"] and found.failed == {"trl-best": "trl-best: gone"}
+    assert len(found.rounds) == 3 and all("trl-default" in blocks for blocks in found.rounds)
+    with pytest.raises(processes.WorkerFailed):
+        side_by_side(monkeypatch, ["finesmith", "trl-best"], dying="finesmith")
+
+
+def test_a_worker_that_is_gone_says_what_its_log_says(tmp_path):
+    worker = processes.Worker.__new__(processes.Worker)
+    worker.system, worker._log = systems.BY_NAME["trl-best"], tmp_path / "log"
+    worker._log.write_text("killed")
+    worker._process = subprocess.Popen([sys.executable, "-c", ""], stdin=-1, stdout=-1, text=True)
+    worker._process.wait()
+    with pytest.raises(processes.WorkerFailed, match="killed"):
+        worker.run(1)
+    worker.end()
+
+
+def _paired(**losses):
+    block = lambda values: processes.Block(1.0, 1.0, values, [1.0], 1, 1, {})  # noqa: E731
+    first = {name: block(values) for name, values in losses.items()}
+    return processes.Paired(1, 1, list(losses), first=first)
+
+
+def test_curves_are_compared_with_ours_of_the_same_seed():
+    runs = [_paired(finesmith=[1.0], peer=[1.5]), _paired(finesmith=[2.0]), _paired(finesmith=[3.0], peer=[3.25])]
+    result = {"name": "c", "systems": {"finesmith": {}, "peer": {}}}
+    measure._losses(result, runs)
+    assert result["systems"]["peer"]["apart"] == [0.5, 0.25]
+
+
+def test_a_rival_that_cannot_run_a_size_has_no_curve_of_costs(monkeypatch):
+    def paired(job, asked, interpreters, **more):
+        names = [system.name for system in asked if job == 1 or system.name == "finesmith"]
+        blocks = {name: processes.Block(1.0 + job, 1.0, [], [], 1, 1, {}) for name in names}
+        return processes.Paired(1, 1, names, rounds=[blocks])
+
+    monkeypatch.setattr(cost, "one_job", lambda case, *_: case)
+    monkeypatch.setattr(cost, "paired", paired)
+    plan, told = measure.Plan(1, 1, 1, 1, 1, 0, 1.0, 1, "cpu", None, Path()), []
+    found = cost._steps("length", "c", {128: 1, 256: 2}, {"own": Path(), "peers": Path()}, plan, told.append)
+    assert list(found["series"]) == ["finesmith, seconds a step"] and "trl-best" in told[0]
+
+
+@pytest.mark.parametrize(("measured", "code"), [(100, 0), (86, 1), (118, 1)])
+def test_an_estimate_that_is_too_far_off_ends_the_grid_with_1(monkeypatch, capsys, measured, code):
+    monkeypatch.setattr(memory, "prepare", lambda folder: None)
+    monkeypatch.setattr(memory, "compare", lambda name, folder: (100, measured))
+    monkeypatch.setattr(sys, "argv", ["memory.py"])
+    assert memory.main() == code
+    assert f"{0 if code else len(memory.GRID)} of {len(memory.GRID)} within 15 %" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["memory.py", "no such name"])
+    assert memory.main() == 1, "nothing was measured"
 
 
 def test_curves_that_coincide_are_one_mark():

@@ -18,12 +18,14 @@ PREPARING, ROWS, BATCH = 20.0, 100, 16
 STEP = {"full": 3 * BATCH * FORWARD, "lora": 2 * BATCH * FORWARD, "head": 0.02, "last_layers": 0.06}
 
 
-def study(method="lora", *, made=400, planned=400, step=None, writes=False, **settings):
+def study(method="lora", *, made=400, planned=400, step=None, writes=False, sequences=1000, **settings):
     """A run of `made` steps; of `writes` an answer takes five times as long as reading one."""
     asked = recipe.make({"data": {"path": "a"}, "method": method, "train": {"batch_size": BATCH}, **settings})
     task = SimpleNamespace(kind="causal-lm", prompt=None) if writes else SimpleNamespace(kind="sequence-classification")
     return Study(
-        folder=SimpleNamespace(read_lines=lambda name: [{"of": planned}]),
+        folder=SimpleNamespace(
+            read_lines=lambda name: [{"of": planned}], read_json=lambda name: {"sequences": sequences}
+        ),
         recipe=asked,
         splits=Splits([None] * 1000, [None] * ROWS, [None] * ROWS, ""),
         task=task,
@@ -60,6 +62,15 @@ def test_six_trainings_take_what_they_are_planned_with(run, steps):
     known = 0.0 if "lora" not in run else 3 * (PREPARING + steps * 0.05 + 2 * ROWS * FORWARD)
     known += taken(steps, *methods, answer=opened.answer_seconds)
     assert known * 0.999 <= lora_or_full.PLUGIN.cost(opened) <= 1.25 * known
+
+
+@pytest.mark.parametrize("sequences", [250, 4000])
+@pytest.mark.parametrize("method", ["head", "last_layers"])
+def test_a_step_of_packed_rows_has_more_of_them_and_one_of_long_documents_fewer(sequences, method):
+    opened = study(method, sequences=sequences)
+    rows = BATCH * 1000 / sequences
+    known = 3 * (PREPARING + 400 * 3 * rows * FORWARD + 2 * ROWS * FORWARD)
+    assert known * 0.999 <= scratch.PLUGIN.cost(opened) <= known + 3 * 400 * STEP[method] + 1e-6
 
 
 @pytest.mark.parametrize(("run", "steps"), CASES)

@@ -60,6 +60,8 @@ def _lines(found: Found) -> Iterator[str]:
         f"        {int(recipe.train.micro_batch_tokens):,} tokens in a forward pass, "
         f"activation checkpointing {recipe.speed.checkpointing}"
     )
+    if recipe.speed.compile:
+        yield "        all of it without speed.compile: compiled blocks are neither planned nor timed"
     yield ""
     if found.seconds:
         low, high = duration(found.seconds.low), duration(found.seconds.high)
@@ -69,7 +71,8 @@ def _lines(found: Found) -> Iterator[str]:
         yield "time    not measured"
     yield ""
     yield f"disk    {size(found.disk.model):>9}  model"
-    yield f"        {size(found.disk.checkpoint):>9}  checkpoint to go on from, removed at the end"
+    told = "checkpoint to go on from, with the next beside it while that is written; removed at the end"
+    yield f"        {size(found.disk.checkpoint):>9}  {told}"
     yield f"        {size(found.disk.predictions):>9}  answers to the test rows"
     if found.disk.frozen_states:
         kept = "what the frozen layers give, a temporary file while it trains"

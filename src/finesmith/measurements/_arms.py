@@ -33,8 +33,15 @@ def _step(study: Study, method: str) -> float:
         return study.step_seconds
     if _stands_still(study.recipe):
         row = PASSES * study.reading_seconds / (1.0 if method == "full" else FULL_COST)
-        return study.step_seconds + study.recipe.train.batch_size * row
+        return study.step_seconds + _examples(study) * row
     return study.step_seconds * (FULL_COST if method == "full" else 1 / FULL_COST)
+
+
+def _examples(study: Study) -> float:
+    """Training rows in a step: a packed sequence holds several, and a long document is several sequences."""
+    rows = len(study.splits.train)
+    sequences = study.folder.read_json("manifest.json").get("sequences", rows)
+    return study.recipe.train.batch_size * rows / sequences
 
 
 def _stands_still(recipe: Recipe) -> bool:

@@ -178,19 +178,19 @@ def _kept(shares: Tensor, dropout: float) -> Tensor | None:
     return torch.rand(shares.shape, device=shares.device) >= dropout if dropout else None
 
 
-def up_to(fused: Callable[..., Tensor], heads: int, shared: int, size: int, dtype: torch.dtype) -> int:
-    """The start-up race: up to which document length blocks are used here; 0: at none.
-
-    Args:
-        fused: the other way, called like `attend`. heads: H. shared: S. size: D. dtype: of the arithmetic.
-    """
-    return LIMIT if speedup(fused, RACED, heads, shared, size, dtype) > CLEARLY else 0
+def up_to(gain: float) -> int:
+    """Up to which document length blocks are used where they are so many times faster; 0: at none."""
+    return LIMIT if gain > CLEARLY else 0
 
 
 def speedup(
     fused: Callable[..., Tensor], length: int, heads: int, shared: int, size: int, dtype: torch.dtype, rounds: int = 3
 ) -> float:
-    """How many times faster blocks are, forward and backward. The two take turns and the fastest of each counts.
+    """The start-up race: how many times faster blocks are, forward and backward. The two take turns and the fastest of
+    each counts.
+
+    Args:
+        fused: the other way, called like `attend`. heads: H. shared: S. size: D. dtype: of the arithmetic.
 
     1 where the clock of the processor's time stands still: nothing was measured then.
     """

@@ -63,6 +63,16 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cpu" and bfloat16_speedup() > 1.5 else torch.float32
 
 
+def why_dtype(name: str, device: torch.device, dtype: torch.dtype) -> str:
+    """What decided on the arithmetic where that was `auto`; empty where it was asked for."""
+    if name != "auto":
+        return ""
+    chosen = f"arithmetic in {str(dtype).removeprefix('torch.')}"
+    if device.type != "cpu":
+        return chosen
+    return f"{chosen}: products in bfloat16 are {bfloat16_speedup():.1f} times as fast as in float32 here"
+
+
 @functools.cache
 def bfloat16_speedup(size: int = 512, rounds: int = 12) -> float:
     """How many times faster the CPU multiplies matrices in bfloat16 than in float32.

@@ -43,13 +43,13 @@ def _config(model: Any) -> Any:
 
 
 class _Again:
-    """The forward pass that stands in for a block's own in training."""
+    """The forward pass that stands in for a block's own where gradients are wanted."""
 
     def __init__(self, block: nn.Module, cached: bool | None) -> None:
         self.block, self.cached = block, cached
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         forward = functools.partial(type(self.block).forward, self.block)
-        if not (self.block.training and torch.is_grad_enabled()):
+        if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)

@@ -8,6 +8,7 @@ from itertools import product
 
 from torch import nn
 
+from finesmith.methods._frozen import frozen_part
 from finesmith.methods.base import layer_list
 from finesmith.models import allocator, fast, recompute
 from finesmith.models import together as company
@@ -18,6 +19,7 @@ from finesmith.tasks._order import length_order, token_batches
 from finesmith.tasks.base import Encoded, Task
 from finesmith.train import divide, memory, optim
 from finesmith.train.batches import EncodedSet, Plan
+from finesmith.train.cache import pays
 from finesmith.train.fit import total_steps
 from finesmith.train.settings import TrainSettings
 from finesmith.train.speed import SpeedSettings
@@ -193,7 +195,9 @@ def _processes(
     model: nn.Module, loaded: Loaded, data: EncodedSet, settings: TrainSettings, speed: SpeedSettings
 ) -> int:
     """In how many processes each step is computed, as far as memory does not decide it."""
-    asked = 1 if speed.processes == "auto" and speed.compile else speed.processes
+    total, epoch = total_steps(settings, len(data)), -(-len(data) // settings.batch_size)
+    one = speed.compile or pays(frozen_part(model), speed.cache_gigabytes, total, epoch)  # one reads the kept states
+    asked = 1 if speed.processes == "auto" and one else speed.processes
     rows = min(settings.batch_size, len(data))
     return divide.chosen(asked, model, loaded.device, sum(data.lengths) / len(data) * rows, rows)
 

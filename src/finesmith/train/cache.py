@@ -68,6 +68,13 @@ class Cache:
         place = token_place(item.tokens, self.kept, self.pad_id)
         return replace(item, tokens=item.tokens[place : place + 1])
 
+    def cut_states(self, item: Encoded, states: Tensor) -> Tensor:
+        """Those of a sequence's states `[T, H]` that are kept."""
+        if self.kept == "all":
+            return states
+        place = token_place(item.tokens, self.kept, self.pad_id)
+        return states[place : place + 1]
+
     @contextmanager
     def feeding(self, positions: Sequence[int], items: Sequence[Encoded], *, packed: bool) -> Iterator[None]:
         """While this lasts the frozen blocks compute nothing, and what they gave for these sequences takes its place.
@@ -114,6 +121,11 @@ class Cache:
         """Gives the disk space back."""
         if self.file is not None:
             self.file.close()
+
+
+def pays(frozen: Frozen, gigabytes: float, total: int, steps_per_epoch: int) -> bool:
+    """Whether states are kept in a run of `total` steps: from the second epoch on they are read again."""
+    return bool(gigabytes and frozen.blocks and total > steps_per_epoch)
 
 
 def parts_of(states: Tensor, items: Sequence[Encoded], *, packed: bool) -> Iterator[tuple[int, int, Tensor]]:

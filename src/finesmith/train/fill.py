@@ -1,7 +1,7 @@
 """Computes what the frozen layers give, before step 1, and proves on the first batch that it may take their place.
 
-Everything is computed in batches that depend on the data alone: so a resumed run has the same states, to the last bit,
-wherever it goes on.
+Everything is computed in batches that depend on the data and on how many sequences are kept: so a resumed run, which
+keeps as many as before, has the same states to the last bit, wherever it goes on.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from finesmith.models import fast, together
 from finesmith.models.device import autocast
 from finesmith.models.load import Loaded
 from finesmith.tasks.base import Batch, Encoded, Task, batch_of, token_place
+from finesmith.train import same
 from finesmith.train.batches import EncodedSet, Plan
-from finesmith.train.cache import Cache, Kept, rows_of, uncompiled
+from finesmith.train.cache import Cache, Kept, pays, rows_of, uncompiled
 from finesmith.train.settings import TrainSettings
 from finesmith.watch import Watcher
 
@@ -52,6 +53,7 @@ def fill(
     seed: int,
     total: int,
     watcher: Watcher,
+    before: int | None = None,
 ) -> tuple[Cache, tuple[str, ...]]:
     """What the frozen layers of `loaded.model` give for the training sequences; nothing where that would save nothing.
 
@@ -60,6 +62,7 @@ def fill(
         folder: where the file without a name is; it takes no more than half of the room left there.
         total: optimizer steps in the whole run; the states are worth their while from the second epoch on. A resumed
             run has the same states for its last steps as the whole one. 0: no step is left.
+        before: for how many sequences they were kept before a resume; None: as many as there is room for.
 
     Returns:
         the cache, and a note on what is kept, or why nothing is.
@@ -67,16 +70,16 @@ def fill(
     plan = Plan(data.lengths, settings.batch_size, seed, together.training(loaded.model))
     run = _Passes(task, loaded, data, frozen_part(loaded.model), plan, int(settings.micro_batch_tokens))
     cache = Cache(data.lengths)
-    if not gigabytes or not run.frozen.blocks or total <= plan.steps_per_epoch:
+    if before == 0 or not pays(run.frozen, gigabytes, total, plan.steps_per_epoch):
         return cache, ()
     try:
-        cache = _measured(run, _limit(gigabytes, folder)).opened(folder)
+        cache = _measured(run, _limit(gigabytes, folder), before).opened(folder)
         with watcher.progress("computing the frozen layers", cache.count) as progress:
             _write(cache, run, progress)
         _prove(cache, run)
     except FAILURES as error:
         cache.close()
-        note = f"the frozen layers are computed in every epoch: {error}"
+        note = f"the frozen layers are computed in every epoch: {error}{_fewer(0, before)}"
         watcher.note(note)
         return Cache(data.lengths), (note,)
     except BaseException:
@@ -86,6 +89,7 @@ def fill(
         loaded.model.zero_grad(set_to_none=True)
     share = "" if cache.count == len(data) else f" for {cache.count:,} of {len(data):,} sequences"
     note = f"what {len(run.frozen.blocks)} frozen layers give is kept{share}: {cache.starts[-1] / 1e6:,.1f} MB"
+    note += _fewer(cache.count, before)
     watcher.note(note)
     return cache, (note,)
 
@@ -102,6 +106,12 @@ def room(
         return float(_measured(run, math.inf).starts[-1]), _limit(gigabytes, folder)
     except FAILURES:
         return 0.0, 0.0
+
+
+def _fewer(count: int, before: int | None) -> str:
+    """What it means that a resumed run keeps fewer than before."""
+    less = before is not None and count < before
+    return f"; before the resume {before:,} were kept: losses may differ in the last digits" if less else ""
 
 
 def _limit(gigabytes: float, folder: Path) -> float:
@@ -200,8 +210,8 @@ def _state(output: Any) -> tuple[Tensor, int]:
     return output[0], len(output)
 
 
-def _measured(run: _Passes, limit: float) -> Cache:
-    """The cache that the model asks for, within `limit` bytes, still without a file."""
+def _measured(run: _Passes, limit: float, most: int | None = None) -> Cache:
+    """The cache that the model asks for, within `limit` bytes and of `most` sequences, still without a file."""
     run.mode(dropout=True)
     state, places = _state(run.output(run.first))
     if state.requires_grad:
@@ -216,6 +226,7 @@ def _measured(run: _Passes, limit: float) -> Cache:
     count = int((whole.starts[1:] <= limit).sum())
     if not count:
         raise UnfitError("speed.cache_gigabytes, or half of the free disk space, holds not even one sequence")
+    count = count if most is None else min(count, most)
     return replace(whole, lengths=[*lengths[:count], *run.data.lengths[count:]], count=count)
 
 
@@ -245,54 +256,42 @@ def _write(cache: Cache, run: _Passes, progress: Callable[[int], None]) -> None:
         with torch.no_grad():
             states = run.states(positions)
         for position, state in zip(positions, states, strict=True):
-            cache.write(position, _read_rows(cache, run.data[position], state))
+            cache.write(position, cache.cut_states(run.data[position], state))
         progress(len(positions))
-
-
-def _read_rows(cache: Cache, item: Encoded, state: Tensor) -> Tensor:
-    """Those states `[T, H]` of a sequence that are kept."""
-    if cache.kept == "all":
-        return state
-    place = token_place(item.tokens, cache.kept, cache.pad_id)
-    return state[place : place + 1]
 
 
 def _prove(cache: Cache, run: _Passes) -> None:
     """In training, the frozen part gives the kept states; without dropout, loss and gradients with them are the same.
+
+    One set of gradients is held at most, so that this takes no more memory than a step of the training.
 
     Raises:
         UnfitError: they are not.
     """
     batch = next(part for step in run.plan.epoch(0) for part in cache.parts(step) if part[0] < cache.count)
     positions = run.plan.micro_batches(batch, run.budget, packed=run.packed)[0]
-    run.mode(dropout=True)
-    with torch.no_grad():
-        states = run.states(positions)
-    rows = [_read_rows(cache, run.data[place], state) for place, state in zip(positions, states, strict=True)]
-    items = cache.items(run.data, positions)
-    kept = rows_of(cache.read(positions, items, packed=run.packed), items, packed=run.packed)
+    found = {"states": _states_apart(cache, run, positions)}
     run.mode(dropout=False)
-    plain = _loss_and_gradient(run, Cache(run.data.lengths), positions)
-    quick = _loss_and_gradient(run, cache, positions)
-    pairs = {"states": (torch.cat(rows), torch.cat(kept)), **{name: (plain[name], quick[name]) for name in plain}}
-    for name, (one, other) in pairs.items():
-        apart = _apart(one.cpu().double(), other.cpu().double())
+    found["loss"], found["gradients"] = same.gradients_apart(
+        run.loaded.model, lambda: _loss(run, Cache(run.data.lengths), positions), lambda: _loss(run, cache, positions)
+    )
+    for name, apart in found.items():
         if not apart <= (TOLERANCE if run.loaded.dtype == torch.float32 else NARROW_TOLERANCE):
             raise UnfitError(f"their {name} would differ by {apart:.1e}")
 
 
-def _apart(one: Tensor, other: Tensor) -> float:
-    """How far apart two vectors are, as a share of the first."""
-    return float((one - other).norm()) / max(float(one.norm()), 1e-30)
-
-
-def _loss_and_gradient(run: _Passes, cache: Cache, positions: Sequence[int]) -> dict[str, Tensor]:
-    """The loss, and all gradients in one vector."""
-    run.loaded.model.zero_grad(set_to_none=True)
+def _states_apart(cache: Cache, run: _Passes, positions: Sequence[int]) -> float:
+    """How far the kept states are from those that the frozen part gives in training."""
+    run.mode(dropout=True)
+    with torch.no_grad():
+        states = run.states(positions)
+    rows = [cache.cut_states(run.data[place], state) for place, state in zip(positions, states, strict=True)]
     items = cache.items(run.data, positions)
-    batch = run.batch(items)
+    kept = rows_of(cache.read(positions, items, packed=run.packed), items, packed=run.packed)
+    return same.apart(map(same.squares, rows, kept))
+
+
+def _loss(run: _Passes, cache: Cache, positions: Sequence[int]) -> Tensor:
+    items = cache.items(run.data, positions)
     with cache.feeding(positions, items, packed=run.packed):
-        loss = run.loss(batch)
-    loss.backward()
-    found = [p.grad.flatten().float() for p in run.loaded.model.parameters() if p.grad is not None]
-    return {"loss": loss.detach()[None], "gradients": torch.cat(found)}
+        return run.loss(run.batch(items))

@@ -151,7 +151,7 @@ def fit(
     def save(step: int, **more: Any) -> None:
         """Saves the state behind `step`, the last that is logged."""
         facts = {"step": step, "scores": history.scores, "costs": costs(), **more}
-        facts |= {"room": room.facts(), "processes": processes.facts()}
+        facts |= {"room": room.facts(), "processes": processes.facts(), "kept": cache.count if cache else 0}
         checkpoints.write(checkpoints.state.name, lambda path: state.save_state(path, model, optimizer, facts))
 
     steps = loop.train(
