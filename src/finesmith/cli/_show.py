@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +19,24 @@ from finesmith.errors import counted
 from finesmith.types import Step
 from finesmith.watch import Interrupted, Watcher
 
-ERRORS = Console(stderr=True, highlight=False)
+
+class _Notes(Console):
+    """Notes on stderr. Where nobody reads them any more (`2>&1 | head`) they stop, and the work goes on."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich prints."""
+        try:
+            super().print(*objects, **options)
+        except BrokenPipeError:  # rich before 13.8 asks nobody
+            self.on_broken_pipe()
+
+    def on_broken_pipe(self) -> None:
+        """Falls silent; what others write there goes nowhere."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+ERRORS = _Notes(stderr=True, highlight=False)
 
 
 class Terminal(Watcher):
