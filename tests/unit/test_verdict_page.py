@@ -367,6 +367,27 @@ def test_forgetting_is_told_in_words():
     assert any("partly lost" in line and "14.8 % worse" in line and "1 % worse was allowed" in line for line in cost)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "at_least", "said", "not_said"),
+    [
+        ("supported", 0.97, "it stays within that and keeps 98 % of the gain.", "do not settle"),
+        ("supported", 0.86, "keeps 98 % of the gain, which the test rows alone do not settle.", "not clear"),
+        ("supported", None, "keeps 98 % of the gain, which the test rows alone do not settle.", "not clear"),
+        ("inconclusive", 0.97, "it is not clear whether it stays within that; it keeps 98 % of the gain.", "set-scale"),
+    ],
+)
+def test_a_weaker_strength_is_said_to_keep_no_more_than_the_claim_says(outcome, at_least, said, not_said):
+    change, loss = plain.values_of(gain(0.148, n=212)), plain.values_of(gain(0.002, n=57))
+    numbers = {"change": change, "margin": 0.01, "scale": 0.5, "loss": loss, "kept": 0.98, "kept_at_least": at_least}
+    claim = {"name": claims.KNOWLEDGE, "outcome": outcome, "sentence": "x", "grade": "C", "numbers": numbers}
+    compared = comparison(measured={"retention": result({"change_bits_per_byte": 0.148})})
+    compared["claims"] = [*compared["claims"], claim]
+    first = first_screen.read(compared, plain.from_json(compared["evidence"]), ABOUT)
+    told = " ".join(line for lines in first.answers.values() for line in lines)
+    assert said in told and not_said not in told
+    assert "Rests on 57 rows or passages" in Page(verdict_page.render("run", compared, ABOUT)).said
+
+
 def test_a_written_answer_is_not_said_to_be_right():
     compared = comparison()
     compared["evidence"]["task"] = "generation"

@@ -14,7 +14,7 @@ from typing import Any
 
 from finesmith import registry
 from finesmith.errors import counted
-from finesmith.evidence import claims, verdict
+from finesmith.evidence import claims, knowledge, verdict
 from finesmith.metrics.base import Metric
 from finesmith.report import names, words
 from finesmith.types import Estimate, Evidence
@@ -132,15 +132,23 @@ def _knowledge(seen: _Seen) -> str:
     worse = f"{what} {abs(lost):.1f} {'%' if reads == 'changed_bits' else 'points'} {'worse' if lost > 0 else 'better'}"
     allowed = f"up to {margin:g} {'%' if reads == 'changed_bits' else 'points'} worse was allowed"
     if "scale" in numbers:
-        kept = (
-            f"turned down to strength {numbers['scale']:g} it stays within that and keeps {100 * numbers['kept']:.0f} %"
-        )
-        return f"General knowledge: at full strength {worse} ({allowed}); {kept} of the gain."
+        return f"General knowledge: at full strength {worse} ({allowed}); {_turned_down(claim)}."
     if "prompts" in numbers:
         change = 100 * numbers["prompts"]["value"]
         worse += f", and the answers to your prompts {abs(change):.1f} % {'worse' if change > 0 else 'better'},"
     start = {"supported": "kept", "not supported": "partly lost"}.get(claim["outcome"], "not clear whether it was kept")
     return f"General knowledge: {start}. After the tuning {worse} than before ({allowed})."
+
+
+def _turned_down(claim: Mapping[str, Any]) -> str:
+    """What a weaker strength keeps: no more than the claim says of it."""
+    numbers = claim["numbers"]
+    sure = claim["outcome"] == "supported"
+    within = "it stays within that and" if sure else "it is not clear whether it stays within that; it"
+    least = numbers.get("kept_at_least", 1.0)  # null where it is without limit
+    caveat = ", which the test rows alone do not settle" if least is None or least < knowledge.KEPT else ""
+    strength = f"turned down to strength {numbers['scale']:g} {within}"
+    return f"{strength} keeps {100 * numbers['kept']:.0f} % of the gain{caveat}"
 
 
 def _sure(seen: _Seen) -> list[str]:
@@ -202,7 +210,8 @@ def _next(seen: _Seen, worth: str) -> list[str]:
     lines = []
     if worth == YES:
         lines.append("Use the tuned model for rows like the test rows; for others nothing was measured.")
-        if "scale" in seen.claim(claims.KNOWLEDGE)["numbers"]:
+        kept = seen.claim(claims.KNOWLEDGE)
+        if kept["outcome"] == "supported" and "scale" in kept["numbers"]:
             lines.append(f"Where it must keep its general knowledge: finesmith set-scale {run} keep.")
     elif seen.rival is not None:
         lines.append(f"Do not use the tuned model for now; use {_short(seen)}.")
