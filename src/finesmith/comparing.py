@@ -271,7 +271,7 @@ def _write(
         costs=costs,
         asked=asked,
     )
-    plainly = as_json(comparison)
+    plainly = {**as_json(comparison), "promptable": told["promptable"]}
     folder.write_json("comparison.json", plainly)
     steps = list(folder.read_lines("steps.jsonl"))
     about = {"manifest": folder.read_json("manifest.json"), "recipe": study.recipe.to_yaml(), "steps": steps}

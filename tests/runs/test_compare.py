@@ -147,6 +147,7 @@ def test_the_decision_knows_whether_a_prompt_could_have_been_asked(finished, tmp
     monkeypatch.setattr(comparing._plan, "applies", lambda name, study: (name, promptable) == ("prompting", True))
     monkeypatch.setattr(comparing.decision, "decide", lambda *_, promptable, **__: f"promptable: {promptable}")
     assert comparing.compare(run, only=["calibration"]).decision == f"promptable: {promptable}"
+    assert json.loads((run / "comparison.json").read_text())["promptable"] is promptable, "the page asks it too"
 
 
 def test_planned_seconds_stand_beside_taken_ones(finished):
