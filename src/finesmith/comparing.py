@@ -276,9 +276,9 @@ def _write(
     steps = list(folder.read_lines("steps.jsonl"))
     about = {"manifest": folder.read_json("manifest.json"), "recipe": study.recipe.to_yaml(), "steps": steps}
     folder.write_text("report.html", verdict_page.render(str(folder.path), plainly, about))
-    if folder.file("README.md").exists():
-        folder.write_text("README.md", cards.with_verdict(folder.read_text("README.md"), plainly))
     folder.write_json("evidence.json", plain.as_json(evidence))
+    if folder.file("README.md").exists():
+        folder.write_text("README.md", cards.with_verdict(folder.read_text("README.md"), plainly, study.evidence))
     return comparison
 
 

@@ -220,6 +220,15 @@ def test_the_verdict_and_the_scale_stand_on_one_card(finished):
     assert compared.count("<!-- scale -->") == 0
 
 
+def test_a_card_that_is_not_utf_8_is_named_before_anything_is_changed(finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / "README.md").write_bytes("# Größe\n".encode("cp1252"))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "lock"}
+    code, _, err = command("set-scale", run, "0.5")
+    assert code == 2 and "README.md is not UTF-8 text" in err and "Traceback" not in err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "lock"} == before
+
+
 def test_a_run_knows_what_came_before_its_first_step_and_a_training_costs_that_too(finished):
     seconds = json.loads((finished / "manifest.json").read_text())["seconds"]
     study = comparing.open_study(finished, effort="quick", options={}, watcher=Watcher())
