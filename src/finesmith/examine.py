@@ -166,9 +166,7 @@ def _look(
     return _checked(recipe, task, rows, **more), dataset, notes
 
 
-def _parted(
-    rows: Mapping[str, Sequence[Example]], parts: Mapping[str, str]
-) -> Iterator[tuple[Example, str, str]]:
+def _parted(rows: Mapping[str, Sequence[Example]], parts: Mapping[str, str]) -> Iterator[tuple[Example, str, str]]:
     """Each row with the part it came in and the one that `tune` would put it in."""
     for given, examples in rows.items():
         for row in examples:

@@ -417,7 +417,9 @@ def test_sizes_are_those_of_all_rows_where_some_are_looked_at(tmp_path, models, 
         told[most] = {f.check: f for f in found.findings if f.check in ("test_size", "label_balance", "lengths")}
         assert found.rows == {"train": 280, "validation": 40, "test": 80} and found.looked == min(most, 400)
         said = plainly.text(found, width=200)
-        assert "400 rows (280 train, 40 validation, 80 test" in said and ("80 of them looked at" in said) == (most == 80)
+        assert "400 rows (280 train, 40 validation, 80 test" in said and ("80 of them looked at" in said) == (
+            most == 80
+        )
     for name in ("test_size", "label_balance"):
         assert told[80][name].what == told[1000][name].what
     assert told[80]["lengths"].detail["steps"] == told[1000]["lengths"].detail["steps"]

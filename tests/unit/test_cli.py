@@ -11,7 +11,7 @@ import pytest
 from finesmith import __version__, registry
 from finesmith.__main__ import main
 from finesmith.cli import _parser, predict
-from finesmith.cli._show import print_json
+from finesmith.cli._show import Terminal, print_json
 from finesmith.errors import RecipeError, counted
 from finesmith.runfolder import write_file
 
@@ -342,6 +342,14 @@ def test_a_closed_pipe_ends_no_work_and_no_result_is_an_error(tmp_path, last, cl
     assert (tmp_path / "done").read_text() == "done"
     assert done.returncode == (2 if last == "nothing" else 0)
     assert "Traceback" not in (done.stderr or b"").decode() and "BrokenPipe" not in (done.stderr or b"").decode()
+
+
+def test_a_stage_says_what_it_counts(capsys):
+    terminal = Terminal()
+    for arguments in (("answering", 2), ("knowledge", 13, "strength")):
+        with terminal.progress(*arguments):
+            pass
+    assert capsys.readouterr().err == "· answering (2 rows)\n· knowledge (13 strengths)\n"
 
 
 def test_a_broken_pipe_that_is_not_ours_is_an_error(monkeypatch):

@@ -346,7 +346,9 @@ def test_the_first_screen_says_on_which_rows_a_system_was_asked():
     assert "right in 40 % of the 300 test rows that it answered" in told
     assert "right in 58 % of the 259 test rows that it answered" in told
     assert "on the 259 rows that both answered the tuned model is 12 points better" in told
-    assert names.phrase(words.metric_named("chrf"), 26.51, answered=50) == "chrF 26.5 on the 50 test rows that it answered"
+    assert (
+        names.phrase(words.metric_named("chrf"), 26.51, answered=50) == "chrF 26.5 on the 50 test rows that it answered"
+    )
 
 
 @pytest.mark.parametrize("promptable", [True, False])

@@ -87,8 +87,8 @@ class Checked:
 
     `given` names for each row the part of the data it came in (`all`, `train`, ...), `parts` the one that `tune` puts
     it in. `split_error` is why the rows cannot be parted (then all are `train`). `columns` maps our words to columns of
-    the file. `glossary` and `names` are what the user asked to be looked for besides. `whole` counts all the data, where
-    `rows` are a sample of it.
+    the file. `glossary` and `names` are what the user asked to be looked for besides. `whole` counts all the data,
+    where `rows` are a sample of it.
     """
 
     rows: Sequence[Example]

@@ -75,10 +75,10 @@ class Terminal(Watcher):
             ERRORS.print(Text.assemble(("· ", "dim"), text), soft_wrap=True)
 
     @contextmanager
-    def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+    def progress(self, title: str, total: int, unit: str = "row") -> Iterator[Callable[[int], None]]:
         """A bar, or a line where stderr is not a terminal."""
         if not ERRORS.is_terminal:
-            self.note(f"{title} ({counted(total, 'row')})")
+            self.note(f"{title} ({counted(total, unit)})")
         bar = self._bar.add_task(title, total=total, info="")
         try:
             yield lambda done: self._bar.advance(bar, done)
