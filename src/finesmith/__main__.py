@@ -73,7 +73,9 @@ def _unread(stream: TextIO, more: str = "") -> bool:
         stream.write(more)
         stream.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        from finesmith.cli._show import to_nowhere
+
+        to_nowhere(stream)
         return True
     return False
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -33,7 +33,7 @@ class _Notes(Console):
     def on_broken_pipe(self) -> None:
         """Falls silent; what others write there goes nowhere."""
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        to_nowhere(sys.stderr)
 
 
 ERRORS = _Notes(stderr=True, highlight=False)
@@ -116,6 +116,11 @@ class Terminal(Watcher):
             raise KeyboardInterrupt
         self._stop = True
         ERRORS.print("stopping after this step; once more stops at once")
+
+
+def to_nowhere(stream: TextIO) -> None:
+    """What is left of a stream that nobody reads, and what processes of ours write there, goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def say_stopped(stopped: Interrupted, *, as_json: bool) -> int:
