@@ -43,6 +43,7 @@ MAY_OPEN = {
     "train/state.py": "the state between two steps",
     "models/embedded.py": "reads what the embedded model is, without loading it",
     "models/between.py": "the head that a run begins with",
+    "cli/_show.py": "the null device, for a pipe that nobody reads any more",
     "models/device.py": "asks the kernel for peak memory (/proc/self)",
 }
 """Modules outside data/ that open files, and why; nothing else does."""

@@ -271,14 +271,14 @@ def _write(
         costs=costs,
         asked=asked,
     )
-    plainly = as_json(comparison)
+    plainly = {**as_json(comparison), "promptable": told["promptable"]}
     folder.write_json("comparison.json", plainly)
     steps = list(folder.read_lines("steps.jsonl"))
     about = {"manifest": folder.read_json("manifest.json"), "recipe": study.recipe.to_yaml(), "steps": steps}
     folder.write_text("report.html", verdict_page.render(str(folder.path), plainly, about))
-    if folder.file("README.md").exists():
-        folder.write_text("README.md", cards.with_verdict(folder.read_text("README.md"), plainly))
     folder.write_json("evidence.json", plain.as_json(evidence))
+    if folder.file("README.md").exists():
+        folder.write_text("README.md", cards.with_verdict(folder.read_text("README.md"), plainly, study.evidence))
     return comparison
 
 

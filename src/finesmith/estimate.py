@@ -224,7 +224,7 @@ class _Clock(Watcher):
     seconds = 0.0
 
     @contextmanager
-    def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+    def progress(self, title: str, total: int, unit: str = "row") -> Iterator[Callable[[int], None]]:
         """Adds what it takes."""
         began = time.perf_counter()
         yield lambda done: None

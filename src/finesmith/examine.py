@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from finesmith import registry
 from finesmith.checks._sample import sample
-from finesmith.checks.base import Check, Checked
+from finesmith.checks.base import Check, Checked, counted
 from finesmith.data import read, shapes, split
 from finesmith.data.read import Dataset
 from finesmith.data.settings import DataSettings
@@ -30,6 +30,7 @@ def examine(
     *,
     glossary: Sequence[Mapping[str, Any]] = (),
     names: bool = False,
+    whole: bool = False,
     watcher: Watcher | None = None,
 ) -> tuple[Examined, Checked]:
     """Runs every check on what the recipe names; the distance to the base only where the recipe names a model.
@@ -38,6 +39,7 @@ def examine(
         recipe: as `tune` takes it; unusable rows are reported here and do not stop.
         glossary: entries with `preferred` and `forbidden` terms.
         names: also look for names and places (extra `private`).
+        whole: look at every row, however many there are, as a cleaned copy needs it.
         watcher: receives the progress.
 
     Raises:
@@ -45,11 +47,13 @@ def examine(
         RecipeError: a task that does not fit the shape of the data.
     """
     watcher = watcher or Watcher()
-    data, dataset, notes = _look(recipe, tuple(glossary), names)
+    most = sys.maxsize if whole else MOST_ROWS
+    data, dataset, notes = _look(recipe, tuple(glossary), names, most)
     chosen = {name: registry.resolve("checks", name) for name in registry.available("checks")}
     findings, skipped, seconds = run(data, chosen, watcher, model="model" in recipe.model_fields_set)
-    counts = {part: int((data.parts == part).sum()) for part in ("train", "validation", "test")}
-    return Examined(recipe.data.path, data.task, counts, findings, skipped, seconds, (*dataset.notes, *notes)), data
+    counts = {part: data.counts.rows[part] for part in ("train", "validation", "test")}
+    notes = (*dataset.notes, *notes)
+    return Examined(recipe.data.path, data.task, counts, findings, skipped, seconds, notes, len(data.rows)), data
 
 
 def before_training(
@@ -63,7 +67,9 @@ def before_training(
     looked = sample(parts, MOST_ROWS)
     came = [name for name in ("validation", "test") if not isinstance(getattr(recipe.data, name), float)]
     given = dict.fromkeys(parts, "train" if came else "all") | {name: name for name in came}
-    data = _checked(recipe, task, [(row, given[name], name) for name, rows in looked.parts.items() for row in rows])
+    rows = [(row, given[name], name) for name, rows in looked.parts.items() for row in rows]
+    whole = counted((row, name) for name, rows in parts.items() for row in rows) if looked.note else None
+    data = _checked(recipe, task, rows, whole=whole)
     chosen = {name: registry.resolve("checks", name) for name in registry.available("checks")}
     fast = {name: check for name, check in chosen.items() if check.cost == "fast"}
     findings, _, _ = run(data, fast, watcher)
@@ -137,7 +143,7 @@ def _where(finding: Finding, most: int = 5) -> str:
 
 
 def _look(
-    recipe: Recipe, glossary: tuple[Mapping[str, Any], ...], names: bool
+    recipe: Recipe, glossary: tuple[Mapping[str, Any], ...], names: bool, most: int = sys.maxsize
 ) -> tuple[Checked, Dataset, tuple[str, ...]]:
     settings = recipe.data
     dataset = read.read(
@@ -151,16 +157,20 @@ def _look(
     task = shapes.settled_task(recipe.task, dataset.shape)
     task = shapes.shape_task(dataset.shape) if "." in task else task
     parts, fault, notes = _parts(recipe, dataset)
-    looked = sample(dataset.parts, MOST_ROWS)
-    rows = [
-        (row, given, parts.get(row.id, given if given != "all" else "train"))
-        for given, examples in looked.parts.items()
-        for row in examples
-    ]
+    looked = sample(dataset.parts, most)
+    rows = list(_parted(looked.parts, parts))
+    whole = counted((row, part) for row, _, part in _parted(dataset.parts, parts)) if looked.note else None
     notes = (*notes, looked.note) if looked.note else notes
     more: dict[str, Any] = {"rejected": dataset.rejected, "split_error": fault, "glossary": glossary, "names": names}
-    more["columns"] = dataset.columns
+    more |= {"columns": dataset.columns, "whole": whole}
     return _checked(recipe, task, rows, **more), dataset, notes
+
+
+def _parted(rows: Mapping[str, Sequence[Example]], parts: Mapping[str, str]) -> Iterator[tuple[Example, str, str]]:
+    """Each row with the part it came in and the one that `tune` would put it in."""
+    for given, examples in rows.items():
+        for row in examples:
+            yield row, given, parts.get(row.id, given if given != "all" else "train")
 
 
 def _parts(recipe: Recipe, dataset: Dataset) -> tuple[dict[str, str], str, tuple[str, ...]]:

@@ -179,8 +179,18 @@ class RunFolder:
         return self._parsed(name, self.require(name).read_bytes())
 
     def read_text(self, name: str) -> str:
-        """A text file of the run."""
-        return self.require(name).read_text(encoding="utf-8")
+        """A text file of the run.
+
+        Raises:
+            RunError: it is not there, or not UTF-8.
+        """
+        try:
+            return self.require(name).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise RunError(
+                f"{self.file(name)} is not UTF-8 text: byte {error.start + 1:,} is {error.object[error.start]:#04x}.",
+                hint="Save it as UTF-8, then do this again.",
+            ) from error
 
     def read_lines(self, name: str) -> Iterator[dict[str, Any]]:
         """Rows of a JSONL file of the run.

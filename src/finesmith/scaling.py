@@ -65,6 +65,8 @@ def set_scale(
     with RunFolder.changing(path) as folder:
         for note in folder.notes:
             watcher.note(note)
+        if folder.file("README.md").exists():
+            folder.read_text("README.md")  # one that cannot be read is found out before anything is changed
         if scale == 1:
             _restore(folder)
         else:

@@ -224,7 +224,7 @@ class Examined:
     """What all checks found in one data set, the gravest first.
 
     `rows` counts the rows of each part, `skipped` maps a check that did not run to the reason, `seconds` is how long
-    each one took, `notes` says how the data was read and parted.
+    each one took, `notes` says how the data was read and parted, `looked` is how many rows were looked at.
     """
 
     source: str
@@ -234,6 +234,7 @@ class Examined:
     skipped: Mapping[str, str]
     seconds: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    looked: int = 0
 
     @property
     def blocking(self) -> tuple[Finding, ...]:

@@ -26,8 +26,9 @@ class Watcher:
         """A sentence about what was found or settled."""
 
     @contextmanager
-    def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A stage of `total` rows; the value is called with the number of rows done since its last call."""
+    def progress(self, title: str, total: int, unit: str = "row") -> Iterator[Callable[[int], None]]:
+        """A stage of `total` rows, or whatever one `unit` is called; the value is called with the number of them done
+        since its last call."""
         yield lambda done: None
 
     @contextmanager

@@ -17,6 +17,7 @@ from finesmith.__main__ import main
 from finesmith.data import near
 from finesmith.data.clean import Changes, clean
 from finesmith.errors import DataError, MissingExtraError
+from finesmith.report import findings as plainly
 from finesmith.types import Finding
 from finesmith.watch import Watcher
 from tests.conftest import ticket_rows, write_csv, write_jsonl
@@ -390,3 +391,38 @@ def test_several_labels_come_out_of_a_csv(tmp_path, command):
     joined = [{**row, "label": ";".join(json.loads(row["label"]))} for row in rows if row["label"] != "refund"]
     _, out, _ = command("check", write_csv(tmp_path / "joined.csv", joined))
     assert "several in one, joined by ';'" in " ".join(out.split())
+
+
+def test_fix_cleans_every_row_of_data_that_is_too_large_to_look_at_all(command, tmp_path, models, monkeypatch):
+    rows = ticket_rows(60)
+    rows[41]["text"] += " <br> more"  # none of the rows that a sample of six has
+    rows[42]["queue"] = rows[42]["queue"].upper()
+    data = write_jsonl(tmp_path / "rows.jsonl", [*rows, *rows])
+    monkeypatch.setattr(examine, "MOST_ROWS", 6)
+    _, out, _ = command("check", data, "--model", models("llama"), "--fix", "--json")
+    cleaned = [json.loads(line) for line in (tmp_path / "rows.cleaned.jsonl").read_text().splitlines()]
+    assert len(cleaned) == 60 and json.loads(out)["fixed"]["left_out"] == 60
+    assert not any("<br>" in row["text"] for row in cleaned)
+    assert {row["queue"] for row in cleaned} == {row["queue"] for row in ticket_rows(60)}
+    assert not any("looked at" in note for note in json.loads(out)["notes"])
+
+
+def test_sizes_are_those_of_all_rows_where_some_are_looked_at(tmp_path, models, monkeypatch):
+    data = write_jsonl(tmp_path / "rows.jsonl", ticket_rows(400))
+    recipe = recipes.from_source(str(data), {"model": {"name": models("llama"), **SMALL}, "train": {"batch_size": 4}})
+    told = {}
+    for most in (1000, 80):
+        monkeypatch.setattr(examine, "MOST_ROWS", most)
+        found = examine.examine(recipe)[0]
+        told[most] = {f.check: f for f in found.findings if f.check in ("test_size", "label_balance", "lengths")}
+        assert found.rows == {"train": 280, "validation": 40, "test": 80} and found.looked == min(most, 400)
+        said = plainly.text(found, width=200)
+        assert "400 rows (280 train, 40 validation, 80 test" in said and ("80 of them looked at" in said) == (
+            most == 80
+        )
+    for name in ("test_size", "label_balance"):
+        assert told[80][name].what == told[1000][name].what
+    assert told[80]["lengths"].detail["steps"] == told[1000]["lengths"].detail["steps"]
+    prepared = run.prepare(recipe)
+    findings, _, note = examine.before_training(prepared.recipe, prepared.splits, "classification", Watcher())
+    assert note and next(f for f in findings if f.check == "test_size").what == told[1000]["test_size"].what

@@ -147,6 +147,7 @@ def test_the_decision_knows_whether_a_prompt_could_have_been_asked(finished, tmp
     monkeypatch.setattr(comparing._plan, "applies", lambda name, study: (name, promptable) == ("prompting", True))
     monkeypatch.setattr(comparing.decision, "decide", lambda *_, promptable, **__: f"promptable: {promptable}")
     assert comparing.compare(run, only=["calibration"]).decision == f"promptable: {promptable}"
+    assert json.loads((run / "comparison.json").read_text())["promptable"] is promptable, "the page asks it too"
 
 
 def test_planned_seconds_stand_beside_taken_ones(finished):
@@ -217,6 +218,15 @@ def test_the_verdict_and_the_scale_stand_on_one_card(finished):
     assert command("set-scale", finished, "1")[0] == 0
     assert finished.joinpath("README.md").read_text().count("## Verdict") == 1
     assert compared.count("<!-- scale -->") == 0
+
+
+def test_a_card_that_is_not_utf_8_is_named_before_anything_is_changed(finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / "README.md").write_bytes("# Größe\n".encode("cp1252"))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "lock"}
+    code, _, err = command("set-scale", run, "0.5")
+    assert code == 2 and "README.md is not UTF-8 text" in err and "Traceback" not in err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "lock"} == before
 
 
 def test_a_run_knows_what_came_before_its_first_step_and_a_training_costs_that_too(finished):

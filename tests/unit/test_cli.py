@@ -1,12 +1,17 @@
 """The command line without a model: what is unknown names the nearest, exit codes, one JSON object on stdout."""
 
+import io
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from finesmith import __version__, registry
 from finesmith.__main__ import main
 from finesmith.cli import _parser, predict
+from finesmith.cli._show import Terminal, print_json
 from finesmith.errors import RecipeError, counted
 from finesmith.runfolder import write_file
 
@@ -272,3 +277,85 @@ def test_ctrl_c_with_json_is_one_object(run, monkeypatch):
     monkeypatch.setattr("finesmith.cli.show.PLUGIN.main", stopped)
     code, out, err = run("show", "run", "--json")
     assert code == 130 and json.loads(out)["error"] == "stopped" and err == "stopped\n"
+
+
+@pytest.mark.parametrize("code_page", ["cp1252", "ascii"])
+def test_answers_of_any_script_are_written_whatever_the_code_page(monkeypatch, code_page):
+    def show(options):
+        print_json({"output": "請求書 ⟦a⟧ \ud800"})
+
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding=code_page))
+    monkeypatch.setattr("finesmith.cli.show.PLUGIN.main", show)
+    assert main(["show", "run"]) == 0
+    sys.stdout.flush()
+    assert json.loads(out.getvalue().decode("utf-8"))["output"] == "請求書 ⟦a⟧ \ud800"
+
+
+def test_a_terminal_shows_what_it_can(monkeypatch):
+    class Tty(io.TextIOWrapper):
+        def isatty(self):
+            return True
+
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", Tty(out, encoding="cp1252", newline=""))
+    monkeypatch.setattr("finesmith.cli.show.PLUGIN.main", lambda options: print_json("é 請"))
+    assert main(["show", "run"]) == 0
+    sys.stdout.flush()
+    assert out.getvalue() == '"é ?"\n'.encode("cp1252")
+
+
+WORK = """
+import sys
+from finesmith.__main__ import main
+from finesmith.cli import show
+from finesmith.cli._show import Terminal
+
+def work(options):
+    with Terminal() as watcher:
+        for step in range(200):
+            watcher.note("x" * 1000)
+    open(sys.argv[1], "w").write("done")
+    {last}
+
+show.PLUGIN.__class__.main = lambda self, options: work(options)
+sys.exit(main(["show", "run"]))
+"""
+RESULTS = {
+    "rich": "from rich.console import Console; [Console().print('y' * 1000) for _ in range(200)]",
+    "stdout": "sys.stdout.write('y' * 200_000)",
+    "nothing": "return 2",
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of this kind")
+@pytest.mark.parametrize(("last", "closed"), [("rich", 3), ("stdout", 3), ("stdout", 1), ("rich", 1), ("nothing", 2)])
+def test_a_closed_pipe_ends_no_work_and_no_result_is_an_error(tmp_path, last, closed):
+    """`closed`: which of stdout (1) and stderr (2) nobody reads any more."""
+    read, write = os.pipe()
+    os.close(read)
+    streams = {name: write for bit, name in ((1, "stdout"), (2, "stderr")) if closed & bit}
+    kept = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    code = WORK.format(last=RESULTS[last])
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "done")], **kept, timeout=100)
+    os.close(write)
+    assert (tmp_path / "done").read_text() == "done"
+    assert done.returncode == (2 if last == "nothing" else 0)
+    assert "Traceback" not in (done.stderr or b"").decode() and "BrokenPipe" not in (done.stderr or b"").decode()
+
+
+def test_a_stage_says_what_it_counts(capsys):
+    terminal = Terminal()
+    for arguments in (("answering", 2), ("knowledge", 13, "strength")):
+        with terminal.progress(*arguments):
+            pass
+    assert capsys.readouterr().err == "· answering (2 rows)\n· knowledge (13 strengths)\n"
+
+
+def test_a_broken_pipe_that_is_not_ours_is_an_error(monkeypatch):
+    def worker(options):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("finesmith.cli.show.PLUGIN.main", worker)
+    with pytest.raises(BrokenPipeError):
+        main(["show", "run"])

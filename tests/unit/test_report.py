@@ -1,13 +1,16 @@
 """Table and card: everything that was measured is there, nothing else is, and it fits."""
 
 import ast
+import json
 import re
+from dataclasses import replace
 from io import StringIO
 
 import pytest
 from rich.console import Console
 from ruamel.yaml import YAML
 
+from finesmith.evidence import plain
 from finesmith.report import card, table, words
 from finesmith.types import Estimate, Evidence
 
@@ -152,6 +155,36 @@ def test_the_scale_is_said_on_any_card_and_taken_back(bare):
     assert "On 3,080 test rows accuracy is 0.750 at this scale." in said
     assert card.with_scale(said, 0.25, "", None, "accuracy").count("<!-- scale -->") == 1
     assert card.with_scale(said, 1, "", None, "accuracy").strip() == bare.strip()
+
+
+def compared(evidence, **measured):
+    """What a comparison says, as plain values."""
+    return {"decision": "Use the prompt: it is better.", "claims": [], "not_measured": {}, "measured": measured,
+            "evidence": json.loads(json.dumps(plain.as_json(evidence)))}  # fmt: skip
+
+
+def test_a_compared_card_says_nothing_of_before():
+    before = plain.from_json(json.loads(json.dumps(plain.as_json(EVIDENCE))))  # as a run gives it back
+    prompt = {"prompt": {"accuracy": at(0.9, 300)}}
+    after = replace(before, verdict="Not clear: the prompt does as well.", systems={**before.systems, **prompt},
+                    gains={**before.gains, "prompt": at(-0.03, 300)}, not_measured={})  # fmt: skip
+    seeds = {"numbers": {"seeds": [0, 1, 2], "values": [0.7, 0.71, 0.69]}}
+    bare = card.with_scale(card.render(EVIDENCE, ABOUT), 0.5, "", None, "accuracy")
+    said = card.with_verdict(bare, compared(after, seeds=seeds), before)
+    assert "> Not clear: the prompt does as well.\n\n<!-- scale -->" in said and EVIDENCE.verdict not in said
+    assert "the best prompt | 0.900" in said and "## Not measured" not in said and card.STAYS not in said
+    assert "- This is one of 3 trainings with other seeds; accuracy: 0.700, 0.710, 0.690." in said
+    assert card.ONE not in said and said.count("## Results") == 1 and "\n\n\n" not in said
+    back = card.with_verdict(said, compared(before, seeds=seeds), after)
+    assert f"> {before.verdict}\n" in back and "best prompt |" not in back and back.count("one of 3 trainings") == 1
+
+
+def test_what_was_changed_on_a_card_by_hand_stays():
+    after = replace(EVIDENCE, verdict="Not clear.", gains={"base": at(0.1, 300)})
+    mine = card.render(EVIDENCE, ABOUT).replace(EVIDENCE.verdict, "It is good.")
+    said = card.with_verdict(mine, compared(after), EVIDENCE)
+    assert "> It is good.\n" in said and card.STAYS in said and card.ONE in said
+    assert card.STAYS in card.with_verdict("# Mine\n\nBy hand.\n", compared(after), EVIDENCE)
 
 
 def test_a_scale_above_1_is_said_to_be_beyond_the_tuned_model():

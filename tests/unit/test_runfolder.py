@@ -54,6 +54,13 @@ def test_a_damaged_file_is_named(folder, held, why):
         list(folder.read_lines("rows.jsonl"))
 
 
+def test_a_text_that_is_not_utf_8_is_named(folder):
+    folder.file("README.md").write_bytes("Größe".encode("cp1252"))
+    with pytest.raises(RunError, match=r"README.md is not UTF-8 text: byte 3 is 0xf6") as error:
+        folder.read_text("README.md")
+    assert error.value.hint == "Save it as UTF-8, then do this again."
+
+
 def test_a_write_that_fails_leaves_what_was_there(folder):
     folder.write_text("a.txt", "before")
 

@@ -332,6 +332,41 @@ def test_the_first_screen_is_about_the_rival_of_the_decision():
     assert "TF-IDF" not in told, "it is beaten"
 
 
+def test_the_first_screen_says_on_which_rows_a_system_was_asked():
+    compared = comparison({"base": gain(0.3, n=300), "prompt": gain(0.12, n=259)}, rival="prompt")
+    systems = compared["evidence"]["systems"]
+    systems["base"]["accuracy"]["n"], systems["prompt"]["accuracy"]["n"] = 300, 259
+    first = first_screen.read(compared, plain.from_json(compared["evidence"]), ABOUT)
+    told = " ".join(line for lines in first.answers.values() for line in lines)
+    assert "It was tested on 300 rows" in told, "that is all there are"
+    systems["tuned"]["accuracy"]["n"] = 3080
+    first = first_screen.read(compared, plain.from_json(compared["evidence"]), ABOUT)
+    told = " ".join(line for lines in first.answers.values() for line in lines)
+    assert "It was tested on 3,080 rows" in told and "The tuned model: right in 70 % of the test rows." in told
+    assert "right in 40 % of the 300 test rows that it answered" in told
+    assert "right in 58 % of the 259 test rows that it answered" in told
+    assert "on the 259 rows that both answered the tuned model is 12 points better" in told
+    assert (
+        names.phrase(words.metric_named("chrf"), 26.51, answered=50) == "chrF 26.5 on the 50 test rows that it answered"
+    )
+
+
+@pytest.mark.parametrize("promptable", [True, False])
+def test_a_base_that_cannot_be_prompted_is_not_asked_for_a_prompt(promptable):
+    compared = comparison(promptable=promptable)
+    first = first_screen.read(compared, plain.from_json(compared["evidence"]), ABOUT)
+    told = " ".join(first.answers["What next, and what would change it?"])
+    assert ("Prompting was not measured" in told) == promptable
+
+
+@pytest.mark.parametrize("form", list(plots.WIDTHS))
+def test_a_long_label_in_one_word_is_still_told_apart(form):
+    long = [f"Kundenbetreuungsangelegenheiten{end}" for end in ("-alt", "-neu")]
+    plot = {**PLOTS[7], "labels": [*long, "a  b"], "values": [[3, 0, 1], [1, 2, 0], [0, 0, 2]]}
+    drawn = re.sub(r"<[^>]*>", "|", plots.svg(plot, form))
+    assert "|1 Kundenbetreuungsa...|" in drawn and "|2 Kundenbetreuungsa...|" in drawn and "a b|" in drawn
+
+
 def test_prompts_that_were_lost_stand_beside_general_text():
     numbers = {"change": plain.values_of(gain(0.001)), "margin": 0.01, "prompts": plain.values_of(gain(0.3))}
     lost = {"name": claims.KNOWLEDGE, "outcome": "not supported", "sentence": "", "grade": "B", "numbers": numbers}
@@ -365,6 +400,27 @@ def test_forgetting_is_told_in_words():
     compared["claims"] = [claim]
     cost = first_screen.read(compared, plain.from_json(compared["evidence"]), ABOUT).answers["What did it cost?"]
     assert any("partly lost" in line and "14.8 % worse" in line and "1 % worse was allowed" in line for line in cost)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "at_least", "said", "not_said"),
+    [
+        ("supported", 0.97, "it stays within that and keeps 98 % of the gain.", "do not settle"),
+        ("supported", 0.86, "keeps 98 % of the gain, which the test rows alone do not settle.", "not clear"),
+        ("supported", None, "keeps 98 % of the gain, which the test rows alone do not settle.", "not clear"),
+        ("inconclusive", 0.97, "it is not clear whether it stays within that; it keeps 98 % of the gain.", "set-scale"),
+    ],
+)
+def test_a_weaker_strength_is_said_to_keep_no_more_than_the_claim_says(outcome, at_least, said, not_said):
+    change, loss = plain.values_of(gain(0.148, n=212)), plain.values_of(gain(0.002, n=57))
+    numbers = {"change": change, "margin": 0.01, "scale": 0.5, "loss": loss, "kept": 0.98, "kept_at_least": at_least}
+    claim = {"name": claims.KNOWLEDGE, "outcome": outcome, "sentence": "x", "grade": "C", "numbers": numbers}
+    compared = comparison(measured={"retention": result({"change_bits_per_byte": 0.148})})
+    compared["claims"] = [*compared["claims"], claim]
+    first = first_screen.read(compared, plain.from_json(compared["evidence"]), ABOUT)
+    told = " ".join(line for lines in first.answers.values() for line in lines)
+    assert said in told and not_said not in told
+    assert "Rests on 57 rows or passages" in Page(verdict_page.render("run", compared, ABOUT)).said
 
 
 def test_a_written_answer_is_not_said_to_be_right():

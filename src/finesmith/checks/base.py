@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -68,12 +68,27 @@ class Check(Protocol):
 
 
 @dataclass(frozen=True)
+class Counts:
+    """The sizes of data that is too large to look at every row: rows of each part, and of each part's labels."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    labels: Mapping[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+    def add(self, row: Example, part: str) -> None:
+        """One more row; of targets that are no labels the labels stay empty."""
+        self.rows[part] += 1
+        if isinstance(row.target, str | tuple):
+            self.labels[part].update(labels_of(row))
+
+
+@dataclass(frozen=True)
 class Checked:
     """What a check looks at: every usable row, the part it would be in, and what was asked.
 
     `given` names for each row the part of the data it came in (`all`, `train`, ...), `parts` the one that `tune` puts
     it in. `split_error` is why the rows cannot be parted (then all are `train`). `columns` maps our words to columns of
-    the file. `glossary` and `names` are what the user asked to be looked for besides.
+    the file. `glossary` and `names` are what the user asked to be looked for besides. `whole` counts all the data,
+    where `rows` are a sample of it.
     """
 
     rows: Sequence[Example]
@@ -86,7 +101,15 @@ class Checked:
     glossary: tuple[Mapping[str, Any], ...] = ()
     names: bool = False
     columns: Mapping[str, str] = field(default_factory=dict)
+    whole: Counts | None = None
     _found: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """How many rows there are, looked at or not."""
+        if self.whole is not None:
+            return self.whole
+        return counted(zip(self.rows, map(str, self.parts), strict=True))
 
     @cached_property
     def contents(self) -> list[str]:
@@ -146,6 +169,14 @@ class Checked:
         target = masked(target) if isinstance(target, str) else target
         shown = {"row": str(row.origin), "part": str(self.parts[place]), "text": excerpt(input_text(row), length)}
         return shown if target is None else {**shown, "target": list(target) if isinstance(target, tuple) else target}
+
+
+def counted(rows: Iterable[tuple[Example, str]]) -> Counts:
+    """How many rows and labels each part has."""
+    counts = Counts()
+    for row, part in rows:
+        counts.add(row, part)
+    return counts
 
 
 def input_text(row: Example) -> str:

@@ -28,10 +28,9 @@ class LabelBalance:
 
     def __call__(self, data: Checked, progress: Progress) -> Iterator[Finding]:
         """Labels that look like ids block; tiny classes warn; the counts are a note."""
-        counts: dict[str, Counter[str]] = {part: Counter() for part in ("train", "validation", "test")}
+        counts = {part: data.counts.labels.get(part, Counter[str]()) for part in ("train", "validation", "test")}
         where: dict[str, list[int]] = {}
         for place, row in enumerate(data.rows):
-            counts[str(data.parts[place])].update(labels_of(row))
             for label in labels_of(row):
                 where.setdefault(label, []).append(place)
         everything = sum(counts.values(), Counter[str]())
@@ -39,7 +38,7 @@ class LabelBalance:
             return
         yield self._sizes(everything)
         if len(everything) > max(20, 0.5 * everything.total()):
-            yield self._ids(everything, len(data.rows))
+            yield self._ids(everything, data.counts.rows.total())
             return
         for part, least, verb in (("train", TRAIN, "learnt"), ("test", TEST, "tested")):
             tiny = sorted(label for label in everything if counts[part][label] < least)
@@ -87,7 +86,7 @@ def _tiny(
     data: Checked, tiny: list[str], part: str, least: int, verb: str, counts: Counter[str], where: dict[str, list[int]]
 ) -> Finding:
     shown = ", ".join(f"'{label}' ({counts[label]})" for label in tiny[:5]) + (", ..." if len(tiny) > 5 else "")
-    found = sorted(place for label in tiny for place in where[label] if data.parts[place] == part)
+    found = sorted(place for label in tiny for place in where.get(label, ()) if data.parts[place] == part)
     return Finding(
         "label_balance",
         "warning",

@@ -102,7 +102,7 @@ def _summary(
 ) -> Finding:
     recipe = data.recipe
     marks = {f"p{q}": int(np.quantile(lengths, q / 100)) for q in (50, 95, 99)} | {"max": int(lengths.max())}
-    rows = int((data.parts == "train").sum())
+    rows = data.counts.rows["train"]
     sequences = round(rows * sum(map(len, sample)) / len(sample))  # of a long document there are many
     per_epoch = max(1, -(-sequences // recipe.train.batch_size))
     epochs = task.default_epochs(per_epoch) if recipe.train.epochs == "auto" else float(recipe.train.epochs)
@@ -118,7 +118,7 @@ def _summary(
         "note",
         f"Tokens a row for {recipe.model.name}: {told}{extra}. Training: {plural(steps, 'step')}, "
         f"about {_duration(seconds)} here.",
-        len(data.rows),
+        data.counts.rows.total(),
         (),
         "Length decides memory and time, and what does not fit into the context is not read.",
         "If the time is too long: fewer epochs (train.epochs), a smaller model, or an accelerator.",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,7 +19,24 @@ from finesmith.errors import counted
 from finesmith.types import Step
 from finesmith.watch import Interrupted, Watcher
 
-ERRORS = Console(stderr=True, highlight=False)
+
+class _Notes(Console):
+    """Notes on stderr. Where nobody reads them any more (`2>&1 | head`) they stop, and the work goes on."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich prints."""
+        try:
+            super().print(*objects, **options)
+        except BrokenPipeError:  # rich before 13.8 asks nobody
+            self.on_broken_pipe()
+
+    def on_broken_pipe(self) -> None:
+        """Falls silent; what others write there goes nowhere."""
+        self.quiet = True
+        to_nowhere(sys.stderr)
+
+
+ERRORS = _Notes(stderr=True, highlight=False)
 
 
 class Terminal(Watcher):
@@ -57,10 +75,10 @@ class Terminal(Watcher):
             ERRORS.print(Text.assemble(("· ", "dim"), text), soft_wrap=True)
 
     @contextmanager
-    def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+    def progress(self, title: str, total: int, unit: str = "row") -> Iterator[Callable[[int], None]]:
         """A bar, or a line where stderr is not a terminal."""
         if not ERRORS.is_terminal:
-            self.note(f"{title} ({counted(total, 'row')})")
+            self.note(f"{title} ({counted(total, unit)})")
         bar = self._bar.add_task(title, total=total, info="")
         try:
             yield lambda done: self._bar.advance(bar, done)
@@ -98,6 +116,11 @@ class Terminal(Watcher):
             raise KeyboardInterrupt
         self._stop = True
         ERRORS.print("stopping after this step; once more stops at once")
+
+
+def to_nowhere(stream: TextIO) -> None:
+    """What is left of a stream that nobody reads, and what processes of ours write there, goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def say_stopped(stopped: Interrupted, *, as_json: bool) -> int:

@@ -43,7 +43,9 @@ class CheckData:
         recipe = from_source(options.source, _parser.recipe_values(options))
         terms = glossary.read(options.glossary) if options.glossary else ()
         with Terminal(quiet=options.json) as watcher:
-            found, data = examine.examine(recipe, glossary=terms, names=options.names, watcher=watcher)
+            found, data = examine.examine(
+                recipe, glossary=terms, names=options.names, whole=options.fix, watcher=watcher
+            )
             cleaned = mend.fix(recipe, found, data) if options.fix else None
         if page_file:
             write_file(page_file, page.render(found))

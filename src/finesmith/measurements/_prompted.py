@@ -75,7 +75,7 @@ def seconds(study: Study) -> tuple[float, float]:
         prompts = prompts_for(study.recipe, study.task, day_of(study))
         shown = _ladder.Shown(study.splits.train, _ladder.shots_for(study.splits.train), study.recipe.seed)
         ways = (_ladder.ZERO, _ladder.EXAMPLES)
-        with study.watcher.progress("timing some prompts", len(ways)) as progress:
+        with study.watcher.progress("timing some prompts", len(ways), unit="way") as progress:
             study.timed["prompted"] = [_timed(prompts, shown, way, study, progress) for way in ways]
     plain, with_examples = study.timed["prompted"]
     return plain, with_examples

@@ -246,7 +246,7 @@ def _term_probability(
 ) -> dict[str, Any] | None:
     """Of each side; the base under the prompt reads it before every place."""
     where, sides = [slot.row for slot in places], {}
-    with watcher.progress("the probability of terms", 3) as progress:
+    with watcher.progress("the probability of terms", 3, unit="system") as progress:
         for name, load in (("tuned", study.tuned), ("base", study.base)):
             sides[name] = _by_row(_terms.probability(study, load(), answered.rows, places), where)
             progress(1)

@@ -61,7 +61,7 @@ class Consistency:
         rows = split.spread(study.splits.test, ROWS)
         fewer = split.spread(rows, SAMPLED_ROWS)
         asked, drawn = {}, {}
-        with watcher.progress(self.title, 3) as progress:
+        with watcher.progress(self.title, 3, unit="system") as progress:
             for name, open_system in (("tuned", _tuned), ("base", _base), ("prompt", _prompted.chosen)):
                 system = open_system(study)
                 if system is not None:

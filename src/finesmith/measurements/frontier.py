@@ -69,7 +69,7 @@ class Frontier:
         loaded = line.predictor.loaded
         choosing = _general.yardstick(study, loaded, features=False, part="choosing")
         points = []
-        with watcher.progress(self.title, len(SCALES)) as progress:
+        with watcher.progress(self.title, len(SCALES), unit="strength") as progress:
             for scale in SCALES:
                 line.between.at(scale)
                 points.append(_point(study, line, choosing))
@@ -78,7 +78,7 @@ class Frontier:
         chosen = choose(points, margin, higher=study.primary.higher_is_better)
         yard = _general.yardstick(study, loaded, features=False, part="reporting", like=choosing)
         wanted = sorted({0.0, 1.0, *chosen.values()})  # the base first: the others are compared with it
-        with watcher.progress("the points to choose from", len(wanted)) as progress:
+        with watcher.progress("the points to choose from", len(wanted), unit="point") as progress:
             reported = {}
             for scale in wanted:
                 reported[scale] = _reported(study, line, yard, scale)

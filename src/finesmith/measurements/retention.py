@@ -50,7 +50,7 @@ class Retention:
         loaded, between = line.predictor.loaded, line.between
         yard = _general.yardstick(study, loaded, features=True)
         more = _further(study, line, yard)
-        with watcher.progress(self.title, 2) as progress:
+        with watcher.progress(self.title, 2, unit="model") as progress:
             between.at(0.0)
             yard.look()
             base = {name: language.read() for name, language in more.items()}

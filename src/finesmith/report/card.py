@@ -10,10 +10,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
+from finesmith.evidence import plain
 from finesmith.evidence.verdict import number, signed
 from finesmith.evidence.verdict import rows as rows_of
 from finesmith.report import usage, words
 from finesmith.types import Estimate, Evidence
+
+STAYS = "What else this card says was changed by hand, or is of an earlier state: the comparison has left it as it is."
+ONE = "One training run: another seed may give another model."
 
 
 class About(TypedDict, total=False):
@@ -48,7 +52,7 @@ def render(evidence: Evidence, about: About) -> str:
         _what(evidence, about),
         _results(evidence),
         _classes(evidence),
-        _bullets("Not measured", [f"{what}: {why}" for what, why in evidence.not_measured.items()]),
+        _missing(evidence),
         "## How to use\n\n" + usage.section(evidence.task, about),
         _bullets("Training data", _data(about)),
         _settings(evidence, about),
@@ -97,10 +101,12 @@ def licence_of(card: str) -> str:
     return found[1].strip() if found else ""
 
 
-def with_verdict(card: str, comparison: Mapping[str, Any]) -> str:
+def with_verdict(card: str, comparison: Mapping[str, Any], before: Evidence) -> str:
     """The card with the decision and the claims of a comparison (plain values) before its results; in the place of an
-    earlier comparison's."""
+    earlier comparison's. What the card says of the evidence `before` becomes what the comparison's says."""
     bare = re.sub(r"<!-- verdict -->.*?<!-- /verdict -->\n*", "", card, flags=re.DOTALL)
+    bare, whole = _renewed(bare, before, plain.from_json(comparison["evidence"]))
+    bare = _with_seeds(bare, comparison)
     rows = [
         [claim["name"], claim["outcome"] + (f" ({claim['grade']})" if claim["grade"] else ""), claim["sentence"]]
         for claim in comparison["claims"]
@@ -112,11 +118,40 @@ def with_verdict(card: str, comparison: Mapping[str, Any]) -> str:
         _table(["claim", "outcome (grade)", "why"], rows, right=False),
         "Judged for this model and this data only. A: three seeds, no leaked row; B: one seed; C: no interval decides.",
         f"Not measured: {missing}" if missing else "",
+        "" if whole else STAYS,
         "Every number and plot: `report.html`, `comparison.json`.\n<!-- /verdict -->\n\n",
     ]
     said = "\n\n".join(part for part in parts if part)
     place = bare.find("## Results")
     return bare[:place] + said + bare[place:] if place >= 0 else f"{bare.rstrip()}\n\n{said}".rstrip() + "\n"
+
+
+def _renewed(card: str, before: Evidence, after: Evidence) -> tuple[str, bool]:
+    """The card with its first sentence, its results and what was not measured as they are now; and whether all of these
+    still stood as they had been written, and so could be replaced."""
+    whole = True
+    for old, new in zip(_told(before), _told(after), strict=True):
+        whole = whole and old in card
+        if old:
+            card = card.replace(old, new, 1) if new else card.replace(f"{old}\n\n", "", 1)
+    return card, whole
+
+
+def _told(evidence: Evidence) -> list[str]:
+    """What another opponent changes on a card."""
+    return [f"\n> {evidence.verdict}\n", _results(evidence), _missing(evidence)]
+
+
+def _with_seeds(card: str, comparison: Mapping[str, Any]) -> str:
+    """The limit that only one training was made, as it is where there are others with other seeds."""
+    found = comparison["measured"].get("seeds", {}).get("numbers", {})
+    if len(found.get("seeds", ())) < 2:
+        return card
+    metric = words.metric_named(comparison["evidence"]["metric"])
+    values = ", ".join(number(metric, value) for value in found["values"])
+    said = f"- This is one of {len(found['seeds'])} trainings with other seeds; {metric.title}: {values}."
+    known = rf"^- (?:{re.escape(ONE)}|This is one of \d+ trainings with other seeds; .*)$"
+    return re.sub(known, lambda _: said, card, flags=re.MULTILINE)
 
 
 def _front_matter(evidence: Evidence, about: About) -> str:
@@ -221,12 +256,16 @@ def _settings(evidence: Evidence, about: About) -> str:
 def _limits(evidence: Evidence) -> list[str]:
     limits = [
         "The scores hold for rows like those of the test set; on other inputs nothing was measured.",
-        "One training run: another seed may give another model.",
+        ONE,
         "The model inherits the knowledge, the gaps and the biases of the model it was tuned from.",
     ]
     if len(evidence.gains.keys() - {"base"}) > 1:
         limits.append("The strongest opponent was picked on the test rows, which leans against the tuned model.")
     return limits
+
+
+def _missing(evidence: Evidence) -> str:
+    return _bullets("Not measured", [f"{what}: {why}" for what, why in evidence.not_measured.items()])
 
 
 def _bullets(title: str, lines: Sequence[str]) -> str:

@@ -62,6 +62,17 @@ def title(finding: Finding) -> str:
     return registry.resolve("checks", finding.check).title if finding.check in known else finding.check
 
 
+def sizes(examined: Examined) -> str:
+    """How many rows each part has."""
+    return ", ".join(f"{count:,} {part}" for part, count in examined.rows.items() if count)
+
+
+def looked(examined: Examined) -> str:
+    """How many rows were looked at, where not all were."""
+    some = 0 < examined.looked < sum(examined.rows.values())
+    return f"; {examined.looked:,} of them looked at" if some else ""
+
+
 def summary(examined: Examined) -> str:
     """How many findings of each severity there are."""
     counts = {
@@ -78,9 +89,9 @@ def _rank(finding: Finding) -> int:
 
 
 def _heading(examined: Examined) -> str:
-    parts = ", ".join(f"{count:,} {part}" for part, count in examined.rows.items() if count)
     total = sum(examined.rows.values())
-    return f"{examined.source}: {total:,} rows ({parts}), {examined.task}. {summary(examined)}."
+    rows = f"{total:,} rows ({sizes(examined)}{looked(examined)})"
+    return f"{examined.source}: {rows}, {examined.task}. {summary(examined)}."
 
 
 def _table(findings: list[Finding], source: str) -> Table:

@@ -14,7 +14,7 @@ from typing import Any
 
 from finesmith import registry
 from finesmith.errors import counted
-from finesmith.evidence import claims, verdict
+from finesmith.evidence import claims, knowledge, verdict
 from finesmith.metrics.base import Metric
 from finesmith.report import names, words
 from finesmith.types import Estimate, Evidence
@@ -64,9 +64,16 @@ class _Seen:
         """The numbers of a measurement; none where it was not made."""
         return self.comparison["measured"].get(name, {}).get("numbers", {})
 
+    @property
+    def tested(self) -> int:
+        """The most test rows that a system answered: all there are."""
+        scores = (found.get(self.evidence.metric) for found in self.evidence.systems.values())
+        return max((found.n for found in scores if found is not None), default=0)
+
     def score(self, name: str) -> str:
-        """`right in 74 % of the test rows`."""
-        return names.phrase(self.metric, self.evidence.systems[name][self.evidence.metric].value)
+        """`right in 74 % of the test rows`; or of those that the system answered."""
+        found = self.evidence.systems[name][self.evidence.metric]
+        return names.phrase(self.metric, found.value, answered=found.n if found.n < self.tested else None)
 
 
 def read(comparison: Mapping[str, Any], evidence: Evidence, about: Mapping[str, Any]) -> First:
@@ -132,10 +139,7 @@ def _knowledge(seen: _Seen) -> str:
     worse = f"{what} {abs(lost):.1f} {'%' if reads == 'changed_bits' else 'points'} {'worse' if lost > 0 else 'better'}"
     allowed = f"up to {margin:g} {'%' if reads == 'changed_bits' else 'points'} worse was allowed"
     if "scale" in numbers:
-        kept = (
-            f"turned down to strength {numbers['scale']:g} it stays within that and keeps {100 * numbers['kept']:.0f} %"
-        )
-        return f"General knowledge: at full strength {worse} ({allowed}); {kept} of the gain."
+        return f"General knowledge: at full strength {worse} ({allowed}); {_turned_down(claim)}."
     if "prompts" in numbers:
         change = 100 * numbers["prompts"]["value"]
         worse += f", and the answers to your prompts {abs(change):.1f} % {'worse' if change > 0 else 'better'},"
@@ -143,19 +147,31 @@ def _knowledge(seen: _Seen) -> str:
     return f"General knowledge: {start}. After the tuning {worse} than before ({allowed})."
 
 
+def _turned_down(claim: Mapping[str, Any]) -> str:
+    """What a weaker strength keeps: no more than the claim says of it."""
+    numbers = claim["numbers"]
+    sure = claim["outcome"] == "supported"
+    within = "it stays within that and" if sure else "it is not clear whether it stays within that; it"
+    least = numbers.get("kept_at_least", 1.0)  # null where it is without limit
+    caveat = ", which the test rows alone do not settle" if least is None or least < knowledge.KEPT else ""
+    strength = f"turned down to strength {numbers['scale']:g} {within}"
+    return f"{strength} keeps {100 * numbers['kept']:.0f} % of the gain{caveat}"
+
+
 def _sure(seen: _Seen) -> list[str]:
     found = [
         scores[seen.evidence.metric] for scores in seen.evidence.systems.values() if seen.evidence.metric in scores
     ]
     most = max(found, key=lambda each: each.n, default=Estimate(0.0, 0.0, 0.0, 0))
-    lines = [f"It was tested on {counted(most.n, 'row')} that had been put aside before training (the test rows)."]
+    lines = [f"It was tested on {counted(seen.tested, 'row')} that had been put aside before training (the test rows)."]
     if most.groups is not None:
         lines.append(f"These form {counted(most.groups, 'group')} of rows that belong together, and only groups count.")
     if seen.rival is not None:
         value, low, high = (names.apart(seen.metric, each) for each in (seen.gain.value, seen.gain.low, seen.gain.high))
         clear = seen.gain.low > 0 or seen.gain.high < 0
         why = "chance alone hardly explains that" if clear else "so it may be chance"
-        beside = f"Compared with {_short(seen)} the tuned model is {value}"
+        both = f" on the {counted(seen.gain.n, 'row')} that both answered" if seen.gain.n < seen.tested else ""
+        beside = f"Compared with {_short(seen)}{both} the tuned model is {value}"
         lines.append(f"{beside}; with 95 % confidence between {low} and {high}: {why}.")
     lines.append(_trainings(seen))
     if seen.evidence.task == "generation":
@@ -202,12 +218,14 @@ def _next(seen: _Seen, worth: str) -> list[str]:
     lines = []
     if worth == YES:
         lines.append("Use the tuned model for rows like the test rows; for others nothing was measured.")
-        if "scale" in seen.claim(claims.KNOWLEDGE)["numbers"]:
+        kept = seen.claim(claims.KNOWLEDGE)
+        if kept["outcome"] == "supported" and "scale" in kept["numbers"]:
             lines.append(f"Where it must keep its general knowledge: finesmith set-scale {run} keep.")
     elif seen.rival is not None:
         lines.append(f"Do not use the tuned model for now; use {_short(seen)}.")
     lines += [*_change(seen, worth), *_labels(seen)]
-    if seen.claim(claims.PROMPT)["outcome"] == "not measured" and seen.evidence.task != "text":
+    promptable = seen.comparison.get("promptable", True) and seen.evidence.task != "text"
+    if promptable and seen.claim(claims.PROMPT)["outcome"] == "not measured":
         lines.append("Prompting was not measured: whether a good prompt would be enough is not known.")
     if any(f"part of --effort {effort}" in why for effort in ("standard", "full") for why in _missing(seen)):
         lines.append(f"To measure more: finesmith compare {run} --effort full.")

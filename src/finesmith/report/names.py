@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 
 from finesmith import registry
+from finesmith.errors import counted
 from finesmith.evidence import verdict
 from finesmith.metrics.base import Metric
 from finesmith.report import words
@@ -142,12 +143,15 @@ def reason(why: str) -> str:
     )
 
 
-def phrase(metric: Metric, value: float) -> str:
-    """A score for people who do not know the metric: `right in 74 % of the test rows`, or `chrF 26.5`."""
+def phrase(metric: Metric, value: float, *, answered: int | None = None) -> str:
+    """A score for people who do not know the metric: `right in 74 % of the test rows`, or `chrF 26.5`. `answered` is
+    how many test rows the system answered, where others answered more."""
+    rows = "the test rows" if answered is None else f"the {counted(answered, 'test row')} that it answered"
     if metric.title == "accuracy":
-        return f"right in {100 * value:.{_digits(100 * value)}f} % of the test rows"
+        return f"right in {100 * value:.{_digits(100 * value)}f} % of {rows}"
     shown = f"{value:.{metric.digits}f}"
-    return f"{shown} {metric.unit}" if metric.unit == metric.title else f"{metric.title} {shown}"
+    told = f"{shown} {metric.unit}" if metric.unit == metric.title else f"{metric.title} {shown}"
+    return told if answered is None else f"{told} on {rows}"
 
 
 def _digits(percent: float) -> int:

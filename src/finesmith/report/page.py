@@ -16,11 +16,11 @@ ROWS = 500
 
 def render(examined: Examined) -> str:
     """The whole page."""
-    rows = ", ".join(f"{count:,} {part}" for part, count in examined.rows.items() if count)
+    rows = f"{plainly.sizes(examined)} rows{plainly.looked(examined)}"
     sections = "".join(_section(finding) for finding in examined.findings) or "<p>Nothing was found.</p>"
     return document(
         f"Check of {examined.source}",
-        f"<h1>{text(examined.source)}</h1><p>{rows} rows, {text(examined.task)}: {plainly.summary(examined)}.</p>"
+        f"<h1>{text(examined.source)}</h1><p>{rows}; {text(examined.task)}: {plainly.summary(examined)}.</p>"
         f"{listed('dim', examined.notes)}<h2>What was found</h2>{sections}{_ending(examined)}",
     )
 

@@ -234,7 +234,9 @@ def _matrix(axes: Any, plot: Mapping[str, Any], form: str) -> None:
                 square = {"color": colour, "alpha": 0.1 + 0.35 * value / most, "linewidth": 0}
                 axes.fill_between([across - 0.5, across + 0.5], down - 0.5, down + 0.5, **square)
                 axes.text(across, down, str(value), ha="center", va="center", fontsize=7, color=INK)
-    short = [textwrap.shorten(str(label), 20, placeholder="...") or str(label)[:17] for label in labels]
+    short = [_cut(str(label)) for label in labels]
+    if form == "broad":
+        short = [f"{place} {label}" if short.count(label) > 1 else label for place, label in enumerate(short, 1)]
     axes.set_xticks(range(len(labels)), short if form == "broad" else range(1, len(labels) + 1))
     if form == "broad":
         axes.tick_params(axis="x", labelrotation=60)
@@ -245,6 +247,12 @@ def _matrix(axes: Any, plot: Mapping[str, Any], form: str) -> None:
     axes.set_yticks(range(len(labels)), short)
     axes.set(xlim=(-0.5, len(labels) - 0.5), ylim=(len(labels) - 0.5, -0.5), ylabel=plot["y"])
     axes.tick_params(labelsize=7.5 if form == "broad" else 7)
+
+
+def _cut(label: str, most: int = 20) -> str:
+    """A label in one line, of which as much is left as there is room for."""
+    line = " ".join(label.split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 KINDS = {

@@ -124,7 +124,8 @@ def _rests(claim: Mapping[str, Any], manifest: Mapping[str, Any], seeds: Mapping
     if not claim["grade"]:
         return ""
     numbers = claim.get("numbers") or {}
-    counts = [value["n"] for value in numbers.values() if isinstance(value, Mapping) and value.get("n")]
+    deciding = [numbers["loss"]] if "loss" in numbers else numbers.values()  # a weaker strength has passages of its own
+    counts = [value["n"] for value in deciding if isinstance(value, Mapping) and value.get("n")]
     rows = [f"{max(counts):,} rows or passages"] if counts else []
     known = seeds.get("seeds", ())
     many = claim["grade"] == "A" and len(known) > 1
