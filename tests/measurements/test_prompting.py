@@ -138,6 +138,7 @@ def test_labels_are_asked_with_the_day_of_the_run(tmp_path, models, monkeypatch)
         primary=registry.resolve("metrics", "accuracy"),
         found={"prompting": {"best": "zero-shot", "ways": {"zero-shot": way}, "shots": 1}},
         predictions={"prompt": []},
+        forget=lambda: None,
         budget=math.inf,
     )
     study.task = registry.resolve("tasks", "classification")(study.recipe.section("classification")).fit(splits.train)

@@ -248,6 +248,7 @@ def _term_probability(
     where, sides = [slot.row for slot in places], {}
     with watcher.progress("the probability of terms", 3) as progress:
         for name, load in (("tuned", study.tuned), ("base", study.base)):
+            study.forget()  # one model in memory
             sides[name] = _by_row(_terms.probability(study, load(), answered.rows, places), where)
             progress(1)
         prompted = _prompted.chosen(study)

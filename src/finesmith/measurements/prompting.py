@@ -64,6 +64,7 @@ class Prompting:
         looks = sum("validation" in row for row in study.folder.read_lines("steps.jsonl"))
         known = study.recipe, study.task, study.splits, study.primary
         size, whole = _size(study), _whole(study)
+        study.forget()  # one model in memory
         found = search(*known, looks=looks, watcher=watcher, day=_prompted.day_of(study), size=size)
         told, calls = _ladder.summary(found), own_calls(study)
         best = found.answers[found.best]
@@ -166,18 +167,21 @@ def own_calls(study: Study) -> dict[str, _ladder.Call]:
     batches, after two that only warm up.
     """
     models = {"tuned": study.tuned, **({"base": study.base} if study.recipe.task == "generation" else {})}
-    rows = split.spread(study.splits.test, TIMED)
-    asked = [row.input for row in rows]
     found = {}
     for name, load in models.items():
-        model = load()
-        model.task.answer(model.loaded, asked[:2])
-        began = time.monotonic()
-        answers = model.task.answer(model.loaded, asked)
-        took = 1000 * (time.monotonic() - began) / len(asked)
-        written = sum(answer.tokens for answer in answers) / len(answers)
-        found[name] = _ladder.Call(_read(model, study), written, took)
+        study.forget()  # one model in memory
+        found[name] = _call(load(), study)
     return found
+
+
+def _call(model: Predictor, study: Study) -> _ladder.Call:
+    asked = [row.input for row in split.spread(study.splits.test, TIMED)]
+    model.task.answer(model.loaded, asked[:2])
+    began = time.monotonic()
+    answers = model.task.answer(model.loaded, asked)
+    took = 1000 * (time.monotonic() - began) / len(asked)
+    written = sum(answer.tokens for answer in answers) / len(answers)
+    return _ladder.Call(_read(model, study), written, took)
 
 
 def _read(model: Predictor, study: Study) -> float:

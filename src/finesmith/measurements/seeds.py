@@ -55,9 +55,8 @@ class Seeds:
                 answers.append(arm.predict(study.splits.test))
                 read.add(arm.model.loaded)
                 soup.add(arm.model.loaded.model)
-        tuned = study.tuned()
-        read.add(tuned.loaded)
-        soup.add(tuned.loaded.model)
+        read.add(study.tuned().loaded)
+        soup.add(study.tuned().loaded.model)
         score = _two_level(study, answers)
         others = {name: theirs for name, theirs in study.predictions.items() if name != "tuned"}
         gains = {name: _two_level(study, answers, theirs) for name, theirs in others.items()}
@@ -99,6 +98,7 @@ class _Reader:
         """`change_bits_per_byte`, or an encoder's `loss_probe_accuracy`, as of `retention`, over seeds and passages."""
         if not self.reads:
             return {}
+        self.study.forget()  # one model in memory
         base = self._look(self.study.base().loaded)
         below = base if self.language else np.ones(len(base))
         tables = [np.stack([each, below], axis=1) for each in self.seeds]
@@ -132,10 +132,9 @@ class _Reader:
 def _poured(study: Study, soup: _soup.Soup, seeds: Sequence[int], own: Sequence[Prediction]) -> dict[str, Any]:
     """The soup as it would be used: written into the run, loaded, asked. It stays there (`RUN/soup`) where it is no
     worse than the run's own model on the validation rows; the test rows only report."""
-    tuned, where, held = study.tuned(), study.recipe.model, study.splits.validation
-    before = study.score(held, predict(tuned.task, tuned.loaded, held))
-    study.folder.write_with(_soup.FOLDER, lambda part: soup.write(part, study.tuned_folder, tuned, seeds))
-    study.forget()
+    where, held = study.recipe.model, study.splits.validation
+    before = _written(study, soup, seeds)
+    study.forget()  # one model in memory
     mixed = predictor.load(
         study.folder.file(_soup.FOLDER),
         device=where.device,
@@ -154,6 +153,14 @@ def _poured(study: Study, soup: _soup.Soup, seeds: Sequence[int], own: Sequence[
         "validation_of_tuned": before,
         "kept": kept,
     }
+
+
+def _written(study: Study, soup: _soup.Soup, seeds: Sequence[int]) -> float:
+    """Writes the soup into the run, with the run's own model, whose score on the validation rows it gives."""
+    tuned, held = study.tuned(), study.splits.validation
+    score = study.score(held, predict(tuned.task, tuned.loaded, held))
+    study.folder.write_with(_soup.FOLDER, lambda part: soup.write(part, study.tuned_folder, tuned, seeds))
+    return score
 
 
 def _two_level(
