@@ -72,8 +72,9 @@ class Prompting:
         score = verdict.number(study.primary, _score(study, best))
         asked, ours = found.calls[found.best], calls["tuned"]
         return Measured(
-            says=f"best prompt ({found.best}): {study.primary.title} {score}; the tuned model gains "
-            f"{verdict.signed(study.primary, gain.value)}; {_said(asked)} an answer against {_said(ours)}",
+            says=f"best prompt ({found.best}): {study.primary.title} {score}; {_of_templates(told, study.primary)}; "
+            f"the tuned model gains {verdict.signed(study.primary, gain.value)}; "
+            f"{_said(asked)} an answer against {_said(ours)}",
             numbers={
                 **told,
                 "gain": gain,
@@ -196,6 +197,13 @@ def _read(model: Predictor, study: Study) -> float:
 
 def _said(call: _ladder.Call) -> str:
     return f"{call.read + call.written:.0f} tokens and {call.milliseconds:.3g} ms"
+
+
+def _of_templates(told: Mapping[str, Any], metric: Metric) -> str:
+    """The best form is chosen, so what a form taken at random gives, and the worst, belong beside it."""
+    median, worst = (verdict.number(metric, told[name]) for name in ("median", "worst"))
+    whose = "its" if told["templates_of"] == told["best"] else f"the {told['templates_of']} prompt's"
+    return f"{whose} {len(told['templates'])} templates on the validation rows: median {median}, worst {worst}"
 
 
 def _plots(calls: Mapping[str, _ladder.Call]) -> tuple[dict[str, Any], ...]:
