@@ -10,7 +10,7 @@ import transformers
 from safetensors.torch import load_file
 
 from finesmith import comparing, predictor, registry, stages
-from finesmith.measurements import prompting, seeds
+from finesmith.measurements import lora_or_full, prompting, seeds
 from finesmith.measurements.base import Study
 from finesmith.models import device, load
 from finesmith.types import Evidence, Splits
@@ -92,13 +92,25 @@ def test_tuned_model_base_and_prompted_base_are_asked_one_after_the_other(runs, 
     assert len(found) == (1 + 2 + 3 if data == "tickets" else 1 + 4 + 3 + 3) and set(found) == {0}
 
 
-def test_a_soup_and_the_base_are_asked_one_after_the_other(runs, loads, monkeypatch):
+@pytest.mark.parametrize("data", ["clauses", "tickets"])
+def test_a_soup_and_the_base_are_asked_one_after_the_other(runs, loads, monkeypatch, data):
     monkeypatch.setattr(seeds, "MORE", 1)
-    run = runs("llama", "lora", "clauses")
+    run = runs("llama", "lora", data)
     found = loads()
     with kept.few_passages():
         seeds.PLUGIN(kept.study(run), Watcher())
-    assert len(found) == 5 and set(found) == {0}, "to be timed, another seed, the run's own, the soup, the base"
+    own = 1 if data == "tickets" else 0  # the output layer under which a classifier's trunk speaks
+    assert len(found) == 5 + own, "to be timed, another seed, the run's own, the soup, the base"
+    assert set(found) == {0}
+
+
+def test_so_are_adapters_all_weights_and_the_base(runs, loads, monkeypatch):
+    monkeypatch.setattr(lora_or_full, "STEPS", (1.0,))
+    run = runs("llama", "lora", "tickets")
+    found = loads()
+    with kept.few_passages():
+        lora_or_full.PLUGIN(kept.study(run), Watcher())
+    assert len(found) == 5 and set(found) == {0}, "to be timed, the output layer, two arms, the base"
 
 
 def test_what_is_let_go_is_given_back_to_the_device_and_the_system(monkeypatch):

@@ -262,7 +262,8 @@ def _content(row: Example) -> str:
 
 def _letters(rows: Sequence[Example]) -> float:
     """Mean letters of a target, of some rows."""
-    return float(np.mean([len(_content(row)) for row in split.spread(rows, SAMPLED)] or [0.0]))
+    some = split.spread(rows, SAMPLED)
+    return sum(len(_content(row)) for row in some) / max(1, len(some))
 
 
 def _says(metrics: Mapping[str, Mapping[str, Any]]) -> str:

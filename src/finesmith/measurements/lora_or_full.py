@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from finesmith.evidence import plain, verdict
-from finesmith.measurements import _arms, _general, _knowledge
+from finesmith.measurements import _arms, _general, _knowledge, _speaker
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.base import Metric
 from finesmith.types import Prediction
@@ -126,6 +126,7 @@ def _sweep(study: Study, watcher: Watcher, method: str) -> _Arm:
     sign = 1.0 if study.primary.higher_is_better else -1.0
     tried: dict[float, float] = {}
     best: _Arm | None = None
+    _speaker.prepare(study)
     for rate in rates(study, method):
         with study.retrained(watcher, **_arms.settings(study, method, learning_rate=rate)) as arm:
             tried[rate] = study.score(study.splits.validation, arm.predict(study.splits.validation))

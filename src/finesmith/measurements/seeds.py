@@ -11,7 +11,7 @@ import numpy as np
 
 from finesmith import predictor
 from finesmith.evidence import clusters, levels, plain, verdict
-from finesmith.measurements import _general, _knowledge, _line, _soup
+from finesmith.measurements import _general, _knowledge, _line, _soup, _speaker
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.bits_per_byte import BitsPerByte
 from finesmith.tasks.base import predict
@@ -88,6 +88,8 @@ class _Reader:
         self.study = study
         self.seeds: list[np.ndarray] = []
         self.reads = not _line.refusal(study.folder, study.recipe)
+        if self.reads:
+            _speaker.prepare(study)
 
     def add(self, loaded: Loaded) -> None:
         """One more seed's model."""
