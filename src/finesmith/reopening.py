@@ -55,10 +55,12 @@ def open_study(
         watcher=watcher,
     )
     study.splits = _calls.written(task, study.tuned().loaded.tokenizer, study.splits)
-    return _probe(study, watcher)
+    study.answer_seconds = _probe(study, watcher)
+    study.forget()  # what comes first may need another model, and all of the memory
+    return study
 
 
-def _probe(study: Study, watcher: Watcher) -> Study:
+def _probe(study: Study, watcher: Watcher) -> float:
     """Times the tuned model on some validation rows, after a first look that sets everything up."""
     from finesmith.tasks.base import predict
 
@@ -72,8 +74,7 @@ def _probe(study: Study, watcher: Watcher) -> Study:
             began = time.monotonic()
             predict(tuned.task, tuned.loaded, rows, progress=progress)
             took = time.monotonic() - began
-    study.answer_seconds = took / max(1, count)
-    return study
+    return took / max(1, count)
 
 
 def _without(splits: Splits, left_out: Mapping[str, Sequence[str]]) -> Splits:

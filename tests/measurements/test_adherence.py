@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from finesmith import comparing
+from finesmith.baselines import _neighbours
+from finesmith.baselines._neighbours import Neighbours
+from finesmith.data import split
 from finesmith.evidence import claims, rates
-from finesmith.measurements import _forms, _paired, _style, _terms, adherence, prompting
+from finesmith.measurements import _copies, _forms, _paired, _style, _terms, adherence, prompting
 from finesmith.metrics.base import edits
 from finesmith.types import Example, Message, Origin
 from finesmith.watch import Watcher
@@ -134,8 +137,65 @@ def test_edits_are_those_of_levenshtein():
 
 
 def test_figures_are_the_same_however_they_are_grouped():
-    assert adherence._figure("12,500") == adherence._figure("12500")
-    assert adherence._figure("017") == "17" and adherence._figure("4.5") != adherence._figure("45")
+    assert _copies.figures("12,500") == _copies.figures("12500") and _copies.figures("017") == {"17"}
+    assert _copies.figures("from 4.5 to 45") == {"4.5", "45"}
+
+
+def test_runs_of_training_answers_are_found_while_they_pass_by():
+    import tracemalloc
+
+    text = "one two three four five six seven eight nine"
+    found = _copies.runs_in([f"and {text.title()}", "one two"], [text, "none of it is there at all, not one"])
+    assert found == set(_copies.runs(text)) and len(found) == 2
+    known = (" ".join(f"{n}x{word}" for word in range(300)) for n in range(300))
+    tracemalloc.start()
+    assert not _copies.runs_in(known, [text])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000, "all runs of 300 such answers take 16 MB"
+
+
+def test_the_nearest_are_looked_for_once_and_in_blocks(monkeypatch):
+    known, texts = ["the card is late", "a kettle", "the kettle is late"], ["the card is late", "a kettle is", "", "x"]
+    whole, blocks, fits = _copies.nearest(known, texts), [], []
+    assert whole[0] == (100.0, 0.0) and whole[1][1] == pytest.approx(1 / 3) and whole[2] == whole[3] == (0.0, 1.0)
+    plainly = Neighbours._similarities
+    monkeypatch.setattr(_neighbours, "CHUNK", 2)
+    monkeypatch.setattr(
+        Neighbours, "_similarities", lambda self, asked: blocks.append(len(asked)) or plainly(self, asked)
+    )
+    monkeypatch.setattr(_copies, "Neighbours", lambda known: fits.append(known) or Neighbours(known))
+    rows = [Example(str(n), text, Message("assistant", text), Origin("", n)) for n, text in enumerate(texts)]
+    sides = {name: dict(enumerate(texts)) for name in ("tuned", "base")}
+    found = adherence._wording(adherence.Answered(rows, texts, texts, sides, known, 0))
+    assert blocks == [2] * 4 and fits == [known]
+    each = found["wording, share of words to change"]
+    assert each["tuned"] == each["base"] == pytest.approx(np.mean([values[1] for values in whole]))
+    assert _copies.nearest([""], ["a"]) == [(0.0, 1.0)]
+
+
+def test_the_plan_grows_with_the_training_rows_and_the_answers():
+    def planned(train: int, test: int, words: int = 100) -> float:
+        rows = [Example(str(n), "x", Message("assistant", "word " * words), Origin("", n)) for n in range(10)]
+        parts = {"train": rows * (train // 10), "test": rows * (test // 10)}
+        return adherence.PLUGIN.cost(SimpleNamespace(splits=SimpleNamespace(**parts), options={}))
+
+    assert planned(100, 10) < 6, "a small run is counted in seconds"
+    assert planned(50_000, 10) > 150 and planned(50_000, 1_000) > planned(50_000, 10) + 150
+    assert planned(50_000, 1_000, 300) == pytest.approx(5 + 3 * (planned(50_000, 1_000) - 5))
+    assert planned(50_000, 9_000) == planned(50_000, adherence.ROWS)
+
+
+def test_rows_are_those_that_the_prompt_answered_and_others_from_the_whole_file():
+    rows = [Example(str(n), "x", Message("assistant", "y"), Origin("", n)) for n in range(5_000)]
+    prompted = {row.id for row in split.spread(rows, 300)}
+    looked_at = adherence._looked_at(rows, prompted)
+    places = [int(row.id) for row in looked_at]
+    assert len(set(places)) == adherence.ROWS and places == sorted(places) and prompted <= {row.id for row in looked_at}
+    fifths = np.bincount([place // 1_000 for place in places])
+    assert max(fifths) - min(fifths) <= 2, "a file that is sorted counts as a whole"
+    assert adherence._looked_at(rows, {row.id for row in rows}) == split.spread(rows, adherence.ROWS)
+    assert adherence._looked_at(rows[:20], set()) == rows[:20]
 
 
 def test_style_tells_two_writers_apart_and_not_one_from_himself():

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from finesmith.data import glossary, prompts
-from finesmith.errors import DataError
+from finesmith.cli import _evidence
+from finesmith.data import given, glossary, prompts
+from finesmith.errors import DataError, RecipeError
 from finesmith.types import Conversation, Message
 from tests.conftest import clause_rows, write_jsonl
 from tests.measurements import kept
@@ -38,6 +39,44 @@ def test_a_trigger_that_is_no_expression_is_named_with_its_entry(tmp_path):
     with pytest.raises(DataError, match="no regular expression") as caught:
         glossary.read(str(place))
     assert [problem[:8] for problem in caught.value.problems] == ["entry 2:", "entry 3:"]
+
+
+def test_what_is_handed_over_is_read_as_a_file_is(tmp_path):
+    rows, entries = [{"prompt": "who"}, {"prompt": "what"}], [{"preferred": "late", "forbidden": ["overdue"]}]
+    values, told = given.read({"prompts": rows, "glossary": entries, "risk": None, "target": 0.9})
+    file = prompts.read(str(write_jsonl(tmp_path / "bare.jsonl", rows)))
+    assert [(row.input, row.target) for row in values["prompts"]] == [(row.input, row.target) for row in file]
+    assert values["glossary"] == tuple(entries) and values["target"] == 0.9 and "risk" not in values
+    assert told == {"prompts": {"entries": 2}, "glossary": {"entries": 1}, "target": 0.9}
+    assert given.read({"prompts": rows})[0] == given.read({"prompts": tuple(rows)})[0], "the same is not measured again"
+    assert given.read({"prompts": file})[0]["prompts"] == file, "what was read already"
+    (answered,) = given.read({"prompts": [{"prompt": "who", "completion": "me"}]})[0]["prompts"]
+    assert answered.target.content == "me"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"prompts": [{"prompt": "who", "completion": "me"}, {"prompt": "what"}]}, "options['prompts']:2"),
+        ({"prompts": [{"prompt": "who"}, {"when": object()}]}, "options['prompts']:2 is no row"),
+        ({"prompts": ["who"]}, "options['prompts']"),
+        ({"prompts": []}, "options['prompts'] must be a path or a list of rows"),
+        ({"prompts": {"prompt": "who"}}, "options['prompts'] must be a path or a list of rows"),
+        ({"glossary": [{"preferred": "late"}]}, 'entry 1: {"preferred": "late"}'),
+        ({"glossary": {"preferred": "late", "forbidden": []}}, "options['glossary'] is no glossary"),
+        ({"glossary": [{"preferred": "late", "forbidden": [], "trigger": "(due"}]}, "no regular expression"),
+    ],
+)
+def test_what_no_file_may_hold_is_refused(options, named):
+    with pytest.raises(DataError) as caught:
+        given.read(options)
+    assert named in str(caught.value) and "/tmp" not in str(caught.value)
+
+
+def test_an_unknown_option_names_the_nearest():
+    with pytest.raises(RecipeError, match=r"Unknown option 'retention-margin'.*Did you mean 'retention_margin'"):
+        given.read({"retention-margin": 0.03})
+    assert {*given.NAMES} == {*_evidence.GIVEN}
 
 
 def test_what_is_given_later_is_measured_and_the_rest_is_kept(models, tmp_path):

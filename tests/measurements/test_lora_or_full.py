@@ -7,10 +7,11 @@ import pytest
 
 from finesmith import comparing, recipe, registry, run, stages
 from finesmith.evidence import claims
-from finesmith.measurements import _arms, base, lora_or_full, scratch
+from finesmith.measurements import _arms, _general, _knowledge, base, lora_or_full, scratch
 from finesmith.metrics.accuracy import PLUGIN as ACCURACY
 from finesmith.types import Estimate
 from finesmith.watch import Watcher
+from tests.measurements import kept
 
 
 @pytest.fixture
@@ -26,7 +27,15 @@ def study(tickets, models, tmp_path):
 
 
 def test_both_methods_are_swept_and_compared(study, monkeypatch):
-    plugin, rows = lora_or_full.PLUGIN, []
+    plugin, rows, read = lora_or_full.PLUGIN, [], []
+    look = _knowledge.look
+
+    def looking(study, loaded):
+        known = look(study, loaded)
+        read.append((loaded is not study._models.get("base", SimpleNamespace(loaded=None)).loaded, known))
+        return known
+
+    monkeypatch.setattr(_knowledge, "look", looking)
     answering = base.Retrained.predict
     monkeypatch.setattr(
         base.Retrained, "predict", lambda self, asked: rows.append(len(asked)) or answering(self, asked)
@@ -34,11 +43,13 @@ def test_both_methods_are_swept_and_compared(study, monkeypatch):
     assert plugin.skips(study) == ""
     trainings, a_row = (replace(study, answer_seconds=seconds) for seconds in (0.0, 1.0))
     assert 5.99 * study.train_seconds <= plugin.cost(trainings) <= 7.51 * study.train_seconds, "full ones take longer"
-    found = plugin(study, Watcher())
-    every = 6 * (len(study.splits.validation) + len(study.splits.test))
-    assert sum(rows) <= plugin.cost(a_row) - plugin.cost(trainings) == pytest.approx(every), (
+    with kept.few_passages():
+        found = plugin(study, Watcher())
+    every = 6 * (len(study.splits.validation) + len(study.splits.test)) + 7 * _general.READING[study.task.kind]
+    assert sum(rows) + 7 * _general.READING[study.task.kind] <= plugin.cost(a_row) - plugin.cost(trainings), (
         "no arm's answers are left out"
     )
+    assert plugin.cost(a_row) - plugin.cost(trainings) == pytest.approx(every)
     numbers = found.numbers
     assert found.systems.keys() == {"lora", "full"} and "full fine-tuning minus LoRA: " in found.says
     middles = [sorted(numbers[name]["learning_rates"])[1] for name in ("lora", "full")]
@@ -49,7 +60,16 @@ def test_both_methods_are_swept_and_compared(study, monkeypatch):
     gap = numbers["difference"]
     assert gap.low <= numbers["low90"] <= gap.value <= numbers["high90"] <= gap.high
     assert gap.value == pytest.approx(numbers["full"]["score"] - numbers["lora"]["score"])
-    assert numbers["delta"] >= 0.01 and "forget" in next(iter(found.missing))
+    assert numbers["delta"] >= 0.01 and not found.missing
+    knowledge, passages = numbers["knowledge"], len(next(iter(read))[1].passages)
+    assert all(knowledge[name].n == passages for name in ("lora", "full", "difference"))
+    assert knowledge["full"].value != knowledge["lora"].value
+    assert knowledge["difference"].value == pytest.approx(knowledge["full"].value - knowledge["lora"].value)
+    start, arms = read[-1][1], [each for _, each in read[:-1]]
+    assert not read[-1][0] and all(trained for trained, _ in read[:-1]) and 2 <= len(arms) <= 6
+    lost = {_knowledge.lost(start, each, seed=0).value for each in arms}
+    assert {knowledge["lora"].value, knowledge["full"].value} <= lost, "each at its best rate"
+    assert f"{knowledge['full'].value:+.1%} after full fine-tuning" in found.says
     best = max(numbers["full"]["learning_rates"].values())
     assert numbers["full"]["learning_rates"][numbers["full"]["learning_rate"]] == best
 

@@ -1,4 +1,4 @@
-"""While a measurement trains anew, no other model is in memory: not the run's own, nor that of the training before."""
+"""One model in memory: while a measurement trains anew there is no other, and systems are asked one after the other."""
 
 import shutil
 import weakref
@@ -9,9 +9,10 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from finesmith import predictor, registry, stages
+from finesmith import comparing, predictor, registry, stages
+from finesmith.measurements import lora_or_full, prompting, seeds
 from finesmith.measurements.base import Study
-from finesmith.models import device
+from finesmith.models import device, load
 from finesmith.types import Evidence, Splits
 from finesmith.watch import Watcher
 from tests.conftest import ticket_rows, write_csv
@@ -58,6 +59,58 @@ def test_nor_is_the_base_while_a_generator_learns_rows_by_heart(runs, alive, mon
     found = alive(study.tuned(), study.base())
     registry.resolve("measurements", "controls")(study, Watcher())
     assert found == [0, 0]
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """`loads()`: how many of the models that are loaded from now on are there whenever another is."""
+
+    def watch():
+        watched, found, real = [], [], load.load
+
+        def loading(*given, **more):
+            found.append(sum(one() is not None for one in watched))
+            loaded = real(*given, **more)
+            watched.append(weakref.ref(loaded.model))
+            return loaded
+
+        monkeypatch.setattr(load, "load", loading)
+        return found
+
+    return watch
+
+
+@pytest.mark.parametrize("data", ["clauses", "tickets"])
+def test_tuned_model_base_and_prompted_base_are_asked_one_after_the_other(runs, loads, monkeypatch, data):
+    monkeypatch.setattr(prompting, "MOST_VALIDATION", {"generation": 2, "classification": 4})
+    run, names = runs("llama", "lora", data), ["prompting", "consistency"]
+    more = {"glossary": [{"preferred": "late", "forbidden": ["overdue"]}]} if data == "clauses" else {}
+    names += ["adherence"] if more else []
+    found = loads()
+    assert comparing.compare(run, only=names, options=more).measured.keys() >= {*names}
+    # tuned, to be timed; prompting: the prompted base (timed, asked), the tuned one (and the base); then three each
+    assert len(found) == (1 + 2 + 3 if data == "tickets" else 1 + 4 + 3 + 3) and set(found) == {0}
+
+
+@pytest.mark.parametrize("data", ["clauses", "tickets"])
+def test_a_soup_and_the_base_are_asked_one_after_the_other(runs, loads, monkeypatch, data):
+    monkeypatch.setattr(seeds, "MORE", 1)
+    run = runs("llama", "lora", data)
+    found = loads()
+    with kept.few_passages():
+        seeds.PLUGIN(kept.study(run), Watcher())
+    own = 1 if data == "tickets" else 0  # the output layer under which a classifier's trunk speaks
+    assert len(found) == 5 + own, "to be timed, another seed, the run's own, the soup, the base"
+    assert set(found) == {0}
+
+
+def test_so_are_adapters_all_weights_and_the_base(runs, loads, monkeypatch):
+    monkeypatch.setattr(lora_or_full, "STEPS", (1.0,))
+    run = runs("llama", "lora", "tickets")
+    found = loads()
+    with kept.few_passages():
+        lora_or_full.PLUGIN(kept.study(run), Watcher())
+    assert len(found) == 5 and set(found) == {0}, "to be timed, the output layer, two arms, the base"
 
 
 def test_what_is_let_go_is_given_back_to_the_device_and_the_system(monkeypatch):

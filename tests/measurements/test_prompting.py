@@ -164,6 +164,7 @@ def test_labels_are_asked_with_the_day_of_the_run(tmp_path, models, monkeypatch)
         primary=registry.resolve("metrics", "accuracy"),
         found={"prompting": {"best": "zero-shot", "ways": {"zero-shot": way}, "shots": 1}},
         predictions={"prompt": []},
+        forget=lambda: None,
         budget=math.inf,
     )
     study.task = registry.resolve("tasks", "classification")(study.recipe.section("classification")).fit(splits.train)
@@ -231,6 +232,11 @@ def test_the_best_prompt_is_chosen_on_validation_rows_and_examples_are_training_
         calls["prompt-examples"].read > calls["prompt-zero-shot"].read == 10 and calls["prompt-examples"].written == 2
     )
     assert (values["worst"], values["best_template"]) == (pytest.approx(0.6), "good")
+    said = "2 templates on the validation rows: median 0.750, worst 0.600"
+    accuracy = registry.resolve("metrics", "accuracy")
+    assert prompting._of_templates(values, accuracy) == f"its {said}"
+    found.best = _ladder.RETRIEVED  # asked in one form alone
+    assert prompting._of_templates(_ladder.summary(found), accuracy) == f"the examples prompt's {said}"
 
 
 def test_ways_that_are_not_chosen_can_be_asked_less():
@@ -284,6 +290,7 @@ def test_the_measurement_on_a_classifier(tickets, models, tmp_path, monkeypatch)
     assert calls["tuned"]["written"] == 0 < calls["prompt-examples"]["written"]
     best = min(numbers["templates"].values()) <= numbers["median"] <= max(numbers["templates"].values())
     assert best and numbers["worst"] == min(numbers["templates"].values())
+    assert f"median {numbers['median']:.3f}, worst {numbers['worst']:.3f}" in found.measured["prompting"]["says"]
 
 
 def test_the_measurement_on_a_generator(clauses, models, tmp_path, monkeypatch):

@@ -65,7 +65,9 @@ def test_calibration_sets_on_validation_rows_and_says_what_holds_on_test_rows(ti
     numbers = found.numbers
     drawn = found.plots[0]["values"]["with the temperature"]  # fewer groups, the same rows and right answers
     assert len(drawn) <= 6 and sum(row[2] for row in drawn) == sum(row[2] for row in numbers["after"]["bins"])
-    right = sum(share * rows for _, share, rows in drawn)
+    right = sum(share * rows for _, share, rows, *_ in drawn)
+    assert all(0 <= low <= share <= high <= 1 and low < high for _, share, _, low, high in drawn)
+    assert f"{100 * numbers['after']['ece_corrected'].high:.3g} %)" in found.says
     assert right == pytest.approx(sum(share * rows for _, share, rows in numbers["after"]["bins"]))
     assert numbers["rows"]["temperature"] + numbers["rows"]["threshold"] == 100
     assert 0.05 <= numbers["temperature"] <= 20

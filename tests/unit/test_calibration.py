@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import brier_score_loss, log_loss
 
 from finesmith.cli import predict
-from finesmith.evidence import calibration, ece, told
+from finesmith.evidence import calibration, ece, stats, told
 from finesmith.measurements import calibration as measured
 from finesmith.types import Estimate
 
@@ -324,3 +324,11 @@ def test_sets_of_several_labels_hold_the_wanted_share():
         missed.append((gone.sum(axis=1) / np.maximum(1, fresh.truth.sum(axis=1))).mean())
     assert 0.085 < np.mean(missed) <= 0.103
     assert several(5).quantile(0.1) == 1.0, "too few rows: all labels"
+
+
+def test_the_band_of_a_group_is_wilsons_and_wider_where_rows_belong_together():
+    bins = [(0.5, 0.4, 10), (0.6, 0.5, 10), (0.9, 0.9, 20)]
+    alone, together = measured._grouped(bins), measured._grouped(bins, 0.25)
+    for found, rows in ((alone[2], 20), (together[2], 5)):
+        band = stats.wilson(0.9 * rows, rows)
+        assert found == pytest.approx([0.9, 0.9, 20, band.low, band.high])

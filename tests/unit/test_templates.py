@@ -139,6 +139,7 @@ def test_thoughts_are_tokens_of_a_call(tmp_path):
             recipe=SimpleNamespace(task="generation"),
             splits=SimpleNamespace(test=[example]),
             predictions={name: found["greedy"] for name in ("tuned", "base")},
+            forget=lambda: None,
             **{name: lambda model=model: model for name in ("tuned", "base")},
         )
         assert {call.written for call in prompting.own_calls(study).values()} == {len(written)}

@@ -47,7 +47,7 @@ PLOTS = (
         "title": "R",
         "x": "confidence",
         "y": "share right",
-        "values": {"as it is": [[0.5, 0.4, 10], [0.9, 0.8, 11]]},
+        "values": {"as it is": [[0.5, 0.4, 10, 0.2, 0.7], [0.9, 0.8, 11, 0.5, 0.95]], "later": [[0.6, 0.4, 21]]},
     },
     {
         "kind": "matrix",
@@ -199,6 +199,15 @@ def test_every_plot_has_a_title_a_description_and_its_numbers(page):
         assert image.get("role") == "img"
     for one in re.findall(r"<figure>.*?</figure>", page, flags=re.DOTALL):
         assert "<figcaption>" in one and "<table" in one
+
+
+def test_groups_of_rows_have_their_band():
+    plot = next(plot for plot in PLOTS if plot["kind"] == "reliability")
+    bare = {**plot, "values": {name: [row[:3] for row in rows] for name, rows in plot["values"].items()}}
+    assert plots.svg(plot).count("stroke-opacity: 0.3") == 2 and "stroke-opacity: 0.3" not in plots.svg(bare)
+    first, *_, last = plot_words.rows(plot)
+    assert first == {"": "as it is", "confidence": 0.5, "share right": 0.4, "rows": 10, "from": 0.2, "to": 0.7}
+    assert last == {"": "later", "confidence": 0.6, "share right": 0.4, "rows": 21}
 
 
 @pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot["kind"])

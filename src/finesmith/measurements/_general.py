@@ -15,9 +15,8 @@ import numpy as np
 from finesmith import registry
 from finesmith.checks import _features
 from finesmith.data import passages
-from finesmith.errors import ModelError
 from finesmith.evidence import stats
-from finesmith.models.load import is_decoder
+from finesmith.measurements import _speaker
 from finesmith.tasks._order import length_order, token_batches
 from finesmith.tasks.base import Encoded, collate
 from finesmith.types import Estimate, Example, Origin
@@ -178,30 +177,6 @@ def answers(study: Study, loaded: Loaded, rows: Sequence[Example], kind: str, ta
     return Texts(np.asarray([kind] * len(rows)), pieces, np.asarray(sizes, float))
 
 
-def speaker(study: Study, loaded: Loaded) -> Callable[[Mapping[str, Any]], Any] | None:
-    """What gives the logits of the next token: the model itself, or for a classifier made of a decoder its trunk under
-    the base's own output layer. None for an encoder, and where the output layer cannot be told from the rest."""
-    if study.task.kind == "causal-lm":
-        return lambda batch: loaded.model(**batch).logits
-    from finesmith.models import fast
-    from finesmith.models import load as models
-
-    if not is_decoder(models.load_config(study.recipe.model)):
-        return None
-    try:
-        asked = models.load(study.recipe.model, "causal-lm")
-    except ModelError:  # a trunk without an output layer, good for a classifier
-        return None
-    output = fast.cut(asked.model)
-    model: Any = loaded.model
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    trunk = getattr(plain, plain.base_model_prefix, None)
-    if output is None or trunk is None:
-        return None
-    layer, scale = output.layer, output.scale
-    return lambda batch: layer(trunk(**batch).last_hidden_state) * scale
-
-
 @dataclass(frozen=True)
 class Seen:
     """Everything that one model made of the passages; `features` [R, D] and `right` [R] of a classifier."""
@@ -266,7 +241,7 @@ def yardstick(
     from finesmith.models.load import context_length
 
     length = min(LENGTH, context_length(loaded.model.config, loaded.tokenizer))
-    logits = speaker(study, loaded) if like is None else like.language and like.language.logits
+    logits = _speaker.speaker(study, loaded) if like is None else like.language and like.language.logits
     texts = shipped(loaded.tokenizer, length, part, every=3 if logits else 2)
     language = Language(loaded, texts, logits) if logits else None
     pooled = language is None or (features and study.task.kind == "sequence-classification")

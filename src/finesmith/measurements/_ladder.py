@@ -177,8 +177,12 @@ def climb(
 
 
 def summary(ladder: Ladder) -> dict[str, Any]:
-    """The numbers of a ladder without the answers: of the best way each form's score, their median and worst."""
-    forms = ladder.scores[ladder.best if ladder.best != RETRIEVED else EXAMPLES]
+    """The numbers of a ladder without the answers: of the best way each form's score, their median and worst.
+
+    Retrieved examples are asked in one form alone; then these are those of `templates_of`, the fixed examples.
+    """
+    of = ladder.best if ladder.best != RETRIEVED else EXAMPLES
+    forms = ladder.scores[of]
     best = ladder.ways[ladder.best]
     ordered = sorted(forms.values(), key=lambda value: abs(value - best.score))
     return {
@@ -186,6 +190,7 @@ def summary(ladder: Ladder) -> dict[str, Any]:
         "best_template": best.form,
         "reading": best.reading,
         "templates": forms,
+        "templates_of": of,
         "median": statistics.median(forms.values()),
         "worst": ordered[-1],
         "ways": {

@@ -57,7 +57,7 @@ class Prompted:
 
 
 def chosen(study: Study) -> Prompted | None:
-    """The prompt that was chosen, with the base loaded; None where `prompting` was not measured."""
+    """The prompt that was chosen, with the base loaded, alone; None where `prompting` was not measured."""
     found = study.found.get("prompting")
     if not found or SYSTEM not in study.predictions:
         return None
@@ -65,6 +65,7 @@ def chosen(study: Study) -> Prompted | None:
     kept = found["ways"][name]
     way = _ladder.Way(name, kept["template"], kept["reading"], kept["score"], kept["draw"])
     shown = _ladder.Shown(study.splits.train, found["shots"], study.recipe.seed)
+    study.forget()  # one model in memory
     return Prompted(prompts_for(study.recipe, study.task, day_of(study)), way, shown)
 
 

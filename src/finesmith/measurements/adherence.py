@@ -7,33 +7,29 @@ docs/explanation/retention.md for how to read the numbers.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from finesmith import registry
-from finesmith.baselines import _features
 from finesmith.baselines.base import as_text
+from finesmith.data import split
 from finesmith.evidence import clusters
-from finesmith.measurements import _forms, _paired, _prompted, _style, _terms
+from finesmith.measurements import _copies, _forms, _paired, _prompted, _style, _terms
 from finesmith.measurements.base import Effort, Measured, Study
-from finesmith.metrics.base import edits
-from finesmith.types import Estimate, Example, Message, Prediction
+from finesmith.types import Estimate, Example, Message
 from finesmith.watch import Watcher
 
 ROWS = 1_000
-"""Most test rows that are looked at."""
+"""Most test rows that are looked at: those that the prompt answered, and of the others evenly spread ones."""
+SYSTEMS = 3
+"""Tuned model, base and perhaps best prompt."""
 PROMPTED = 50
 """About how many places of terms are read behind the best prompt, which may be long."""
-NGRAM = 8
-"""Words in a row that stand in a training answer too: copied."""
-NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
-NEAR = 3
-"""Training answers that are compared letter by letter; they are chosen by TF-IDF."""
+SAMPLED = 200
+"""Rows whose targets tell how long all are, to plan."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +74,14 @@ class Adherence:
         return "" if "base" in study.predictions else "the base's answers are not in the run"
 
     def cost(self, study: Study) -> float:
-        """Counting; with a glossary also some readings of short texts by both models and the prompt."""
-        return 5.0 + (3 * _terms.SLOTS * 0.5 * study.answer_seconds if study.options.get("glossary") else 0.0)
+        """Counting, which grows with the training rows and the answers of three systems; with a glossary also some
+        readings of short texts by both models and the prompt."""
+        train, test = study.splits.train, study.splits.test
+        count = SYSTEMS * min(ROWS, len(test))
+        counting = _copies.seconds(len(train) * _letters(train), count * _letters(test), count)
+        return (
+            5.0 + counting + (3 * _terms.SLOTS * 0.5 * study.answer_seconds if study.options.get("glossary") else 0.0)
+        )
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Counts, and asks for the probabilities of terms."""
@@ -104,7 +106,7 @@ def _answered(study: Study) -> Answered:
     names = [name for name in ("tuned", "base", _prompted.SYSTEM) if name in study.predictions]
     texts = {name: {each.id: each.output for each in study.predictions[name]} for name in names}
     rows = [row for row in study.splits.test if all(isinstance(texts[name].get(row.id), str) for name in names[:2])]
-    rows = rows[:ROWS]
+    rows = _looked_at(rows, {name for name, text in texts.get(_prompted.SYSTEM, {}).items() if isinstance(text, str)})
     return Answered(
         rows,
         [as_text(row.input) for row in rows],
@@ -117,6 +119,14 @@ def _answered(study: Study) -> Answered:
         study.recipe.seed,
         clusters.codes([row.id for row in rows], study.clusters),
     )
+
+
+def _looked_at(rows: Sequence[Example], prompted: Collection[str]) -> list[Example]:
+    """Of all rows those that also the prompt answered, then evenly spread others; in their order."""
+    first = split.spread([row for row in rows if row.id in prompted], ROWS)
+    others = split.spread([row for row in rows if row.id not in prompted], ROWS - len(first))
+    chosen = {row.id for row in (*first, *others)}
+    return [row for row in rows if row.id in chosen]
 
 
 def _form(answered: Answered) -> dict[str, Any]:
@@ -138,12 +148,13 @@ def _form(answered: Answered) -> dict[str, Any]:
 
 def _wording(answered: Answered) -> dict[str, Any]:
     """How near an answer is to the nearest training answer: chrF, and words to change."""
-    known = {
-        side: dict(zip(texts, _nearest(answered.train, list(texts.values())), strict=True))
-        for side, texts in answered.sides.items()
-    }
+    places = [(side, at) for side, texts in answered.sides.items() for at in texts]
+    values = _copies.nearest(answered.train, [answered.sides[side][at] for side, at in places])
     chrf, edits = (
-        {side: {at: (values[which], 1.0) for at, values in rows.items()} for side, rows in known.items()}
+        {
+            side: {at: (each[which], 1.0) for (of, at), each in zip(places, values, strict=True) if of == side}
+            for side in answered.sides
+        }
         for which in (0, 1)
     )
     return {
@@ -152,48 +163,23 @@ def _wording(answered: Answered) -> dict[str, Any]:
     }
 
 
-def _nearest(known: Sequence[str], texts: Sequence[str]) -> list[tuple[float, float]]:
-    """Of each text the chrF with the nearest known one, and the word edits to it as a share of the longer one."""
-    metric, vectors = registry.resolve("metrics", "chrf"), _features.features(known)
-    if vectors is None:
-        return [(0.0, 1.0)] * len(texts)
-    told: Any = vectors.transform(known).T.tocsr()
-    alike = np.round((vectors.transform(texts) @ told).toarray(), 9)
-    found = []
-    for text, row in zip(texts, alike, strict=True):
-        some = [known[int(place)] for place in np.argsort(-row, kind="stable")[:NEAR]]
-        scores = [metric.value([Message("assistant", near)], [Prediction("", text)]) for near in some]
-        best = some[int(np.argmax(scores))]
-        found.append((max(scores), edits(text.split(), best.split())))
-    return found
-
-
 def _copying(answered: Answered) -> dict[str, Any]:
     """Runs of eight words from training answers, and figures that the prompt does not have."""
-    known = {gram for text in answered.train for gram in _grams(text)}
+    texts = [text for side in answered.sides.values() for text in side.values()]
+    known = _copies.runs_in(answered.train, [*answered.references, *texts])
+    given = [_copies.figures(prompt) for prompt in answered.prompts]
 
     def copied(_: int, text: str) -> tuple[float, float]:
-        grams = _grams(text)
-        return float(sum(gram in known for gram in grams)), float(len(grams))
+        found = [run in known for run in _copies.runs(text)]
+        return float(sum(found)), float(len(found))
 
     def unsupported(place: int, text: str) -> tuple[float, float]:
-        given = {_figure(match) for match in NUMBER.findall(answered.prompts[place])}
-        return float(any(_figure(match) not in given for match in NUMBER.findall(text))), 1.0
+        return float(bool(_copies.figures(text) - given[place])), 1.0
 
     return {
-        f"copied runs of {NGRAM} words": answered.compared(copied, better="lower"),
+        f"copied runs of {_copies.NGRAM} words": answered.compared(copied, better="lower"),
         "answers with figures that the prompt lacks": answered.compared(unsupported, better="lower"),
     }
-
-
-def _grams(text: str) -> list[tuple[str, ...]]:
-    words = text.lower().split()
-    return [tuple(words[start : start + NGRAM]) for start in range(len(words) - NGRAM + 1)]
-
-
-def _figure(match: str) -> str:
-    """12,500 and 12500 are the same."""
-    return match.replace(",", "") if re.fullmatch(r"\d{1,3}(?:,\d{3})+", match) else match.lstrip("0") or "0"
 
 
 def _tone(answered: Answered) -> tuple[dict[str, Any], str]:
@@ -248,6 +234,7 @@ def _term_probability(
     where, sides = [slot.row for slot in places], {}
     with watcher.progress("the probability of terms", 3, unit="system") as progress:
         for name, load in (("tuned", study.tuned), ("base", study.base)):
+            study.forget()  # one model in memory
             sides[name] = _by_row(_terms.probability(study, load(), answered.rows, places), where)
             progress(1)
         prompted = _prompted.chosen(study)
@@ -271,6 +258,12 @@ def _by_row(values: np.ndarray, rows: Sequence[int]) -> dict[int, tuple[float, f
 def _content(row: Example) -> str:
     assert isinstance(row.target, Message)
     return row.target.text
+
+
+def _letters(rows: Sequence[Example]) -> float:
+    """Mean letters of a target, of some rows."""
+    some = split.spread(rows, SAMPLED)
+    return sum(len(_content(row)) for row in some) / max(1, len(some))
 
 
 def _says(metrics: Mapping[str, Mapping[str, Any]]) -> str:

@@ -117,7 +117,7 @@ class Study:
     far. `minimum_gain` is the smallest that is of use, `budget` the seconds that all measurements together may take.
     `options` are what the user gave besides (a glossary, prompts, unlabelled rows), by name, and `asked` the same as it
     was asked, in plain values, with the effort and the like.
-    `timed` is what else was timed for the plan, with `watcher` looking on.
+    `timed` is what else was timed for the plan, with `watcher` looking on; `outputs` are for `_speaker`.
     """
 
     folder: RunFolder
@@ -138,6 +138,7 @@ class Study:
     found: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     timed: dict[str, Any] = field(default_factory=dict)
     watcher: Watcher = field(default_factory=Watcher, repr=False)
+    outputs: list[tuple[Any, float] | None] = field(default_factory=list, repr=False)
     _models: dict[str, Predictor] = field(default_factory=dict, repr=False)
     _clusters: Clusters | None = field(default=None, repr=False)
 

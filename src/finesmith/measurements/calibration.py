@@ -14,14 +14,14 @@ import numpy as np
 
 from finesmith import predictor
 from finesmith.errors import RecipeError
-from finesmith.evidence import calibration, clusters, ece
+from finesmith.evidence import calibration, clusters, ece, stats
 from finesmith.evidence.told import Told
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.base import label_set
 from finesmith.predictor import Abstention
 from finesmith.tasks.base import predict
 from finesmith.tasks.classification import Classification
-from finesmith.types import Example, Prediction
+from finesmith.types import Estimate, Example, Prediction
 from finesmith.watch import Watcher
 
 LEAST = 40
@@ -83,7 +83,8 @@ class Calibration:
             "coverage": _coverage(after),
             "sets": [_sets(held, after, alpha) for alpha in ALPHAS],
         }
-        return Measured(says=_says(numbers), numbers=numbers, plots=_plots(numbers))
+        alone = len(set(together)) / len(together) if together else 1.0
+        return Measured(says=_says(numbers), numbers=numbers, plots=_plots(numbers, alone))
 
 
 def _alone(rows: Sequence[Example], seed: int) -> list[Example]:
@@ -179,7 +180,7 @@ def _sets(held: Told, test: Told, alpha: float) -> dict[str, float | None]:
 
 def _says(numbers: Mapping[str, Any]) -> str:
     before, after, abstain = numbers["before"], numbers["after"], numbers["abstain"]
-    errors = " and ".join(_percent(each["ece_corrected"].value) for each in (before, after))
+    errors = " and ".join(_banded(each["ece_corrected"]) for each in (before, after))
     start, risk = (
         f"calibration error {errors} without and with temperature {numbers['temperature']:.2f}",
         _percent(abstain["risk"]),
@@ -194,12 +195,20 @@ def _says(numbers: Mapping[str, Any]) -> str:
     )
 
 
+def _banded(error: Estimate) -> str:
+    return f"{_percent(error.value)} (95 % interval {100 * error.low:.3g} to {_percent(error.high)})"
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def _plots(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Is it as often right as it is sure; and what is gained when it leaves the doubtful rows to a person."""
+def _plots(numbers: Mapping[str, Any], alone: float) -> list[dict[str, Any]]:
+    """Is it as often right as it is sure; and what is gained when it leaves the doubtful rows to a person.
+
+    Args:
+        alone: the share of independent rows: where some belong together, as many as there are groups.
+    """
     return [
         {
             "kind": "reliability",
@@ -207,7 +216,7 @@ def _plots(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
             "x": "mean confidence of the answers in a group (1 is certain)",
             "y": "share that is right",
             "values": {
-                name: _grouped(numbers[key]["bins"])
+                name: _grouped(numbers[key]["bins"], alone)
                 for name, key in (("as it is", "before"), ("with the temperature", "after"))
             },
         },
@@ -221,13 +230,18 @@ def _plots(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _grouped(bins: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Neighbouring bins put together until `SHOWN` are left: with few rows each, they show nothing but chance."""
+def _grouped(bins: Sequence[Sequence[float]], alone: float = 1.0) -> list[list[float]]:
+    """Neighbouring bins put together until `SHOWN` are left: with few rows each, they show nothing but chance. Behind
+    confidence, share and rows stand the ends of the share's 95 % interval (Wilson)."""
     groups = [part for part in np.array_split(np.array(bins, float), min(SHOWN, len(bins))) if len(part)]
-    return [
-        [*(float(np.average(part[:, at], weights=part[:, 2])) for at in (0, 1)), int(part[:, 2].sum())]
-        for part in groups
-    ]
+    return [_group(part, alone) for part in groups]
+
+
+def _group(part: np.ndarray, alone: float) -> list[float]:
+    sure, right = (float(np.average(part[:, at], weights=part[:, 2])) for at in (0, 1))
+    rows = int(part[:, 2].sum())
+    band = stats.wilson(right * rows * alone, rows * alone)
+    return [sure, right, rows, band.low, band.high]
 
 
 PLUGIN = Calibration()

@@ -63,10 +63,10 @@ class Consistency:
         asked, drawn = {}, {}
         with watcher.progress(self.title, 3, unit="system") as progress:
             for name, open_system in (("tuned", _tuned), ("base", _base), ("prompt", _prompted.chosen)):
-                system = open_system(study)
-                if system is not None:
-                    asked[name] = _reworded(system, rows)
-                    drawn[name] = _samples(system, fewer, study)
+                study.forget()  # one model in memory
+                found = _answers(open_system(study), rows, fewer, study)
+                if found is not None:
+                    asked[name], drawn[name] = found
                 progress(1)
         written = isinstance(study.task, Generation)
         kinds = WRITTEN if written else CHOSEN
@@ -119,6 +119,13 @@ def _base(study: Study) -> System:
     """The base; of a classifier with a head on its frozen features, which can answer."""
     written = isinstance(study.task, Generation)
     return _Model(study.base() if written else Predictor(study.task, _line.begun(study)))
+
+
+def _answers(
+    system: System | None, rows: Sequence[Example], fewer: Sequence[Example], study: Study
+) -> tuple[list[list[Output]], list[list[Output]]] | None:
+    """In every wording, and samples; nobody holds the system afterwards. None where there is no such system."""
+    return None if system is None else (_reworded(system, rows), _samples(system, fewer, study))
 
 
 def _reworded(system: System, rows: Sequence[Example]) -> list[list[Output]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from finesmith.data import split
 from finesmith.evidence import verdict
-from finesmith.measurements import _general, _line
+from finesmith.measurements import _general, _line, _speaker
 from finesmith.measurements._general import Yardstick
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.tasks.base import predict
@@ -65,6 +65,7 @@ class Frontier:
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Sweeps, chooses, and answers the test rows at what was chosen."""
+        _speaker.prepare(study)
         line = _line.of(study)
         loaded = line.predictor.loaded
         choosing = _general.yardstick(study, loaded, features=False, part="choosing")

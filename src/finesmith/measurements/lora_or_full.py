@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from finesmith.evidence import plain, verdict
-from finesmith.measurements import _arms
+from finesmith.measurements import _arms, _general, _knowledge, _speaker
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.base import Metric
 from finesmith.types import Prediction
@@ -22,6 +22,11 @@ from finesmith.watch import Watcher
 
 STEPS = (1 / 3, 1.0, 3.0)
 """Times the method's default learning rate."""
+LOST = {
+    "change_bits_per_byte": "more bits per byte of general text",
+    "loss_probe_accuracy": "fewer passages of general text whose kind a linear probe tells",
+}
+"""What is lost, in words."""
 DETECTED = 2.8  # standard errors: found four times out of five at 95 % confidence, 1.96 + 0.84
 
 
@@ -33,6 +38,7 @@ class _Arm:
     tried: Mapping[float, float]
     answers: list[Prediction]
     costs: Mapping[str, float]
+    knowledge: _knowledge.Knowledge | None = None
 
 
 @dataclass(frozen=True)
@@ -55,10 +61,11 @@ class LoraOrFull:
 
     def cost(self, study: Study) -> float:
         """Three trainings of each method, which may stop later than the run did; each may be the best so far, whose
-        model answers the test rows."""
+        model answers the test rows and reads the passages, as the base does once."""
         trainings = sum(_arms.seconds(study, method, study.planned_steps) for method in ("lora", "full"))
-        rows = len(study.splits.validation) + len(study.splits.test)
-        return len(STEPS) * (trainings + 2 * rows * study.answer_seconds)
+        reading = _general.READING[study.task.kind]
+        rows = len(study.splits.validation) + len(study.splits.test) + reading
+        return len(STEPS) * (trainings + 2 * rows * study.answer_seconds) + reading * study.answer_seconds
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Six trainings; both methods answer the test rows."""
@@ -70,6 +77,7 @@ class LoraOrFull:
             "low90": ninety.low,
             "high90": ninety.high,
             **{name: _numbers(arm, study) for name, arm in arms.items()},
+            **_forgotten(study, arms["full"].knowledge, arms["lora"].knowledge),
         }
         return replace(_told(study, numbers), systems={name: arm.answers for name, arm in arms.items()})
 
@@ -91,12 +99,33 @@ def _told(study: Study, numbers: Mapping[str, Any]) -> Measured:
     delta = margin(metric, numbers["full"]["score"], study.minimum_gain)
     ends = (numbers["low90"], numbers["high90"])
     low, high = ("open" if end is None else verdict.signed(metric, end) for end in ends)
+    missing = {} if "knowledge" in numbers else {"what LoRA and full fine-tuning forget": "it was not measured"}
     return Measured(
         says=f"{verdict.beside(metric, 'full fine-tuning', 'LoRA')}: {verdict.gained(metric, gap.value)} "
         f"(90 % interval {low} to {high}, "
-        f"margin {verdict.number(metric, delta)})",
+        f"margin {verdict.number(metric, delta)}){_said(numbers.get('knowledge'))}",
         numbers={**numbers, "delta": delta, "detectable": DETECTED * (gap.high - gap.low) / (2 * 1.96)},
-        missing={"what LoRA and full fine-tuning forget": "their retention was not measured"},
+        missing=missing,
+    )
+
+
+def _forgotten(study: Study, full: _knowledge.Knowledge | None, lora: _knowledge.Knowledge | None) -> dict[str, Any]:
+    """What both have lost of the base's knowledge, by the name that `retention` has for it, and the difference."""
+    if full is None or lora is None:
+        return {}
+    study.forget()
+    base, seed = _knowledge.look(study, study.base().loaded), study.recipe.seed
+    lost = {name: _knowledge.lost(base, each, seed=seed) for name, each in (("lora", lora), ("full", full))}
+    return {"knowledge": {"of": base.name, **lost, "difference": _knowledge.lost(base, full, lora, seed=seed)}}
+
+
+def _said(knowledge: Mapping[str, Any] | None) -> str:
+    if knowledge is None:
+        return ""
+    full, lora, gap = (plain.estimate(knowledge[name]) for name in ("full", "lora", "difference"))
+    return (
+        f"; {LOST[knowledge['of']]} than the base: {full.value:+.1%} after full fine-tuning, "
+        f"{lora.value:+.1%} after LoRA (difference {gap.value:+.1%}, 95 % interval {gap.low:+.1%} to {gap.high:+.1%})"
     )
 
 
@@ -104,11 +133,13 @@ def _sweep(study: Study, watcher: Watcher, method: str) -> _Arm:
     sign = 1.0 if study.primary.higher_is_better else -1.0
     tried: dict[float, float] = {}
     best: _Arm | None = None
+    _speaker.prepare(study)
     for rate in rates(study, method):
         with study.retrained(watcher, **_arms.settings(study, method, learning_rate=rate)) as arm:
             tried[rate] = study.score(study.splits.validation, arm.predict(study.splits.validation))
             if best is None or sign * tried[rate] > sign * tried[best.rate]:
-                best = _Arm(rate, tried, arm.predict(study.splits.test), dict(arm.costs))
+                knowledge = _knowledge.look(study, arm.model.loaded)
+                best = _Arm(rate, tried, arm.predict(study.splits.test), dict(arm.costs), knowledge)
     assert best is not None
     return best
 

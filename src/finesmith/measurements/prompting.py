@@ -64,6 +64,7 @@ class Prompting:
         looks = sum("validation" in row for row in study.folder.read_lines("steps.jsonl"))
         known = study.recipe, study.task, study.splits, study.primary
         size, whole = _size(study), _whole(study)
+        study.forget()  # one model in memory
         found = search(*known, looks=looks, watcher=watcher, day=_prompted.day_of(study), size=size)
         told, calls = _ladder.summary(found), own_calls(study)
         best = found.answers[found.best]
@@ -71,8 +72,9 @@ class Prompting:
         score = verdict.number(study.primary, _score(study, best))
         asked, ours = found.calls[found.best], calls["tuned"]
         return Measured(
-            says=f"best prompt ({found.best}): {study.primary.title} {score}; the tuned model gains "
-            f"{verdict.signed(study.primary, gain.value)}; {_said(asked)} an answer against {_said(ours)}",
+            says=f"best prompt ({found.best}): {study.primary.title} {score}; {_of_templates(told, study.primary)}; "
+            f"the tuned model gains {verdict.signed(study.primary, gain.value)}; "
+            f"{_said(asked)} an answer against {_said(ours)}",
             numbers={
                 **told,
                 "gain": gain,
@@ -166,18 +168,21 @@ def own_calls(study: Study) -> dict[str, _ladder.Call]:
     batches, after two that only warm up.
     """
     models = {"tuned": study.tuned, **({"base": study.base} if study.recipe.task == "generation" else {})}
-    rows = split.spread(study.splits.test, TIMED)
-    asked = [row.input for row in rows]
     found = {}
     for name, load in models.items():
-        model = load()
-        model.task.answer(model.loaded, asked[:2])
-        began = time.monotonic()
-        answers = model.task.answer(model.loaded, asked)
-        took = 1000 * (time.monotonic() - began) / len(asked)
-        written = sum(answer.tokens for answer in answers) / len(answers)
-        found[name] = _ladder.Call(_read(model, study), written, took)
+        study.forget()  # one model in memory
+        found[name] = _call(load(), study)
     return found
+
+
+def _call(model: Predictor, study: Study) -> _ladder.Call:
+    asked = [row.input for row in split.spread(study.splits.test, TIMED)]
+    model.task.answer(model.loaded, asked[:2])
+    began = time.monotonic()
+    answers = model.task.answer(model.loaded, asked)
+    took = 1000 * (time.monotonic() - began) / len(asked)
+    written = sum(answer.tokens for answer in answers) / len(answers)
+    return _ladder.Call(_read(model, study), written, took)
 
 
 def _read(model: Predictor, study: Study) -> float:
@@ -192,6 +197,13 @@ def _read(model: Predictor, study: Study) -> float:
 
 def _said(call: _ladder.Call) -> str:
     return f"{call.read + call.written:.0f} tokens and {call.milliseconds:.3g} ms"
+
+
+def _of_templates(told: Mapping[str, Any], metric: Metric) -> str:
+    """The best form is chosen, so what a form taken at random gives, and the worst, belong beside it."""
+    median, worst = (verdict.number(metric, told[name]) for name in ("median", "worst"))
+    whose = "its" if told["templates_of"] == told["best"] else f"the {told['templates_of']} prompt's"
+    return f"{whose} {len(told['templates'])} templates on the validation rows: median {median}, worst {worst}"
 
 
 def _plots(calls: Mapping[str, _ladder.Call]) -> tuple[dict[str, Any], ...]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from finesmith.data import split
-from finesmith.measurements import _general, _line
+from finesmith.measurements import _general, _line, _speaker
 from finesmith.measurements._general import Language, Read, Texts, Yardstick
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.types import Conversation, Example, Message
@@ -46,6 +46,7 @@ class Retention:
 
     def __call__(self, study: Study, watcher: Watcher) -> Measured:
         """Reads the passages, the rows of the task and the user's prompts with base and tuned model."""
+        _speaker.prepare(study)
         line = _line.of(study)
         loaded, between = line.predictor.loaded, line.between
         yard = _general.yardstick(study, loaded, features=True)

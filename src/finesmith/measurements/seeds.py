@@ -11,7 +11,7 @@ import numpy as np
 
 from finesmith import predictor
 from finesmith.evidence import clusters, levels, plain, verdict
-from finesmith.measurements import _general, _line, _soup
+from finesmith.measurements import _general, _knowledge, _line, _soup, _speaker
 from finesmith.measurements.base import Effort, Measured, Study
 from finesmith.metrics.bits_per_byte import BitsPerByte
 from finesmith.tasks.base import predict
@@ -55,9 +55,8 @@ class Seeds:
                 answers.append(arm.predict(study.splits.test))
                 read.add(arm.model.loaded)
                 soup.add(arm.model.loaded.model)
-        tuned = study.tuned()
-        read.add(tuned.loaded)
-        soup.add(tuned.loaded.model)
+        read.add(study.tuned().loaded)
+        soup.add(study.tuned().loaded.model)
         score = _two_level(study, answers)
         others = {name: theirs for name, theirs in study.predictions.items() if name != "tuned"}
         gains = {name: _two_level(study, answers, theirs) for name, theirs in others.items()}
@@ -86,56 +85,38 @@ class _Reader:
     """What every seed's model makes of the passages, beside the base. Nothing where the run has no line to its base."""
 
     def __init__(self, study: Study) -> None:
-        self.study, self.language = study, True
+        self.study = study
         self.seeds: list[np.ndarray] = []
         self.reads = not _line.refusal(study.folder, study.recipe)
+        if self.reads:
+            _speaker.prepare(study)
 
     def add(self, loaded: Loaded) -> None:
         """One more seed's model."""
         if self.reads:
-            self.seeds.append(self._look(loaded))
+            self.seeds.append(_knowledge.look(self.study, loaded).passages)
 
     def over_seeds(self) -> dict[str, Any]:
         """`change_bits_per_byte`, or an encoder's `loss_probe_accuracy`, as of `retention`, over seeds and passages."""
         if not self.reads:
             return {}
-        base = self._look(self.study.base().loaded)
-        below = base if self.language else np.ones(len(base))
+        self.study.forget()  # one model in memory
+        known = _knowledge.look(self.study, self.study.base().loaded)
+        base = known.passages
+        below = base if known.language else np.ones(len(base))
         tables = [np.stack([each, below], axis=1) for each in self.seeds]
         start = np.stack([base, below], axis=1)
         # sums of the first column over sums of the second, and what is lower is better: of nats minus the change
         found = levels.two_level(BitsPerByte(), tables, start, seed=self.study.recipe.seed)
-        worse = found.estimate
-        if self.language:
-            worse = -worse
-        name = "change_bits_per_byte" if self.language else "loss_probe_accuracy"
-        return {name: worse, "sd": found.sd}
-
-    def _look(self, loaded: Loaded) -> np.ndarray:
-        """Nats of each passage, or of an encoder whether its kind is read off the features: [R].
-
-        All in the run's arithmetic: a model that was just trained holds its frozen weights in it, one that was loaded
-        may not.
-        """
-        from finesmith.models.device import autocast
-
-        yard = _general.yardstick(self.study, loaded, features=False)
-        with autocast(loaded.device, loaded.dtype):
-            if yard.language is not None:
-                return _general.Language(loaded, yard.texts, yard.language.logits, remember=False).read().nats
-            self.language = False
-            right = yard.look().right
-        assert right is not None
-        return right.astype(float)
+        return {known.name: -found.estimate if known.language else found.estimate, "sd": found.sd}
 
 
 def _poured(study: Study, soup: _soup.Soup, seeds: Sequence[int], own: Sequence[Prediction]) -> dict[str, Any]:
     """The soup as it would be used: written into the run, loaded, asked. It stays there (`RUN/soup`) where it is no
     worse than the run's own model on the validation rows; the test rows only report."""
-    tuned, where, held = study.tuned(), study.recipe.model, study.splits.validation
-    before = study.score(held, predict(tuned.task, tuned.loaded, held))
-    study.folder.write_with(_soup.FOLDER, lambda part: soup.write(part, study.tuned_folder, tuned, seeds))
-    study.forget()
+    where, held = study.recipe.model, study.splits.validation
+    before = _written(study, soup, seeds)
+    study.forget()  # one model in memory
     mixed = predictor.load(
         study.folder.file(_soup.FOLDER),
         device=where.device,
@@ -154,6 +135,14 @@ def _poured(study: Study, soup: _soup.Soup, seeds: Sequence[int], own: Sequence[
         "validation_of_tuned": before,
         "kept": kept,
     }
+
+
+def _written(study: Study, soup: _soup.Soup, seeds: Sequence[int]) -> float:
+    """Writes the soup into the run, with the run's own model, whose score on the validation rows it gives."""
+    tuned, held = study.tuned(), study.splits.validation
+    score = study.score(held, predict(tuned.task, tuned.loaded, held))
+    study.folder.write_with(_soup.FOLDER, lambda part: soup.write(part, study.tuned_folder, tuned, seeds))
+    return score
 
 
 def _two_level(

@@ -38,7 +38,8 @@ READ = {
     "model is better. Where the line touches the dashed one, the difference may be chance.",
     "frontier": _STRENGTHS.format(better="Higher"),
     "frontier, lower": _STRENGTHS.format(better="Lower"),
-    "reliability": "On the dashed line the model is as sure as it is right. Below it, it is too sure of itself.",
+    "reliability": "On the dashed line the model is as sure as it is right. Below it, it is too sure of itself. The "
+    "bars are 95 % intervals: where they reach the dashed line, the difference may be chance.",
     "curve": "Dashed: the forecast. The shaded band is its range.",
     "matrix": "A row is what is true, a column what the model answered. Right answers lie on the "
     "diagonal (blue), wrong ones beside it (orange).",

@@ -29,10 +29,9 @@ def rows(plot: Mapping[str, Any]) -> list[dict[str, Any]]:
             {"line": name, **dict(zip(names, point, strict=False))} for name, line in values.items() for point in line
         ]
     if kind == "reliability":
+        banded = (across, up, "rows", "from", "to")
         return [
-            {"": name, across: sure, up: right, "rows": n}
-            for name, points in values.items()
-            for sure, right, n in points
+            {"": name, **dict(zip(banded, point, strict=False))} for name, points in values.items() for point in points
         ]
     if kind == "matrix":
         return [

@@ -33,8 +33,8 @@ def svg(plot: Mapping[str, Any], form: str = "broad", description: str = "") -> 
 
     `kind` is bars, histogram or line (values: `checks/base.py`), intervals, curves or path (values:
     `measurements/base.py`; `told` are the numbers beside intervals), reliability (`values`: name -> [confidence, share
-    right, rows]), or matrix (`labels`, `values` [row][column]; rows are what is true, columns what was answered).
-    `form` is broad or slim.
+    right, rows] and perhaps the share's low and high), or matrix (`labels`, `values` [row][column]; rows are what is
+    true, columns what was answered). `form` is broad or slim.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -218,6 +218,9 @@ def _reliability(axes: Any, plot: Mapping[str, Any], form: str) -> None:
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--", label="as sure as it is right")
     for colour, (name, values) in zip(COLOURS, plot["values"].items(), strict=False):
         axes.plot(*zip(*[row[:2] for row in values], strict=True), color=colour, marker="o", markersize=4, label=name)
+        banded = [(row[0], *row[3:]) for row in values if len(row) == 5]
+        if banded:
+            axes.vlines(*zip(*banded, strict=True), color=colour, linewidth=4, alpha=0.3)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_ylabel(plot["y"])
     _legend(axes, {**plot["values"], "": ()}, form)
