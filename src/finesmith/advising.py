@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from finesmith import examine, registry, run
@@ -72,9 +72,14 @@ def advise(
     task = registry.resolve("tasks", recipe.task)(recipe.section(recipe.task)).fit(splits.train)
     metric = registry.resolve("metrics", task.primary)
     refuse_impossible(metric, target, minimum_gain)
-    findings = clock.time("check", lambda: examine.before_training(recipe, splits, recipe.task, watcher)[0])
+    findings, leaked, looked = clock.time(
+        "check", lambda: examine.before_training(recipe, splits, recipe.task, watcher)
+    )
+    if looked:
+        watcher.note(looked)
+    blind = {row.id for row in splits.test} <= set(leaked)
+    splits, missing = _unseen(splits, leaked)
     found: dict[str, Sequence[Prediction]] = {}
-    missing: dict[str, str] = {}
     for name in _baselines(recipe.task):
         found[name] = clock.time(name, lambda name=name: _baseline(name, splits, recipe.seed))  # type: ignore[misc]
     prompting = _base(recipe, task, splits, metric, found, missing, clock, watcher)
@@ -82,7 +87,7 @@ def advise(
     titles = {name: _title(name) for name in systems}
     least = _least(metric, minimum_gain)
     decision, sentence = decide(
-        metric, systems, gains, best, titles, target=target, minimum_gain=least, findings=findings
+        metric, systems, gains, best, titles, target=target, minimum_gain=least, findings=findings, blind=blind
     )
     return Advice(
         source=recipe.data.path,
@@ -111,16 +116,19 @@ def decide(
     target: float | None,
     minimum_gain: float,
     findings: Sequence[Finding] = (),
+    blind: bool = False,
 ) -> tuple[Decision, str]:
     """The rule as a word and a sentence. Pure.
 
-    Blocking findings come first. A target is reached where some opponent's whole interval is. There is no room
-    where a model without an error would gain no more than `minimum_gain`. With neither, fine-tuning may be worth it,
-    and only `tune` and `compare` can say whether it is.
+    Blocking findings come first, and that training has seen every test row (`blind`). A target is reached where some
+    opponent's whole interval is. There is no room where a model without an error would gain no more than
+    `minimum_gain`. With neither, fine-tuning may be worth it, and only `tune` and `compare` can say whether it is.
     """
     blocking = [finding for finding in findings if finding.severity == "blocking"]
     if blocking:
         return "mend the data first", f"Mend the data first: {blocking[0].what} {blocking[0].advice}"
+    if blind:
+        return "mend the data first", f"Mend the data first: {verdict.ALL_SEEN}"
     if not best:
         return "open", "Nothing could be measured without training: run finesmith tune, then finesmith compare."
     reached, better = _reached(metric, titles[best], systems[best]), _signed(metric)
@@ -183,6 +191,16 @@ def _base(
     )
     found |= {f"prompt-{name}": answers for name, answers in ladder.answers.items()}
     return _ladder.summary(ladder)
+
+
+def _unseen(splits: Splits, leaked: Sequence[str]) -> tuple[Splits, dict[str, str]]:
+    """Without the test rows that training has seen too, which copies of training rows answer best; and how many."""
+    judged = evidences.judged((row.id for row in splits.test), leaked)
+    kept = [row for row in splits.test if row.id in judged]
+    gone = len(splits.test) - len(kept)
+    why = "they are equal or nearly equal to rows that were trained on"
+    missing = {f"{gone:,} of {len(splits.test):,} test rows": why} if gone else {}
+    return replace(splits, test=kept), missing
 
 
 def _frozen(recipe: Recipe, task: Any, splits: Splits) -> Sequence[Prediction]:

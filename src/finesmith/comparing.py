@@ -97,7 +97,8 @@ def _known(study: Study, *, only: Sequence[str]) -> _kept.Results:
     """What the run has been asked before and need not be asked again; the study knows its numbers and answers."""
     known = _kept.read(study, only=only)
     systems = {system for values in known.values() for system in values["systems"]} - study.predictions.keys()
-    study.predictions = {**study.predictions, **{name: list(answers(study.folder, name)) for name in sorted(systems)}}
+    more = {name: answers(study.folder, name, study.splits.test) for name in sorted(systems)}
+    study.predictions = {**study.predictions, **more}
     return known
 
 

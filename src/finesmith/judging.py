@@ -55,7 +55,7 @@ def judge(
         primary=study.task.primary,
         metrics=study.metrics,
         targets=study.targets,
-        predictions={name: list(answers(folder, name)) for name in systems},
+        predictions={name: answers(folder, name, study.splits.test) for name in systems},
         opponents=[name for name in systems if name != verdict.TUNED],
         not_measured={name: why for name, why in study.evidence.not_measured.items() if name not in systems},
         costs=study.evidence.costs,

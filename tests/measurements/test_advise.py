@@ -12,15 +12,15 @@ from finesmith.metrics.accuracy import PLUGIN as ACCURACY
 from finesmith.metrics.base import refuse_impossible
 from finesmith.metrics.bits_per_byte import PLUGIN as BITS
 from finesmith.types import Estimate, Example, Finding, Origin, Prediction
+from tests.conftest import ticket_rows, write_jsonl
 
 TITLES = {"tfidf": "TF-IDF + linear SVM", "frozen": "A linear head"}
 
 
-def said(value, low, high, *, metric=ACCURACY, gains=None, target=None, minimum_gain=0.01, findings=()):
+def said(value, low, high, *, metric=ACCURACY, gains=None, target=None, minimum_gain=0.01, **more):
     systems = {"tfidf": Estimate(value, low, high, 100)}
-    return advising.decide(
-        metric, systems, gains or {}, "tfidf", TITLES, target=target, minimum_gain=minimum_gain, findings=findings
-    )
+    told = {"target": target, "minimum_gain": minimum_gain, **more}
+    return advising.decide(metric, systems, gains or {}, "tfidf", TITLES, **told)
 
 
 def test_the_rule():
@@ -76,6 +76,19 @@ def test_the_rule_names_a_base_that_is_behind_and_data_to_mend():
         "mend the data first",
         "Mend the data first: All rows are alike. Mend them.",
     )
+
+
+def test_copies_of_training_rows_reach_no_target(tmp_path, models):
+    rows, test = ticket_rows(90), ticket_rows(30, seed=5)
+    (tmp_path / "data").mkdir()
+    write_jsonl(tmp_path / "data/train.jsonl", rows)
+    write_jsonl(tmp_path / "data/test.jsonl", [*test, *rows[:3]])
+    settings = {"name": models("bert"), "device": "cpu", "dtype": "float32"}
+    found = finesmith.advise(tmp_path / "data", model=settings)
+    assert found.rows["test"] == 30 and {value.n for value in found.systems.values()} == {30}
+    assert "were trained on" in found.not_measured["3 of 33 test rows"]
+    decision, sentence = said(1.0, 0.99, 1.0, target=0.5, blind=True)
+    assert decision == "mend the data first" and "training has seen every test row" in sentence
 
 
 def test_labels_that_can_be_read_off_a_word_need_no_fine_tuning(tickets, models, capsys):

@@ -72,6 +72,7 @@ def fakes(monkeypatch):
 def study(train_seconds=20.0, effort="quick", folder=None, **more):
     return SimpleNamespace(
         **{"options": {}, "asked": {}, "found": {}, "predictions": {}, **more},
+        splits=SimpleNamespace(test=[SimpleNamespace(id="1")]),
         train_seconds=train_seconds,
         effort=effort,
         folder=folder,

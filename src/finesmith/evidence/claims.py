@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from finesmith.evidence import equivalence, knowledge, rates, verdict
+from finesmith.evidence.compare import none_left
 from finesmith.evidence.plain import estimate
 from finesmith.metrics.base import Metric
 from finesmith.types import Claim, Estimate, Evidence, Outcome
@@ -63,7 +64,8 @@ def judge(
     why = "One data set cannot show it: it is about many. What the check of the data says of the base is descriptive."
     found.insert(6, Claim(SIMILARITY, "not measured", why))
     seeds = numbers.get("seeds", {})
-    return tuple(_graded(_settled(claim, seeds), evidence, seeds) for claim in _corrected(found))
+    settled = (_unseen(_settled(claim, seeds), evidence) for claim in _corrected(found))
+    return tuple(_graded(claim, evidence, seeds) for claim in settled)
 
 
 def rows_needed(gain: Estimate) -> int:
@@ -240,6 +242,13 @@ def _settled(claim: Claim, seeds: Mapping[str, Any]) -> Claim:
     what = "it" if claim.name == KNOWLEDGE else "the gain"
     sentence = f"{claim.sentence} Over {len(seeds['seeds'])} trainings {what} is {said}, which leaves it open."
     return replace(claim, outcome="inconclusive", sentence=sentence)
+
+
+def _unseen(claim: Claim, evidence: Evidence) -> Claim:
+    """Nothing that rests on test rows is shown where training has seen all of them."""
+    if claim.outcome == "not measured" or claim.name == KNOWLEDGE or not none_left(evidence.details):
+        return claim
+    return replace(claim, outcome="inconclusive", sentence=f"{claim.sentence} But training has seen every test row.")
 
 
 def _graded(claim: Claim, evidence: Evidence, seeds: Mapping[str, Any]) -> Claim:

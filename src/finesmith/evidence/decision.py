@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finesmith.evidence import claims, verdict
-from finesmith.evidence.compare import titles
+from finesmith.evidence.compare import none_left, titles
 from finesmith.metrics.base import Metric
 from finesmith.types import Estimate, Evidence
 
@@ -45,7 +45,7 @@ def decide(
     `promptable` is whether the base could be prompted: where nobody did, that is said."""
     found = rivals(evidence, numbers)
     best = strongest(evidence, numbers, minimum_gain=minimum_gain)
-    if best is None:
+    if best is None or none_left(evidence.details):
         return evidence.verdict
     left = [rival for rival in found if not _beaten(rival, minimum_gain)]
     prompt = numbers.get("prompting", {})
