@@ -68,7 +68,8 @@ def judge(
     numbers = {name: values["numbers"] for name, values in found.items()}
     rival = decision.strongest(evidence, numbers, minimum_gain=study.minimum_gain)
     judged = claims.judge(evidence, study.primary, numbers, missing, minimum_gain=study.minimum_gain)
-    told: Any = {"minimum_gain": study.minimum_gain, "ways": ways, "promptable": _plan.applies("prompting", study)}
+    told: Any = {"minimum_gain": study.minimum_gain, "ways": ways, "judged": judged}
+    told["promptable"] = _plan.applies("prompting", study)
     comparison = Comparison(
         path=folder.path,
         evidence=evidence,

@@ -145,7 +145,7 @@ def test_the_function_takes_evidence_too(asked, tmp_path, monkeypatch):
 def test_the_decision_knows_whether_a_prompt_could_have_been_asked(finished, tmp_path, monkeypatch, promptable):
     run = shutil.copytree(finished, tmp_path / "run")
     monkeypatch.setattr(judging._plan, "applies", lambda name, study: (name, promptable) == ("prompting", True))
-    monkeypatch.setattr(judging.decision, "decide", lambda *_, promptable, **__: f"promptable: {promptable}")
+    monkeypatch.setattr(judging.decision, "decide", lambda *_, promptable, judged, **__: f"promptable: {promptable}")
     assert comparing.compare(run, only=["calibration"]).decision == f"promptable: {promptable}"
 
 

@@ -367,6 +367,26 @@ def test_where_no_prompt_was_asked_the_decision_says_so():
     assert told({"prompting": {"best": "kNN", "gain": as_json(0.2)}}, promptable=True).endswith("n = 500).")
 
 
+def test_the_decision_says_what_the_claims_leave_open():
+    prompting = {"best": "zero-shot", "gain": as_json(0.09, 0.085)}
+    family = {"scratch": {"gap": as_json(0.0)}, "lora_or_full": lora(0.0, 0.03)}
+
+    def said(**numbers):
+        found = {"prompting": prompting, **numbers}
+        return decision.decide(
+            evidence(base=0.3), ACCURACY, found, judged=claims.judge(evidence(base=0.3), ACCURACY, found, {})
+        )
+
+    alone, among = said(), said(**family)
+    assert alone.startswith("Fine-tune") and alone.endswith("n = 500).") and among.startswith(alone)
+    assert "left open whether it beats prompting (Holm's correction)" in among
+    seeds = {"seeds": [0, 1, 2], "gains": {"base": as_json(0.3), "prompt": as_json(0.09, 0.1)}}
+    over = said(seeds=seeds)
+    assert over == f"{alone} Over 3 trainings it is left open whether it beats the prompt: another training may not."
+    assert said(seeds={**seeds, "seeds": [0, 1]}) == alone, "two are too few to say so"
+    assert said(seeds={**seeds, "gains": {"base": as_json(0.3)}}) == alone
+
+
 def test_a_clearly_better_prompt_is_used_however_small_a_gain_is_of_no_use():
     better = {**PROMPTED, "gain": as_json(-0.03, 0.01)}
     for minimum_gain in (0.0, 0.05):

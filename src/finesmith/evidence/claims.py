@@ -193,10 +193,15 @@ def _corrected(claims: list[Claim]) -> Iterator[Claim]:
     for claim in claims:
         if claim.name in adjusted:
             claim = replace(claim, numbers={**claim.numbers, "p_holm": adjusted[claim.name]})
-            if claim.outcome == "supported" and adjusted[claim.name] >= 0.05:
+            if claim.outcome == "supported" and lost_to_holm(claim):
                 said = f"{claim.sentence} Not so once Holm's correction for {len(p)} claims is made."
                 claim = replace(claim, outcome="inconclusive", sentence=said)
         yield claim
+
+
+def lost_to_holm(claim: Claim) -> bool:
+    """Whether its corrected p-value does not support it, whatever its own interval says."""
+    return bool(claim.numbers.get("p_holm", 0.0) >= 0.05)
 
 
 def _settled(claim: Claim, seeds: Mapping[str, Any]) -> Claim:
