@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from finesmith.evidence import enough, equivalence, knowledge, rates, verdict
+from finesmith.evidence import enough, equivalence, knowledge, rates, similarity, verdict
 from finesmith.evidence.compare import none_left
 from finesmith.evidence.plain import estimate
 from finesmith.metrics.base import Metric
@@ -61,8 +61,7 @@ def judge(
     for name, rule in rules.items():
         need = NEEDS[name]
         found.append(rule() if need in numbers else Claim(name, "not measured", _absent(need, missing)))
-    why = "One data set cannot show it: it is about many. What the check of the data says of the base is descriptive."
-    found.insert(6, Claim(SIMILARITY, "not measured", why))
+    found.insert(6, similarity.judge(SIMILARITY, evidence, metric, numbers.get("retention", {})))
     seeds = numbers.get("seeds", {})
     settled = (_unseen(_settled(claim, seeds), evidence) for claim in _corrected(found))
     return tuple(_graded(claim, evidence, seeds) for claim in settled)
