@@ -481,7 +481,7 @@ def test_one_data_set_shows_no_law_but_its_level_its_place_and_its_gain():
         "One data set cannot show"
     )
     for told in (
-        "Here: the base needs 2.40 bits per byte of your rows, 1.20 times general text (2 of 3 kinds of shipped text are",
+        "Here: the base needs 2.40 bits per byte of your rows, 1.20 times general text (2 of 3 kinds of",
         "the tuned model 1.90; a linear head on the base's frozen features reaches accuracy 0.700; over the base the",
         "the tuning brings +0.300 accuracy. ",
     ):
