@@ -1,7 +1,7 @@
 """Should this be fine-tuned at all? Nothing large is trained: checks, cheap opponents and prompts on the test rows.
 
-The rule, decided by `decide`: do not fine-tune where something cheap reaches the target already, or where even a model
-without an error would gain less than is of use. What is left is what fine-tuning has to beat.
+The rule, decided by `decide`: do not fine-tune where something cheap surely reaches the target already, or where even a
+model without an error would surely gain less than is of use. What is left is what fine-tuning has to beat.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from finesmith import examine, registry, run
@@ -74,16 +74,21 @@ def advise(
     task = registry.resolve("tasks", recipe.task)(recipe.section(recipe.task)).fit(splits.train)
     metric = registry.resolve("metrics", task.primary)
     refuse_impossible(metric, target, minimum_gain)
-    findings = clock.time("check", lambda: examine.before_training(recipe, splits, recipe.task, watcher)[0])
+    findings, leaked, looked = clock.time(
+        "check", lambda: examine.before_training(recipe, splits, recipe.task, watcher)
+    )
+    if looked:
+        watcher.note(looked)
+    blind = {row.id for row in splits.test} <= set(leaked)
+    splits, missing = _unseen(splits, leaked)
     found: dict[str, Sequence[Prediction]] = {}
-    missing: dict[str, str] = {}
     _cheap(recipe, splits, found, missing, clock)
     prompting = _base(recipe, task, splits, metric, found, missing, clock, watcher)
     systems, gains, best = _weigh(metric, splits.test, found, recipe.seed)
     titles = {name: _title(name) for name in systems}
     least = _least(metric, minimum_gain)
     decision, sentence = decide(
-        metric, systems, gains, best, titles, target=target, minimum_gain=least, findings=findings
+        metric, systems, gains, best, titles, target=target, minimum_gain=least, findings=findings, blind=blind
     )
     return Advice(
         source=recipe.data.path,
@@ -112,28 +117,40 @@ def decide(
     target: float | None,
     minimum_gain: float,
     findings: Sequence[Finding] = (),
+    blind: bool = False,
 ) -> tuple[Decision, str]:
     """The rule as a word and a sentence. Pure.
 
-    Blocking findings come first. A target is reached where some opponent's whole interval is. There is no room
-    where a model without an error would gain no more than `minimum_gain`. With neither, fine-tuning may be worth it,
-    and only `tune` and `compare` can say whether it is.
+    Blocking findings come first, and that training has seen every test row (`blind`). A target is reached where some
+    opponent's whole interval is. There is no room where some opponent's whole interval lies within `minimum_gain` of a
+    model without an error. With neither it may be worth it, and only `tune` and `compare` can say whether it is.
     """
     blocking = [finding for finding in findings if finding.severity == "blocking"]
     if blocking:
         return "mend the data first", f"Mend the data first: {blocking[0].what} {blocking[0].advice}"
+    if blind:
+        return "mend the data first", f"Mend the data first: {verdict.ALL_SEEN}"
     if not best:
         return "open", "Nothing could be measured without training: run finesmith tune, then finesmith compare."
-    reached, better = _reached(metric, titles[best], systems[best]), _signed(metric)
+    better = _signed(metric)
     safest = max(systems, key=lambda name: (better * _worst(metric, systems[name]), name == best))
+    reached = _reached(metric, titles[safest], systems[safest])
     if target is not None and better * _worst(metric, systems[safest]) >= better * target:
-        reached = _reached(metric, titles[safest], systems[safest])
         said = f"that is the target of {verdict.number(metric, target)}; ship that"
         return "do not fine-tune", f"Do not fine-tune: {reached}, and {said}."
-    room = _room(metric, systems[best].value)
-    if room is not None and room <= minimum_gain:
+    room = _room(metric, _worst(metric, systems[safest]))
+    if room <= minimum_gain:
         said = f"even a model without an error would gain no more than {verdict.number(metric, room)}"
         return "do not fine-tune", f"Do not fine-tune: {reached}; {said}. Ship that."
+    reached, value = _reached(metric, titles[best], systems[best]), systems[best]
+    here, most = _room(metric, value.value), _room(metric, _worst(metric, value))
+    if here <= minimum_gain:
+        gain = f"{verdict.number(metric, here)} on them, on others up to {verdict.number(metric, most)}"
+        few = f"{reached}; a model without an error would gain {gain}. Test on more rows, or ship that."
+        return (
+            "fine-tuning may be worth it",
+            f"Fine-tuning may be worth it, but the test rows are too few to know: {few}",
+        )
     needed = f"it is worth it only if the tuned model beats this by {verdict.number(metric, minimum_gain)} or more, "
     rule = f"{needed}with a 95 % interval of the paired difference above 0, or matches it at a third of its cost a call"
     goal = f" (target {verdict.number(metric, target)})" if target is not None else ""
@@ -184,6 +201,16 @@ def _base(
     )
     found |= {f"prompt-{name}": answers for name, answers in ladder.answers.items()}
     return _ladder.summary(ladder)
+
+
+def _unseen(splits: Splits, leaked: Sequence[str]) -> tuple[Splits, dict[str, str]]:
+    """Without the test rows that training has seen too, which copies of training rows answer best; and how many."""
+    judged = evidences.judged((row.id for row in splits.test), leaked)
+    kept = [row for row in splits.test if row.id in judged]
+    gone = len(splits.test) - len(kept)
+    why = "they are equal or nearly equal to rows that were trained on"
+    missing = {f"{gone:,} of {len(splits.test):,} test rows": why} if gone else {}
+    return replace(splits, test=kept), missing
 
 
 def _frozen(recipe: Recipe, task: Any, splits: Splits) -> Sequence[Prediction]:
@@ -271,10 +298,9 @@ def _worst(metric: Metric, value: Estimate) -> float:
     return value.low if metric.higher_is_better else value.high
 
 
-def _room(metric: Metric, value: float) -> float | None:
-    """How far it is to a model without an error; None where the metric has no best value."""
-    best = metric.limits[1] if metric.higher_is_better else metric.limits[0]
-    return abs(best - value) if abs(best) != float("inf") else None
+def _room(metric: Metric, value: float) -> float:
+    """How far it is to a model without an error; without end where the metric has no best value."""
+    return float("inf") if metric.best is None else abs(metric.best - value)
 
 
 def _least(metric: Metric, given: float | None) -> float:

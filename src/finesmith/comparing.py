@@ -7,49 +7,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finesmith import registry, run
+from finesmith import judging, registry, run
 from finesmith.data import given
 from finesmith.errors import FinesmithError
-from finesmith.evidence import claims, decision, plain, verdict
-from finesmith.evidence import compare as evidences
+from finesmith.evidence import plain
 from finesmith.measurements import _kept, _plan
 from finesmith.measurements.base import Effort, Measured, Study, answers
 from finesmith.metrics.base import refuse_impossible
 from finesmith.reopening import open_study
-from finesmith.report import card as cards
-from finesmith.report import verdict_page
 from finesmith.runfolder import RunFolder
-from finesmith.types import Claim, Evidence
 from finesmith.watch import Interrupted, Watcher
 
-__all__ = ["Comparison", "as_json", "attempt", "compare", "open_study"]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The evidence with every opponent, what each measurement found, and the claims that follow.
-
-    `seconds` is what each measurement took and `planned` what it was thought to take, by name. `costs` are `seconds`
-    and `planned` of this call, `training_seconds` (one training of the run) and its `budget` (None without one).
-    `asked` is what was asked for: effort, minutes, and whatever else was given, by the names of the options.
-    """
-
-    path: Path
-    evidence: Evidence
-    measured: Mapping[str, Mapping[str, Any]]
-    not_measured: Mapping[str, str]
-    claims: tuple[Claim, ...]
-    decision: str
-    rival: str | None
-    seconds: Mapping[str, float]
-    planned: Mapping[str, float]
-    costs: Mapping[str, float | None]
-    asked: Mapping[str, Any]
+__all__ = ["attempt", "compare", "open_study"]
 
 
 def compare(
@@ -63,7 +36,7 @@ def compare(
     options: Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
     watcher: Watcher | None = None,
-) -> Comparison:
+) -> judging.Comparison:
     """Measures what `tune` left open, and judges the claims.
 
     Args:
@@ -73,7 +46,8 @@ def compare(
             quick, a minute at least, and no end for the others and where `only` names the measurements.
         minimum_gain: the smallest gain on the primary metric that is of use, in its units.
         only: names of measurements, instead of an effort's.
-        again: also makes those whose result is in the run already: those that `only` names, else all.
+        again: also makes those whose result is in the run already: those that `only` names, else the effort's. What
+            is not made again stays.
         options: what measurements may use besides: `glossary` and `prompts` (a path, or what such a file holds),
             `unlabelled` (a path), `target`, `risk`, `retention_margin`.
         trust_remote_code: run Python code that comes with the base.
@@ -95,13 +69,14 @@ def compare(
         study = open_study(path, effort=effort, options=values, trust_remote_code=trust_remote_code, watcher=watcher)
         refuse_impossible(study.primary, values.get("target"), minimum_gain)
         study.minimum_gain, study.asked = minimum_gain, asked
-        before = known = _known(study, only=only, again=again)
+        kept = _known(study, only=only)
         budget = _plan.budget(study, minutes=minutes, named=bool(only))
         study.budget = budget.seconds
-        items = _plan.plan(study, budget, spent=time.monotonic() - began, only=only, done=tuple(known))
-        if late := _plan.overtaken(items):  # made before something that they would use
-            known = _without(study, known, late)
-            items = _plan.plan(study, budget, spent=time.monotonic() - began, only=only, done=tuple(known))
+
+        def plan(done: Sequence[str]) -> list[_plan.Item]:
+            return _plan.plan(study, budget, spent=time.monotonic() - began, only=only, done=done)
+
+        items = _planned(study, plan, kept, anew=(only or list(kept)) if again else ())
         for line in _plan.lines(items):
             watcher.note(line)
         made, missing, pace = _measure(study, items, budget, began, watcher, only=only)
@@ -113,25 +88,31 @@ def compare(
             "training_seconds": study.train_seconds,
             "budget": budget.seconds if math.isfinite(budget.seconds) else None,
         }
-        found = {**before, **_kept.earlier(study, only=only), **made}  # what is not made again is not lost
-        return _write(study, found, {name: why for name, why in missing.items() if name not in found}, costs, asked)
+        found = {**kept, **_kept.earlier(study, only=only), **made}  # what is not made again is not lost
+        missing = {name: why for name, why in missing.items() if name not in found}
+        return judging.judge(study, found, missing, costs, asked)
 
 
-def _known(study: Study, *, only: Sequence[str], again: bool) -> _kept.Results:
+def _known(study: Study, *, only: Sequence[str]) -> _kept.Results:
     """What the run has been asked before and need not be asked again; the study knows its numbers and answers."""
     known = _kept.read(study, only=only)
-    if again:
-        known = _without(study, known, only or list(known))
     systems = {system for values in known.values() for system in values["systems"]} - study.predictions.keys()
-    study.predictions = {**study.predictions, **{name: list(answers(study.folder, name)) for name in sorted(systems)}}
+    more = {name: answers(study.folder, name, study.splits.test) for name in sorted(systems)}
+    study.predictions = {**study.predictions, **more}
     return known
 
 
-def _without(study: Study, known: _kept.Results, gone: Iterable[str]) -> _kept.Results:
-    """What was known but for some, which the study forgets too."""
-    for name in gone:
+def _planned(
+    study: Study, plan: Callable[[Sequence[str]], list[_plan.Item]], kept: _kept.Results, anew: Sequence[str]
+) -> list[_plan.Item]:
+    """The plan, after which the study no longer knows what is made again: what is asked `anew`, as far as the effort
+    goes, and what was made before something that it would use."""
+    may = {item.name for item in plan([name for name in kept if name not in anew]) if item.waits or not item.why_not}
+    gone = may & set(anew) & kept.keys()
+    late = _plan.overtaken(plan([name for name in kept if name not in gone]))
+    for name in gone | late:
         study.found.pop(name, None)
-    return {name: values for name, values in known.items() if name in study.found}
+    return plan([name for name in kept if name in study.found])
 
 
 def attempt(path: str | Path, **arguments: Any) -> str:
@@ -225,76 +206,3 @@ def _keep(study: Study, item: _plan.Item, result: Measured, seconds: float) -> d
     )
     study.folder.write_json(f"measured/{item.name}.json", values)
     return values
-
-
-def _write(
-    study: Study,
-    found: Mapping[str, Mapping[str, Any]],
-    missing: Mapping[str, str],
-    costs: Mapping[str, float | None],
-    asked: Mapping[str, Any],
-) -> Comparison:
-    """The evidence again with every opponent there is now, the claims, and both in the run."""
-    folder = study.folder
-    systems = dict.fromkeys([*study.evidence.systems, *(name for each in found.values() for name in each["systems"])])
-    head = "train it with --method head" if study.recipe.method != "head" else ""
-    ways = {"frozen": head, **({"base": head} if verdict.base_is_head(study.evidence) else {})}
-    evidence = evidences.compare(
-        task=study.evidence.task,
-        primary=study.task.primary,
-        metrics=study.metrics,
-        targets=study.targets,
-        predictions={name: list(answers(folder, name)) for name in systems},
-        opponents=[name for name in systems if name != evidences.TUNED],
-        not_measured={name: why for name, why in study.evidence.not_measured.items() if name not in systems},
-        costs=study.evidence.costs,
-        details=study.evidence.details,
-        ways=ways,
-        minimum_gain=study.minimum_gain,
-        clusters=study.clusters,
-        seed=study.recipe.seed,
-    )
-    numbers = {name: values["numbers"] for name, values in found.items()}
-    rival = decision.strongest(evidence, numbers, minimum_gain=study.minimum_gain)
-    judged = claims.judge(evidence, study.primary, numbers, missing, minimum_gain=study.minimum_gain)
-    told: Any = {"minimum_gain": study.minimum_gain, "ways": ways, "promptable": _plan.applies("prompting", study)}
-    comparison = Comparison(
-        path=folder.path,
-        evidence=evidence,
-        measured=dict(found),
-        not_measured={**missing, **{k: v for values in found.values() for k, v in values["missing"].items()}},
-        claims=judged,
-        decision=decision.decide(evidence, study.primary, numbers, **told),
-        rival=rival.name if rival else None,
-        seconds={name: values["seconds"] for name, values in found.items()},
-        planned={name: values["planned"] for name, values in found.items() if "planned" in values},
-        costs=costs,
-        asked=asked,
-    )
-    plainly = {**as_json(comparison), "promptable": told["promptable"]}
-    folder.write_json("comparison.json", plainly)
-    steps = list(folder.read_lines("steps.jsonl"))
-    about = {"manifest": folder.read_json("manifest.json"), "recipe": study.recipe.to_yaml(), "steps": steps}
-    folder.write_text("report.html", verdict_page.render(str(folder.path), plainly, about))
-    folder.write_json("evidence.json", plain.as_json(evidence))
-    if folder.file("README.md").exists():
-        folder.write_text("README.md", cards.with_verdict(folder.read_text("README.md"), plainly, study.evidence))
-    return comparison
-
-
-def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Everything as plain values."""
-    return plain.values_of(
-        {
-            "decision": comparison.decision,
-            "rival": comparison.rival,
-            "claims": list(comparison.claims),
-            "evidence": plain.as_json(comparison.evidence),
-            "measured": comparison.measured,
-            "not_measured": comparison.not_measured,
-            "seconds": comparison.seconds,
-            "planned": comparison.planned,
-            "costs": comparison.costs,
-            "asked": comparison.asked,
-        }
-    )

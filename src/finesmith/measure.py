@@ -42,7 +42,8 @@ def measure(
 ) -> tuple[Evidence, dict[str, list[Prediction]]]:
     """Opens the test rows: the delivered model, reloaded from disk, against the base and the cheap baselines.
 
-    `leaked` are ids of test rows that training has seen too; the details have all scores without them.
+    `leaked` are ids of test rows that training has seen too: they are answered and not judged; the details have the
+    scores with them.
     """
     trainable, total = models.parameter_counts(ready.model)
     devices.make_room(ready.model)
@@ -69,12 +70,14 @@ def measure(
     saved = sum(path.stat().st_size for path in folder.file("model").iterdir() if path.suffix == ".safetensors")
     metrics = {name: registry.resolve("metrics", name) for name in ready.task.metrics}
     targets, together, seed = {row.id: row.target for row in test}, clusters.of(test), ready.recipe.seed
+    judged = evidences.judged(targets, leaked)
+    answers = {name: [row for row in rows if row.id in judged] for name, rows in predictions.items()}
     evidence = evidences.compare(
         task=ready.recipe.task,
         primary=ready.task.primary,
         metrics=metrics,
-        targets=targets,
-        predictions=predictions,
+        targets={name: target for name, target in targets.items() if name in judged},
+        predictions=answers,
         opponents=[name for name in predictions if name != "tuned"],
         not_measured=missing,
         costs={
@@ -87,7 +90,7 @@ def measure(
             "saved_bytes": saved,
         },
         details={
-            **_details(ready.task, test, predictions["tuned"]),
+            **_details(ready.task, [row for row in test if row.id in judged], answers["tuned"]),
             **evidences.without(
                 leaked, metrics[ready.task.primary], targets, predictions, clusters=together, seed=seed
             ),

@@ -11,6 +11,7 @@ from typing import Any
 from finesmith import recipe as recipes
 from finesmith import registry, run
 from finesmith.data import split
+from finesmith.evidence import compare as evidences
 from finesmith.evidence import plain
 from finesmith.measurements.base import Effort, Study, answers
 from finesmith.models import place
@@ -39,14 +40,17 @@ def open_study(
     evidence = plain.from_json(folder.read_json("evidence.json"))
     preparing = folder.read_json("manifest.json")["seconds"].get("preparing", 0.0)
     task = predictor.answering(path, documents=True).task
+    splits = _without(prepared.splits, folder.read_json("splits.json").get("left_out", {}))
+    judged = evidences.judged((row.id for row in splits.test), evidence.details.get("without_leaks", {}).get("ids", ()))
+    splits = replace(splits, test=[row for row in splits.test if row.id in judged])
     study = Study(
         folder=folder,
         recipe=prepared.recipe.replace(out=str(path)),
-        splits=_without(prepared.splits, folder.read_json("splits.json").get("left_out", {})),
+        splits=splits,
         task=task,
         metrics={name: registry.resolve("metrics", name) for name in task.metrics},
         evidence=evidence,
-        predictions={name: list(answers(folder, name)) for name in evidence.systems},
+        predictions={name: answers(folder, name, splits.test) for name in evidence.systems},
         train_seconds=float(evidence.costs["seconds"]) + preparing,
         preparing_seconds=preparing,
         answer_seconds=0.0,

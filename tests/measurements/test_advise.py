@@ -12,15 +12,15 @@ from finesmith.metrics.accuracy import PLUGIN as ACCURACY
 from finesmith.metrics.base import refuse_impossible
 from finesmith.metrics.bits_per_byte import PLUGIN as BITS
 from finesmith.types import Estimate, Example, Finding, Origin, Prediction
+from tests.conftest import ticket_rows, write_jsonl
 
 TITLES = {"tfidf": "TF-IDF + linear SVM", "frozen": "A linear head"}
 
 
-def said(value, low, high, *, metric=ACCURACY, gains=None, target=None, minimum_gain=0.01, findings=()):
+def said(value, low, high, *, metric=ACCURACY, gains=None, target=None, minimum_gain=0.01, **more):
     systems = {"tfidf": Estimate(value, low, high, 100)}
-    return advising.decide(
-        metric, systems, gains or {}, "tfidf", TITLES, target=target, minimum_gain=minimum_gain, findings=findings
-    )
+    told = {"target": target, "minimum_gain": minimum_gain, **more}
+    return advising.decide(metric, systems, gains or {}, "tfidf", TITLES, **told)
 
 
 def test_the_rule():
@@ -31,11 +31,29 @@ def test_the_rule():
         "fine-tuning, and that is the target of 0.850; ship that."
     )
     assert said(0.9, 0.86, 0.93, target=0.88)[0] == "fine-tuning may be worth it"
-    assert said(0.995, 0.97, 0.999)[0] == said(0.9, 0.86, 0.93, minimum_gain=0.2)[0] == "do not fine-tune"
+    assert said(0.995, 0.991, 0.999)[0] == said(0.9, 0.86, 0.93, minimum_gain=0.2)[0] == "do not fine-tune"
+    assert said(0.995, 0.97, 0.999)[0] == "fine-tuning may be worth it", "three points may be left, one is of use"
     assert said(0.9, 0.86, 0.93)[0] == "fine-tuning may be worth it"
     assert said(1.2, 1.1, 1.3, metric=BITS, target=1.35)[0] == "do not fine-tune"
     assert said(1.2, 1.1, 1.3, metric=BITS, target=1.15)[0] == "fine-tuning may be worth it"
     assert advising.decide(ACCURACY, {}, {}, "", {}, target=None, minimum_gain=0.0)[0] == "open"
+
+
+def test_a_handful_of_rows_does_not_end_it():
+    decision, sentence = said(1.0, 0.61, 1.0)
+    assert decision == "fine-tuning may be worth it"
+    assert (
+        "the test rows are too few to know" in sentence
+        and "would gain 0.000 on them, on others up to 0.390" in sentence
+    )
+    assert "too few" not in said(0.9, 0.86, 0.93)[1] and said(0.1, 0.0, 0.3, metric=BITS)[0] == decision
+    systems = {"retrieved": Estimate(1.0, 0.96, 1.0, 100), "tfidf": Estimate(0.998, 0.995, 0.999, 3000)}
+    told = advising.decide(
+        ACCURACY, systems, {}, "retrieved", {**TITLES, "retrieved": "A"}, target=None, minimum_gain=0.01
+    )
+    assert told[0] == "do not fine-tune" and "TF-IDF + linear SVM reaches accuracy 0.998" in told[1], (
+        "it is surely near"
+    )
 
 
 def test_the_target_is_reached_where_some_system_is_surely_above_it():
@@ -78,10 +96,24 @@ def test_the_rule_names_a_base_that_is_behind_and_data_to_mend():
     )
 
 
+def test_copies_of_training_rows_reach_no_target(tmp_path, models):
+    rows, test = ticket_rows(90), ticket_rows(30, seed=5)
+    (tmp_path / "data").mkdir()
+    write_jsonl(tmp_path / "data/train.jsonl", rows)
+    write_jsonl(tmp_path / "data/test.jsonl", [*test, *rows[:3]])
+    settings = {"name": models("bert"), "device": "cpu", "dtype": "float32"}
+    found = finesmith.advise(tmp_path / "data", model=settings)
+    assert found.rows["test"] == 30 and {value.n for value in found.systems.values()} == {30}
+    assert "were trained on" in found.not_measured["3 of 33 test rows"]
+    decision, sentence = said(1.0, 0.99, 1.0, target=0.5, blind=True)
+    assert decision == "mend the data first" and "training has seen every test row" in sentence
+
+
 def test_labels_that_can_be_read_off_a_word_need_no_fine_tuning(tickets, models, capsys):
-    assert main(["advise", str(tickets), "--model", models("llama"), "model.device=cpu", "model.dtype=float32"]) == 0
+    given = ["advise", str(tickets), "--model", models("llama"), "model.device=cpu", "model.dtype=float32"]
+    assert main([*given, "--minimum-gain", "0.2"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("Do not fine-tune: ") and "accuracy 1.000" in out
+    assert out.startswith("Do not fine-tune: ") and "accuracy 1.000" in out and "n = 18" in out
     assert "prompted" in out and "times: check" in out
 
 

@@ -180,6 +180,7 @@ def test_a_model_that_did_not_change_keeps_everything_and_one_that_did_not(runs)
     found = retention.PLUGIN(study, Watcher()).numbers
     assert set(found["kinds"]) == {"encyclopaedic", "news", "dialogue", "legal", "medical", "support", "code"}
     assert found["change_bits_per_byte"].n == 56 and found["kl_general"] > 0 and found["kl_task"] > 0
+    assert 0 < found["your_rows"]["base_bits_per_byte"] != found["your_rows"]["tuned_bits_per_byte"] > 0
     assert found["lost"] is (found["change_bits_per_byte"].low > 0.01)
     same = Read(np.array([5.0, 7.0]), np.zeros(2), np.array([3.0, 4.0]))
     texts = Texts(np.array(["a", "a"]), (), np.array([10.0, 10.0]))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import finesmith
-from finesmith import examine, registry, run
+from finesmith import comparing, examine, registry, run
 from finesmith import recipe as recipes
 from finesmith.__main__ import main
 from finesmith.data import near
@@ -159,8 +159,16 @@ def test_a_run_gives_scores_with_and_without_leaked_rows(command, tmp_path, mode
     evidence = run.tune(recipe).evidence
     found = evidence.details["without_leaks"]
     assert (found["leaked"], found["rows"]) == (3, 30)
-    assert evidence.systems["tuned"]["accuracy"].n == 33 and found["systems"]["tuned"]["n"] == 30
-    assert found["systems"].keys() == evidence.systems.keys()
+    assert evidence.systems["tuned"]["accuracy"].n == evidence.gains["tfidf"].n == found["systems"]["tuned"]["n"] == 30
+    assert found["systems"].keys() == found["all_rows"].keys() == evidence.systems.keys()
+    assert found["all_rows"]["tuned"]["n"] == 33 and len(found["ids"]) == 3
+    assert len((tmp_path / "run/predictions/tuned.jsonl").read_text().splitlines()) == 33, "all of them are answered"
+    told = comparing.compare(tmp_path / "run", only=["calibration"])
+    study = comparing.open_study(tmp_path / "run", effort="quick", options={}, watcher=Watcher())
+    assert len(study.splits.test) == 30 and not {row.id for row in study.splits.test} & set(found["ids"])
+    assert {len(rows) for rows in study.predictions.values()} == {30}
+    assert told.evidence.gains["tfidf"].n == 30 and "n = 30" in told.decision
+    assert "They are left out of everything here; with them accuracy is" in (tmp_path / "run/report.html").read_text()
     card = (tmp_path / "run" / "README.md").read_text()
     assert "3 of 33 test rows are equal or nearly equal to rows that were trained on" in card
     assert "3 of 33 test rows" in " ".join(command("show", tmp_path / "run")[1].split())

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 import finesmith
-from finesmith import comparing, registry
+from finesmith import comparing, judging, registry
 from finesmith.errors import DataError, RecipeError
 from finesmith.evidence import claims
 from finesmith.measurements.base import Measured
@@ -144,8 +144,8 @@ def test_the_function_takes_evidence_too(asked, tmp_path, monkeypatch):
 @pytest.mark.parametrize("promptable", [True, False])
 def test_the_decision_knows_whether_a_prompt_could_have_been_asked(finished, tmp_path, monkeypatch, promptable):
     run = shutil.copytree(finished, tmp_path / "run")
-    monkeypatch.setattr(comparing._plan, "applies", lambda name, study: (name, promptable) == ("prompting", True))
-    monkeypatch.setattr(comparing.decision, "decide", lambda *_, promptable, **__: f"promptable: {promptable}")
+    monkeypatch.setattr(judging._plan, "applies", lambda name, study: (name, promptable) == ("prompting", True))
+    monkeypatch.setattr(judging.decision, "decide", lambda *_, promptable, judged, **__: f"promptable: {promptable}")
     assert comparing.compare(run, only=["calibration"]).decision == f"promptable: {promptable}"
     assert json.loads((run / "comparison.json").read_text())["promptable"] is promptable, "the page asks it too"
 
@@ -175,6 +175,25 @@ def test_what_is_not_made_again_is_kept_and_says_so(finished, tmp_path, monkeypa
         assert "seeds" not in told.not_measured and (run / "measured/seeds.json").exists()
         assert late in (run / "report.html").read_text().lower()
     assert comparing.compare(run, only=["seeds"]).measured["seeds"]["says"] == "seeds says"
+
+
+def test_again_loses_nothing_that_it_does_not_make(finished, tmp_path, monkeypatch):
+    run, made = shutil.copytree(finished, tmp_path / "run"), []
+
+    def measured(name, study, watcher):
+        made.append(name)
+        return Measured(f"{name} says {len(made)}") if name in ("calibration", "label_next") else "not now"
+
+    monkeypatch.setattr(comparing, "_made", measured)
+    comparing.compare(run, only=["label_next", "calibration"])
+    made.clear()
+    tolds = [comparing.compare(run, **asked) for asked in ({"again": True}, {}, {"again": True, "minutes": 1e-6})]
+    assert "calibration" in made and "label_next" not in made, "that is part of --effort standard"
+    said = f"calibration says {made.index('calibration') + 1}"
+    for told in tolds:
+        assert told.measured["calibration"]["says"] == said, "what the budget leaves out stays too"
+        assert told.measured["label_next"]["says"] in ("label_next says 1", "label_next says 2")
+        assert not {"label_next", "calibration"} & told.not_measured.keys()
 
 
 def test_what_hears_of_a_later_result_stands_and_has_taken_it_in(finished, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from finesmith import registry
-from finesmith.evidence import claims, decision
+from finesmith.evidence import claims, decision, similarity
 from finesmith.report import names
 from finesmith.types import Estimate, Evidence
 
@@ -367,6 +367,26 @@ def test_where_no_prompt_was_asked_the_decision_says_so():
     assert told({"prompting": {"best": "kNN", "gain": as_json(0.2)}}, promptable=True).endswith("n = 500).")
 
 
+def test_the_decision_says_what_the_claims_leave_open():
+    prompting = {"best": "zero-shot", "gain": as_json(0.09, 0.085)}
+    family = {"scratch": {"gap": as_json(0.0)}, "lora_or_full": lora(0.0, 0.03)}
+
+    def said(**numbers):
+        found = {"prompting": prompting, **numbers}
+        return decision.decide(
+            evidence(base=0.3), ACCURACY, found, judged=claims.judge(evidence(base=0.3), ACCURACY, found, {})
+        )
+
+    alone, among = said(), said(**family)
+    assert alone.startswith("Fine-tune") and alone.endswith("n = 500).") and among.startswith(alone)
+    assert "left open whether it beats prompting (Holm's correction)" in among
+    seeds = {"seeds": [0, 1, 2], "gains": {"base": as_json(0.3), "prompt": as_json(0.09, 0.1)}}
+    over = said(seeds=seeds)
+    assert over == f"{alone} Over 3 trainings it is left open whether it beats the prompt: another training may not."
+    assert said(seeds={**seeds, "seeds": [0, 1]}) == alone, "two are too few to say so"
+    assert said(seeds={**seeds, "gains": {"base": as_json(0.3)}}) == alone
+
+
 def test_a_clearly_better_prompt_is_used_however_small_a_gain_is_of_no_use():
     better = {**PROMPTED, "gain": as_json(-0.03, 0.01)}
     for minimum_gain in (0.0, 0.05):
@@ -449,6 +469,25 @@ def test_a_base_that_cannot_answer_is_the_head_that_was_fitted():
         "Use a linear head on the base's frozen features (train it with --method head): it is clearly better"
     )
     assert names.system("base", found) == names.HEAD != names.system("base", evidence(base=0.1)) == names.system("base")
+
+
+def test_one_data_set_shows_no_law_but_its_level_its_place_and_its_gain():
+    kinds = {kind: {"base_bits_per_byte": bits} for kind, bits in (("news", 1.5), ("legal", 1.8), ("code", 3.0))}
+    bits = {"base_bits_per_byte": 2.4, "tuned_bits_per_byte": 1.9}
+    retention = {"your_rows": bits, "base_bits_per_byte": 2.0, "kinds": kinds}
+    found = evidence(base=0.3, frozen=0.2)
+    claim = similarity.judge(claims.SIMILARITY, found, ACCURACY, retention)
+    assert (claim.outcome, claim.grade) == ("not measured", "") and claim.sentence.startswith(
+        "One data set cannot show"
+    )
+    for told in (
+        "Here: the base needs 2.40 bits per byte of your rows, 1.20 times general text (2 of 3 kinds of",
+        "the tuned model 1.90; a linear head on the base's frozen features reaches accuracy 0.700; over the base the",
+        "the tuning brings +0.300 accuracy. ",
+    ):
+        assert told in claim.sentence
+    assert "prompts" in similarity.judge("x", replace(found, task="generation"), ACCURACY, retention).sentence
+    assert "bits per byte" not in judged(found=found)[claims.SIMILARITY].sentence, "retention was not measured"
 
 
 def test_without_opponents_the_verdict_stands():

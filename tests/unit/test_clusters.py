@@ -7,7 +7,7 @@ import pytest
 from bench import coverage
 
 from finesmith import registry
-from finesmith.evidence import clusters, levels, plain, stats
+from finesmith.evidence import claims, clusters, decision, levels, plain, stats
 from finesmith.evidence.compare import NO_TEST, between, compare, estimate, without
 from finesmith.measurements import _paired, _style
 from finesmith.report import words
@@ -27,7 +27,7 @@ def answers(wrong):
     ]
 
 
-def compared(together=None, primary="accuracy"):
+def compared(together=None, primary="accuracy", details=None):
     predictions = {"tuned": answers(range(8)), "base": answers(range(40))}
     return compare(
         task="classification",
@@ -36,6 +36,7 @@ def compared(together=None, primary="accuracy"):
         targets=TARGETS,
         predictions=predictions,
         opponents=["base"],
+        details=details,
         clusters=together,
         seed=0,
     )
@@ -88,10 +89,17 @@ def test_every_way_to_an_interval_takes_clusters():
 
 def test_where_every_test_row_was_trained_on_the_evidence_says_so():
     found = without(list(TARGETS), ACCURACY, TARGETS, {"tuned": answers(range(8))}, seed=0)["without_leaks"]
-    assert found == {"leaked": 120, "rows": 0, "systems": {}}
+    assert (found["leaked"], found["rows"], found["systems"]) == (120, 0, {})
+    assert found["ids"] == list(TARGETS) and found["all_rows"]["tuned"].n == 120
     assert without(["elsewhere"], ACCURACY, TARGETS, {"tuned": answers(range(8))}, seed=0) == {}
     said = words.without_leaks(replace(compared(), details={"without_leaks": found}))
     assert said.startswith("120 of 120 test rows are equal or nearly equal") and "None is left" in said
+    told = compared(details={"without_leaks": found})
+    assert told.verdict.startswith("Nothing is shown: training has seen every test row")
+    assert decision.decide(told, ACCURACY, {}) == told.verdict
+    judged = claims.judge(told, ACCURACY, {}, {})[0]
+    assert (judged.outcome, judged.grade) == ("inconclusive", "C") and judged.sentence.endswith("seen every test row.")
+    assert claims.judge(compared(), ACCURACY, {}, {})[0].outcome == "supported"
 
 
 def test_a_number_says_its_groups_in_files_too():

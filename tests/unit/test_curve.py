@@ -1,13 +1,15 @@
 """Learning curves of known laws, published points, and what must never be said."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from finesmith.evidence import curve
+from finesmith import registry
+from finesmith.evidence import claims, curve, enough
 from finesmith.measurements import learning_curve
-from finesmith.types import Example, Origin
+from finesmith.types import Estimate, Evidence, Example, Origin
 
 SIZES = np.array([500, 1000, 2000, 4000])
 
@@ -107,10 +109,55 @@ def test_published_curves_are_continued_within_their_range(name):
         assert found.low - 0.02 <= errors[end] <= found.high + 0.02
 
 
+def flat_study(minimum_gain):
+    accuracy = registry.resolve("metrics", "accuracy")
+    evidence = Evidence("t", "accuracy", {"tuned": {"accuracy": Estimate(0.9, 0.89, 0.91, 3000)}}, {}, "", {}, {})
+    return SimpleNamespace(
+        primary=accuracy, task=None, minimum_gain=minimum_gain, evidence=evidence, found={}, options={},
+        recipe=SimpleNamespace(seed=0),
+    )  # fmt: skip
+
+
+def test_a_flat_curve_says_which_gain_it_rules_out():
+    points = [{"rows": rows, "score": 0.9} for rows in (1250, 2500, 5000, 10000)]
+
+    def judged(minimum_gain):
+        opened = flat_study(minimum_gain)
+        numbers = {"points": points, **learning_curve.foretell(opened, points)}
+        (claim,) = [
+            each
+            for each in claims.judge(opened.evidence, opened.primary, {"learning_curve": numbers}, {})
+            if each.name == claims.LABELS
+        ]
+        return numbers, claim
+
+    numbers, claim = judged(0.0)
+    assert numbers["useful_gain"] == 0.01 < numbers["least_half_width"] == pytest.approx(0.035)
+    assert not numbers["flat"] and claim.outcome == "inconclusive"
+    assert "No range is narrower than ±0.035 here, however flat the curve" in claim.sentence
+    asked = float(re.search(r"with --minimum-gain (\S+) there would be labels enough", claim.sentence)[1])
+    assert judged(asked)[1].outcome == "supported" and judged(asked - 0.001)[1].outcome == "inconclusive"
+    wide = {**numbers, "useful_gain": 0.05, "gain_2x": {"value": 0.01, "low": -0.04, "high": 0.06}}
+    said = enough.judge(claims.LABELS, registry.resolve("metrics", "accuracy"), wide).sentence
+    assert said.endswith("With --minimum-gain 0.061 there would be labels enough.") and "narrower" not in said
+
+
+def test_the_check_that_leaves_the_last_point_out_is_printed():
+    points = [{"rows": rows, "score": score} for rows, score in ((500, 0.5), (1000, 0.6), (2000, 0.7), (4000, 0.72))]
+    opened = flat_study(0.0)
+    numbers = {"points": points, **learning_curve.foretell(opened, points)}
+    said = f"(the last point, left out, was missed by {numbers['left_out_miss']:.3f})"
+    found = claims.judge(opened.evidence, opened.primary, {"learning_curve": numbers}, {})
+    assert numbers["left_out_miss"] > 0.01 and any(said in claim.sentence for claim in found)
+    assert said in learning_curve._says(opened, numbers)
+    three = {"points": points[1:], **learning_curve.foretell(opened, points[1:])}
+    assert "left out" not in learning_curve._says(opened, three)
+
+
 def study(labels, rows=250):
     train = [Example(str(at), f"t{at}", f"l{at % labels}", Origin("f", at)) for at in range(rows)]
     parts = SimpleNamespace(train=train, test=[])
-    metric = SimpleNamespace(limits=(0.0, 1.0), higher_is_better=True, title="accuracy")
+    metric = registry.resolve("metrics", "accuracy")
     recipe = SimpleNamespace(train=SimpleNamespace(max_steps=10))
     evidence = SimpleNamespace(costs={"steps": 10})
     more = {"preparing_seconds": 0.0, "step_seconds": 1.0, "planned_steps": 10, "answer_seconds": 0.0, "task": None}

@@ -72,6 +72,7 @@ def fakes(monkeypatch):
 def study(train_seconds=20.0, effort="quick", folder=None, **more):
     return SimpleNamespace(
         **{"options": {}, "asked": {}, "found": {}, "predictions": {}, **more},
+        splits=SimpleNamespace(test=[SimpleNamespace(id="1")]),
         train_seconds=train_seconds,
         effort=effort,
         folder=folder,
@@ -235,6 +236,33 @@ def test_what_was_made_before_something_it_needs_came_late_is_made_again(fakes, 
     )
 
 
+def replanned(folder, only, *, again=True, budget=None):
+    """The study after the plan, what it had before, and the plan."""
+    opened = study(folder=folder)
+    known = comparing._known(opened, only=only)
+    anew = (only or list(known)) if again else ()
+    return (
+        opened,
+        known,
+        comparing._planned(opened, lambda done: _plan.plan(opened, budget, only=only, done=done), known, anew),
+    )
+
+
+def test_again_forgets_only_what_will_be_made(fakes):
+    fakes(
+        prompting=Fake("prompting", 1, 1.0), curve=Fake("curve", 2, 9.0, effort="standard"),
+        seeds=Fake("seeds", 2, 9.0, effort="standard", needs=("prompting",)), slow=Fake("slow", 3, 500.0),
+    )  # fmt: skip
+    with RunFolder.temporary() as folder:
+        for name in ("prompting", "curve", "seeds", "slow"):
+            folder.write_json(f"measured/{name}.json", {"numbers": {}, "knew": ["prompting"], "systems": []})
+        opened, known, items = replanned(folder, (), budget=_plan.Budget(60.0, "the budget"))
+        assert sorted(opened.found) == ["curve"] and sorted(known) == ["curve", "prompting", "seeds", "slow"]
+        assert [item.name for item in items if item.done] == ["curve"]
+        assert [item.name for item in items if not (item.done or item.why_not)] == ["prompting"]
+        assert [item.name for item in items if item.waits] == ["slow"], "made where the others leave enough"
+
+
 def test_again_asks_anew_what_is_named_and_leaves_the_rest(fakes):
     fakes(
         prompting=Fake("prompting", 1, 1.0, clock=Clock()), controls=Fake("controls", 1, 1.0),
@@ -247,13 +275,12 @@ def test_again_asks_anew_what_is_named_and_leaves_the_rest(fakes):
             values = {"numbers": {}, "knew": ["prompting"], "systems": systems, "says": "well"}
             folder.write_json(f"measured/{name}.json", values)
         for only, left in (((), []), (("controls",), ["adherence", "prompting"])):
-            opened = study(folder=folder)
-            assert sorted(comparing._known(opened, only=only, again=True)) == left == sorted(opened.found)
-        opened = study(folder=folder)
-        assert len(comparing._known(opened, only=(), again=False)) == 3
+            opened, known, _ = replanned(folder, only)
+            assert sorted(opened.found) == left and sorted(known) == ["adherence", "controls", "prompting"]
+        opened, known, _ = replanned(folder, (), again=False)
+        assert len(known) == len(opened.found) == 3
         assert [answer.output for answer in opened.predictions["prompt"]] == ["yes"], "its answers are known too"
-        known = comparing._known(study(folder=folder), only=("prompting",), again=True)
-        assert sorted(known) == ["adherence", "controls"]
+        assert sorted(replanned(folder, ("prompting",))[0].found) == ["adherence", "controls"]
         found, missing, _ = comparing._measure(
             opened, [_plan.Item("prompting", "prompting", 1.0)], _plan.Budget(), 0.0, Watcher(), only=("prompting",)
         )

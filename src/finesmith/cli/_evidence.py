@@ -63,7 +63,7 @@ def asked(options: argparse.Namespace) -> list[str]:
 
 
 def lines(comparison: Mapping[str, Any]) -> list[str]:
-    """The decision, a line for each claim, and what was not measured; of plain values (`comparing.as_json`)."""
+    """The decision, a line for each claim, and what was not measured; of plain values (`judging.as_json`)."""
     told = [comparison["decision"], ""]
     for claim in comparison["claims"]:
         grade = f" ({claim['grade']})" if claim["grade"] else ""

@@ -30,7 +30,7 @@ class Compare:
         parser.add_argument(
             "--again",
             action="store_true",
-            help="also measure again what the run has already: what --only names, else all",
+            help="also measure again what the run has already: what --only names, else what the effort has",
         )
         _evidence.options(parser)
         _parser.trust_option(parser)
@@ -42,7 +42,7 @@ class Compare:
             registry.resolve("measurements", name)  # one that is not there is found out now
         from rich.console import Console
 
-        from finesmith import comparing
+        from finesmith import comparing, judging
         from finesmith.cli._show import Terminal, print_json
 
         given = _evidence.given(options)
@@ -56,7 +56,7 @@ class Compare:
                 watcher=watcher,
                 **given,
             )
-        plainly = comparing.as_json(found)
+        plainly = judging.as_json(found)
         if options.json:
             print_json({"run": options.run, **plainly})
             return

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from finesmith.evidence import equivalence, knowledge, rates, verdict
+from finesmith.evidence import enough, equivalence, knowledge, rates, similarity, verdict
+from finesmith.evidence.compare import none_left
 from finesmith.evidence.plain import estimate
 from finesmith.metrics.base import Metric
 from finesmith.types import Claim, Estimate, Evidence, Outcome
@@ -49,7 +50,7 @@ def judge(
     """Every claim with its outcome, in the order of the report."""
     rules: dict[str, Callable[[], Claim]] = {
         PROMPT: lambda: _prompt(metric, numbers["prompting"], minimum_gain),
-        LABELS: lambda: _labels(metric, numbers["learning_curve"]),
+        LABELS: lambda: enough.judge(LABELS, metric, numbers["learning_curve"]),
         LORA: lambda: _lora(metric, numbers["lora_or_full"]),
         KNOWLEDGE: lambda: knowledge.judge(KNOWLEDGE, numbers["retention"], numbers.get("frontier", {})),
         SCRATCH: lambda: _scratch(evidence, metric, numbers["scratch"], minimum_gain),
@@ -60,10 +61,10 @@ def judge(
     for name, rule in rules.items():
         need = NEEDS[name]
         found.append(rule() if need in numbers else Claim(name, "not measured", _absent(need, missing)))
-    why = "One data set cannot show it: it is about many. What the check of the data says of the base is descriptive."
-    found.insert(6, Claim(SIMILARITY, "not measured", why))
+    found.insert(6, similarity.judge(SIMILARITY, evidence, metric, numbers.get("retention", {})))
     seeds = numbers.get("seeds", {})
-    return tuple(_graded(_settled(claim, seeds), evidence, seeds) for claim in _corrected(found))
+    settled = (_unseen(_settled(claim, seeds), evidence) for claim in _corrected(found))
+    return tuple(_graded(claim, evidence, seeds) for claim in settled)
 
 
 def rows_needed(gain: Estimate) -> int:
@@ -105,40 +106,6 @@ def _prompt(metric: Metric, found: Mapping[str, Any], minimum_gain: float) -> Cl
     way = verdict.prompted(found.get("best", "of those tried"), found.get("shots"))
     said = f"{verdict.beside(metric, 'Tuned', f'the best prompt ({way})')}: {_interval(metric, gain)}."
     return _of_gain(PROMPT, gain, minimum_gain, said)
-
-
-def _labels(metric: Metric, found: Mapping[str, Any]) -> Claim:
-    if "gain_2x" not in found:
-        return Claim(LABELS, "inconclusive", "There are too few points for a learning curve.")
-    twice, useful = found["gain_2x"], found["useful_gain"]
-    low, high = (verdict.signed(metric, twice[end]) for end in ("low", "high"))
-    verb = "change" if metric.higher_is_better else "improve"  # a gain: what is lower is then positive
-    said = f"Twice the labels would {verb} {metric.title} by {low} to {high}"
-    more = found.get("more_labels")
-    to_beat = found.get("labels_to_beat")
-    known = {"more_labels": more, "labels_to_beat": to_beat}
-    numbers = {"gain_2x": twice, "useful_gain": useful, **{name: each for name, each in known.items() if each}}
-    if more and more["high"] == 0:
-        return Claim(LABELS, "supported", f"{said}, and the target is reached already.", numbers=numbers)
-    if found["flat"]:
-        return Claim(LABELS, "supported", f"{said}: less than the {useful:g} that is of use.", numbers=numbers)
-    wanted = _more(more, "the target") or _more(to_beat, "what beats the strongest of the cheaper ways")
-    if twice["low"] > 0 and twice["value"] >= useful:
-        return Claim(LABELS, "not supported", f"{said}: the curve is still steep.{wanted}", numbers=numbers)
-    return Claim(LABELS, "inconclusive", f"{said}.{wanted}", numbers=numbers)
-
-
-def _more(more: Mapping[str, Any] | None, goal: str) -> str:
-    """How many labels would reach the goal, as a range; "" where nothing was asked, or the curve is past it."""
-    if not more or more["high"] == 0:
-        return ""
-    low, high = more["low"], more["high"]
-    if low is None:
-        return f" Even the upper end of the range misses {goal} with four times the labels."
-    if high is None and not low:
-        return f" How many more labels {goal} would take, the range leaves open."
-    shown = f"{low:,.0f} more labels at least" if high is None else f"{low:,.0f} to {high:,.0f} more labels"
-    return f" {goal[0].upper()}{goal[1:]} would take {shown}."
 
 
 def _lora(metric: Metric, found: Mapping[str, Any]) -> Claim:
@@ -225,10 +192,15 @@ def _corrected(claims: list[Claim]) -> Iterator[Claim]:
     for claim in claims:
         if claim.name in adjusted:
             claim = replace(claim, numbers={**claim.numbers, "p_holm": adjusted[claim.name]})
-            if claim.outcome == "supported" and adjusted[claim.name] >= 0.05:
+            if claim.outcome == "supported" and lost_to_holm(claim):
                 said = f"{claim.sentence} Not so once Holm's correction for {len(p)} claims is made."
                 claim = replace(claim, outcome="inconclusive", sentence=said)
         yield claim
+
+
+def lost_to_holm(claim: Claim) -> bool:
+    """Whether its corrected p-value does not support it, whatever its own interval says."""
+    return bool(claim.numbers.get("p_holm", 0.0) >= 0.05)
 
 
 def _settled(claim: Claim, seeds: Mapping[str, Any]) -> Claim:
@@ -240,6 +212,13 @@ def _settled(claim: Claim, seeds: Mapping[str, Any]) -> Claim:
     what = "it" if claim.name == KNOWLEDGE else "the gain"
     sentence = f"{claim.sentence} Over {len(seeds['seeds'])} trainings {what} is {said}, which leaves it open."
     return replace(claim, outcome="inconclusive", sentence=sentence)
+
+
+def _unseen(claim: Claim, evidence: Evidence) -> Claim:
+    """Nothing that rests on test rows is shown where training has seen all of them."""
+    if claim.outcome == "not measured" or claim.name == KNOWLEDGE or not none_left(evidence.details):
+        return claim
+    return replace(claim, outcome="inconclusive", sentence=f"{claim.sentence} But training has seen every test row.")
 
 
 def _graded(claim: Claim, evidence: Evidence, seeds: Mapping[str, Any]) -> Claim:

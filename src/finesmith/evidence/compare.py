@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,21 +64,24 @@ def compare(
     pairs = {name: _paired(rows[TUNED], rows[name]) for name in present}
     gains = {name: _gain(metrics[primary], *pair, seed) for name, pair in pairs.items() if len(pair[0].ids)}
     loss = _loss(ordered, measured, systems, seed) if primary != LOSS else None
+    said = verdict.sentence(
+        metrics[primary],
+        {system: scores[primary] for system, scores in systems.items() if primary in scores},
+        gains,
+        titles=titles(gains),
+        ways=ways,
+        loss=loss,
+        minimum_gain=minimum_gain,
+        base=verdict.HEAD if "zero-shot" in (not_measured or {}) else "the base",
+    )
+    if none_left(details or {}):
+        said = f"Nothing is shown: {verdict.ALL_SEEN}"
     return Evidence(
         task=task,
         metric=primary,
         systems={system: scores for system, scores in systems.items() if scores},
         gains=gains,
-        verdict=verdict.sentence(
-            metrics[primary],
-            {system: scores[primary] for system, scores in systems.items() if primary in scores},
-            gains,
-            titles=titles(gains),
-            ways=ways,
-            loss=loss,
-            minimum_gain=minimum_gain,
-            base=verdict.HEAD if "zero-shot" in (not_measured or {}) else "the base",
-        ),
+        verdict=said,
         not_measured={
             **_missing(measured, opponents, len(targets)),
             **(
@@ -97,6 +100,17 @@ def compare(
     )
 
 
+def judged(ids: Iterable[str], leaked: Iterable[str]) -> set[str]:
+    """The test rows that everything is judged on: those that training has not seen; all where it has seen all."""
+    every = set(ids)
+    return every - set(leaked) or every
+
+
+def none_left(details: Mapping[str, Any]) -> bool:
+    """Whether training has seen every test row, so that nothing is shown."""
+    return bool(details.get("without_leaks", {}).get("rows", 1) == 0)
+
+
 def without(
     leaked: Sequence[str],
     metric: Metric,
@@ -106,17 +120,23 @@ def without(
     clusters: Clusters | None = None,
     seed: int,
 ) -> dict[str, Any]:
-    """`without_leaks`: how many test rows training has seen too, and every system's score on the others; or nothing."""
-    gone = set(leaked) & targets.keys()
-    kept = {name: target for name, target in targets.items() if name not in gone}
+    """`without_leaks`: which test rows training has seen too, how many others there are, and every system's score on
+    these (`systems`) and on all (`all_rows`); or nothing."""
+    kept = targets.keys() - set(leaked)
+    gone = [name for name in targets if name not in kept]
     if not gone:
         return {}
-    rows = {
-        system: _measure(metric, kept, [answer for answer in answers if answer.id in kept], clusters)
-        for system, answers in predictions.items()
-    }
-    scores = {system: _estimate(metric, of, seed) for system, of in rows.items() if of.ids}
-    return {"without_leaks": {"leaked": len(gone), "rows": len(kept), "systems": scores}}
+
+    def scores(wanted: Collection[str]) -> dict[str, Estimate]:
+        among = {name: target for name, target in targets.items() if name in wanted}
+        rows = {
+            system: _measure(metric, among, [answer for answer in answers if answer.id in among], clusters)
+            for system, answers in predictions.items()
+        }
+        return {system: _estimate(metric, of, seed) for system, of in rows.items() if of.ids}
+
+    found = {"leaked": len(gone), "rows": len(kept), "systems": scores(kept)}
+    return {"without_leaks": {**found, "all_rows": scores(targets.keys()), "ids": gone}}
 
 
 def estimate(

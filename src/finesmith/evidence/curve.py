@@ -79,7 +79,7 @@ class Curve:
         again = np.median([np.exp(FORMS[name][0](p, np.array([n]))) for name, p in self.drawn.items()], axis=0)
         ends = np.quantile(again, [0.025, 0.975])
         low, high = min(*of_forms, ends[0]), max(*of_forms, ends[1])
-        half = self._half(times)
+        half = self.least_half(times)
         low, high = max(0.0, float(min(low, value - half))), float(max(high, value + half))
         return Range(n, value, low, min(1.0, high) if self.bounded else high)
 
@@ -95,8 +95,8 @@ class Curve:
         steps = (self.at(times) for times in np.geomspace(1, FARTHEST, 61))
         return next((step.n for step in steps if end(step) <= error), None)
 
-    def _half(self, times: float) -> float:
-        """Least half-width at so many times the labels.
+    def least_half(self, times: float) -> float:
+        """Least half-width at so many times the labels, however flat the curve.
 
         The floor comes from few-shot curves. Where leaving the last point out missed by less, it shrinks to twice that
         miss, but no further than to half of it, or to a seventh where the labels are not few.

@@ -7,14 +7,14 @@ good as the best prompt at a third of its tokens a call.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from finesmith.evidence import claims, verdict
-from finesmith.evidence.compare import titles
+from finesmith.evidence.compare import none_left, titles
 from finesmith.metrics.base import Metric
-from finesmith.types import Estimate, Evidence
+from finesmith.types import Claim, Estimate, Evidence
 
 UNASKED = " No prompt was asked: whether one would do as well is not known."
 CHEAPER = 3.0
@@ -40,12 +40,14 @@ def decide(
     minimum_gain: float = 0.0,
     ways: Mapping[str, str] | None = None,
     promptable: bool = False,
+    judged: Sequence[Claim] = (),
 ) -> str:
     """The sentence. It names the numbers it rests on; `ways` says how to get a cheaper way, in a few words.
-    `promptable` is whether the base could be prompted: where nobody did, that is said."""
+    `promptable` is whether the base could be prompted: where nobody did, that is said. `judged` are the claims that
+    stand beside it: where these leave open what it says, that is said too."""
     found = rivals(evidence, numbers)
     best = strongest(evidence, numbers, minimum_gain=minimum_gain)
-    if best is None:
+    if best is None or none_left(evidence.details):
         return evidence.verdict
     left = [rival for rival in found if not _beaten(rival, minimum_gain)]
     prompt = numbers.get("prompting", {})
@@ -56,8 +58,9 @@ def decide(
         return f"Fine-tune: the tuned model is {said} ({_shown(metric, left[0])})."
     if not left:
         beaten = f"{best.title}, the strongest of the cheaper ways"
-        unasked = UNASKED if promptable and "gain" not in prompt else ""
-        return f"Fine-tune: the tuned model beats {beaten} ({_shown(metric, best)}).{unasked}"
+        more = UNASKED if promptable and "gain" not in prompt else ""
+        more += _doubt(found, numbers, judged, minimum_gain)
+        return f"Fine-tune: the tuned model beats {beaten} ({_shown(metric, best)}).{more}"
     more = _label_first(numbers.get("learning_curve", {}), best)
     how = f" ({how})" if (how := (ways or {}).get(best.name)) else ""
     way = f"{best.title}{how} until then" if more else f"{best.title}{how}"
@@ -83,6 +86,23 @@ def rivals(evidence: Evidence, numbers: claims.Numbers) -> list[Rival]:
     if "gain" in numbers.get("prompting", {}):
         found.append(Rival("prompt", "the prompt", claims.estimate(numbers["prompting"]["gain"])))
     return found
+
+
+def _doubt(found: Sequence[Rival], numbers: claims.Numbers, judged: Sequence[Claim], minimum_gain: float) -> str:
+    """What one training says and several leave open, or all claims together."""
+    seeds = numbers.get("seeds", {})
+    over = {name: claims.estimate(gain) for name, gain in (seeds.get("gains") or {}).items()}
+    again = [replace(rival, gain=over[rival.name]) for rival in found if rival.name in over]
+    said = ""
+    if len(seeds.get("seeds", ())) >= 3 and (left := [each for each in again if not _beaten(each, minimum_gain)]):
+        rival = min(left, key=lambda each: each.gain.value)
+        count = len(seeds["seeds"])
+        said = f" Over {count} trainings it is left open whether it beats {rival.title}: another training may not."
+    if any(claim.name == claims.PROMPT and claims.lost_to_holm(claim) for claim in judged):
+        said += (
+            " Among all the claims that were measured it is left open whether it beats prompting (Holm's correction)."
+        )
+    return said
 
 
 def _beaten(rival: Rival, minimum_gain: float) -> bool:

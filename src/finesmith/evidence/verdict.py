@@ -17,6 +17,8 @@ from finesmith.types import Estimate, Evidence
 TUNED, BASE = "tuned", "base"
 
 
+ALL_SEEN = "training has seen every test row, or nearly. Test with rows of their own (data.test=FILE)."
+"""What there is to say where no test row is left to judge on."""
 HEAD = "a linear head on the base's frozen features"
 TITLES = {"frozen": HEAD}
 """Cheap opponents that are no plug-in: what they are called."""

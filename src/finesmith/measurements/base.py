@@ -100,18 +100,20 @@ def rests_on(measurement: Measurement) -> set[str]:
     return set(measurement.needs) - hears(measurement)
 
 
-def answers(folder: RunFolder, system: str) -> Iterator[Prediction]:
-    """A system's answers to the test rows, from the run."""
-    for row in folder.read_lines(f"predictions/{system}.jsonl"):
-        output = tuple(row["output"]) if isinstance(row["output"], list) else row["output"]
-        yield Prediction(row["id"], output, row["scores"])
+def answers(folder: RunFolder, system: str, test: Sequence[Example]) -> list[Prediction]:
+    """A system's answers to these test rows, from the run."""
+    wanted = {row.id for row in test}
+    rows = (row for row in folder.read_lines(f"predictions/{system}.jsonl") if row["id"] in wanted)
+    kept = ((row, tuple(row["output"]) if isinstance(row["output"], list) else row["output"]) for row in rows)
+    return [Prediction(row["id"], output, row["scores"]) for row, output in kept]
 
 
 @dataclass
 class Study:
     """A finished run, opened to ask more of it.
 
-    `splits` are the rows as they were used, `predictions` the answers of the run's systems to the test rows.
+    `splits` are the rows as they were used, without test rows that training has seen too, and `predictions` the answers
+    of the run's systems to the test rows.
     `train_seconds` is what one training of this run takes here, `preparing_seconds` of these before its first step, and
     `answer_seconds` what the tuned model takes for one test row. `found` are the numbers of the measurements made so
     far. `minimum_gain` is the smallest that is of use, `budget` the seconds that all measurements together may take.

@@ -47,7 +47,7 @@ class LearningCurve:
         """Rows enough, a metric whose best value is known, and two parts at least."""
         if len(study.splits.train) < LEAST:
             return f"{len(study.splits.train)} training rows are too few for parts of them; {LEAST} are needed"
-        if _best(study.primary) is None:
+        if study.primary.best is None:
             return f"the best possible {study.primary.title} is not known"
         if len(parts := _parts(study.splits.train)) < 2:
             rows, fewer = len(study.splits.train), " and ".join(f"{part:,}" for part in parts) or "none"
@@ -180,7 +180,7 @@ def foretell(study: Study, points: Sequence[Mapping[str, Any]]) -> dict[str, Any
     `more_labels` reach the `target` that the user gave, `labels_to_beat` what beats the strongest cheaper way.
     """
     metric, n = study.primary, float(points[-1]["rows"])
-    best, scale = _best(metric), _scale(metric)
+    best, scale = metric.best, _scale(metric)
     assert best is not None
     sign = 1.0 if metric.higher_is_better else -1.0
     errors = [sign * (best - point["score"]) / scale for point in points]
@@ -212,6 +212,7 @@ def foretell(study: Study, points: Sequence[Mapping[str, Any]]) -> dict[str, Any
         "forms": list(fitted.forms),
         "left_out_miss": None if fitted.miss is None else fitted.miss * scale,
         "gain_2x": {"value": value, "low": gain[0], "high": gain[1]},
+        "least_half_width": fitted.least_half(2.0) * scale,
         "useful_gain": useful,
         "flat": gain[1] < useful,
         "gain_per_100": value / (n / 100),
@@ -250,11 +251,6 @@ def _rival(study: Study) -> float | None:
     return ours.value + sign * (max(study.minimum_gain, 0.0) - rival.gain.value)
 
 
-def _best(metric: Metric) -> float | None:
-    value = metric.limits[1] if metric.higher_is_better else metric.limits[0]
-    return value if math.isfinite(value) else None
-
-
 def _scale(metric: Metric) -> float:
     size = metric.limits[1] - metric.limits[0]
     return size if math.isfinite(size) else 1.0
@@ -268,7 +264,9 @@ def _says(study: Study, numbers: Mapping[str, Any]) -> str:
         return f"{shown}: too few points for a curve"
     ends = [f"{verdict.number(metric, numbers[key]['low'])} to {verdict.number(metric, numbers[key]['high'])}"
             for key in ("x2", "x4")]  # fmt: skip
-    return f"{shown}; with twice the labels {ends[0]}, with four times {ends[1]}"
+    miss = numbers["left_out_miss"]
+    checked = "" if miss is None else f" (the last point, left out, was missed by {verdict.number(metric, miss)})"
+    return f"{shown}; with twice the labels {ends[0]}, with four times {ends[1]}{checked}"
 
 
 def _plots(study: Study, numbers: Mapping[str, Any]) -> list[dict[str, Any]]:

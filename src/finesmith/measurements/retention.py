@@ -67,6 +67,10 @@ class Retention:
             numbers["cka"] = _general.cka(yard.base.features, seen.features)
         if "task" in tuned:
             numbers["kl_task"] = _kl(tuned["task"])
+            read = {"base": base["task"], "tuned": tuned["task"]}
+            numbers["your_rows"] = {
+                f"{name}_bits_per_byte": _general.bits_per_byte(each, more["task"].texts) for name, each in read.items()
+            }
         if YOURS in tuned:
             numbers["prompts"] = _prompts(base[YOURS], tuned[YOURS], more[YOURS].texts, margin, seed=study.recipe.seed)
             numbers["retained"] = numbers["retained"] and numbers["prompts"]["retained"]

@@ -75,7 +75,7 @@ class Scratch:
 
     def retold(self, study: Study, values: Mapping[str, Any]) -> Measured:
         """The same trainings beside a learning curve that came later."""
-        score = study.score(study.splits.test, list(answers(study.folder, "scratch")))
+        score = study.score(study.splits.test, answers(study.folder, "scratch", study.splits.test))
         kept = {name: value for name, value in values["numbers"].items() if not name.startswith("label_multiplier")}
         return Measured(values["says"], {**kept, **_labels(study, score)}, plots=values["plots"])
 

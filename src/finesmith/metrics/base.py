@@ -47,6 +47,12 @@ class Metric(ABC):
     limits: tuple[float, float] = (0.0, 1.0)
     needs: tuple[str, ...] = ("output",)
 
+    @property
+    def best(self) -> float | None:
+        """The value of a model without an error; None where none is known."""
+        value = self.limits[1] if self.higher_is_better else self.limits[0]
+        return value if math.isfinite(value) else None
+
     @abstractmethod
     def statistics(self, targets: Sequence[Target], predictions: Sequence[Prediction]) -> Statistics:
         """[N, S] numbers of each row, whose sums over rows determine the score."""

@@ -77,7 +77,7 @@ class _Seen:
 
 
 def read(comparison: Mapping[str, Any], evidence: Evidence, about: Mapping[str, Any]) -> First:
-    """The first screen of a comparison (`comparing.as_json`); `about` as for `verdict_page.render`."""
+    """The first screen of a comparison (`judging.as_json`); `about` as for `verdict_page.render`."""
     known = {*registry.available("baselines"), *CHEAPER}
     rivals = {name: gain for name, gain in evidence.gains.items() if name in known and name in evidence.systems}
     said = comparison.get("rival")  # of a page that was made before there was one: the strongest

@@ -37,7 +37,7 @@ def render(title: str, comparison: Mapping[str, Any], about: Mapping[str, Any]) 
 
     Args:
         title: the run.
-        comparison: what `comparing.as_json` gives.
+        comparison: what `judging.as_json` gives.
         about: `manifest`, `recipe` (YAML) and `steps` (one mapping a step) of the run.
     """
     evidence = plain.from_json(comparison["evidence"])

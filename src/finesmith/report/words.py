@@ -76,14 +76,14 @@ def size(num_bytes: float) -> str:
 
 
 def without_leaks(evidence: Evidence) -> str:
-    """The scores on the test rows that training has not seen, as a sentence; "" where none leaked."""
+    """What the test rows that training has seen too would change, as a sentence; "" where there are none."""
     found = evidence.details.get("without_leaks")
     if not found:
         return ""
     metric = metric_named(evidence.metric)
     scores = (
         f"{system_title(name)} {number(metric, score['value'] if isinstance(score, Mapping) else score.value)}"
-        for name, score in found["systems"].items()
+        for name, score in found.get("all_rows", found["systems"]).items()
     )
     total = found["leaked"] + found["rows"]
     said = f"{found['leaked']:,} of {total:,} test rows are equal or nearly equal to rows that were trained on."
@@ -91,6 +91,8 @@ def without_leaks(evidence: Evidence) -> str:
         return (
             f"{said} None is left: these scores say how well the training rows are known, not what new rows would get."
         )
+    if "all_rows" in found:
+        return f"{said} They are left out of everything here; with them {metric.title} is: {', '.join(scores)}."
     return f"{said} Without them {metric.title} is: {', '.join(scores)} (n = {found['rows']:,})."
 
 
