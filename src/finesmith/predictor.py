@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,7 @@ import numpy as np
 from transformers import AutoTokenizer
 
 from finesmith import registry
-from finesmith.data import strict_json
-from finesmith.data.inputs import conversation
-from finesmith.data.rows import Fault
+from finesmith.data.asked import as_inputs
 from finesmith.errors import DataError, RunError, counted
 from finesmith.evidence import told
 from finesmith.models import load as models
@@ -106,40 +104,6 @@ def _warn_of_cuts(task: Classification, tokenizer: Any, rows: Sequence[Input]) -
         shown = ", ".join(str(place + 1) for place in cut[:10]) + (", ..." if len(cut) > 10 else "")
         message = "%s longer than the %d tokens that the model reads; only the beginning counted: %s"
         LOG.warning(message, f"{len(cut):,} of {counted(len(rows), 'input')}", task.max_length, shown)
-
-
-def as_inputs(inputs: Iterable[Any]) -> list[Input]:
-    """Texts and Conversations as they are; messages, alone or with their tools, as Conversations, read as from files.
-
-    Raises:
-        DataError: one input instead of a list of them, or what is no input.
-    """
-    if isinstance(inputs, str | bytes | Mapping | Conversation):
-        what = "text" if isinstance(inputs, str | bytes) else "conversation"
-        raise DataError(f"predict takes a list of inputs, not one {what}.", hint=f"For one answer write: [{what}].")
-    found = [_as_input(item, place) for place, item in enumerate(inputs, start=1)]
-    for number, item in enumerate(found, start=1):
-        if half := strict_json.half_character(item if isinstance(item, str) else [m.content for m in item.messages]):
-            raise DataError(f"Input {number} {half}.")
-    return found
-
-
-def _as_input(item: Any, place: int) -> Input:
-    if isinstance(item, str | Conversation):
-        return item
-    row = item if isinstance(item, Mapping) and "messages" in item else {"messages": item}
-    turns, tools = row["messages"], row.get("tools", row.get("functions"))
-    if isinstance(turns, Mapping):
-        raise DataError(
-            f"Input {place} is one message or row, not a text or a list of messages.",
-            hint='One conversation is [[{"role": "user", "content": "..."}]]; of a row give the text.',
-        )
-    if not isinstance(turns, Sequence) or not all(isinstance(turn, Mapping) for turn in turns):
-        raise DataError(f"Input {place} is neither a text nor a list of messages: {type(turns).__name__}.")
-    try:
-        return conversation([dict(turn) for turn in turns], None if tools is None else [*tools])
-    except Fault as fault:
-        raise DataError(f"Input {place}: {fault}.") from fault
 
 
 def save(

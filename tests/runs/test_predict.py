@@ -134,7 +134,7 @@ def test_rows_in_jsonl_may_hold_conversations_that_a_classifier_refuses(finished
 
 def test_a_conversation_goes_on_after_an_empty_answer(monkeypatch, capsys):
     from finesmith.cli.chat import _talk
-    from finesmith.predictor import as_inputs
+    from finesmith.data.asked import as_inputs
     from finesmith.types import Prediction
 
     asked = []

@@ -10,9 +10,9 @@ import pytest
 
 from finesmith.cli import _outputs
 from finesmith.data import inputs
+from finesmith.data.asked import as_inputs
 from finesmith.errors import DataError, RunError
 from finesmith.metrics.accuracy import PLUGIN as ACCURACY
-from finesmith.predictor import as_inputs
 from finesmith.report import names, plots
 from tests.conftest import ticket_rows, write_csv
 from tests.runs.test_whole_runs import command

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from finesmith.data import inputs
+from finesmith.data.asked import as_inputs
 from finesmith.errors import DataError
-from finesmith.predictor import as_inputs
 from finesmith.types import Conversation, Message
 from tests.conftest import write_csv, write_jsonl
 
