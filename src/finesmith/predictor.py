@@ -84,26 +84,51 @@ class Predictor:
             RunError: `abstain`, and no threshold is known; or a model that was trained on plain documents.
             DataError: a text by itself instead of a list, or an input of another kind.
         """
-        _require_answers(self.task, "The run")
+        self.require_able(abstain=abstain)
         rows = as_inputs(inputs)
-        if self.task.kind == "sequence-classification" and any(isinstance(row, Conversation) for row in rows):
+        if self._reads_texts and self.refused(rows):
             raise DataError("This run classifies texts, but a row is a conversation.", hint="Give a text for each row.")
-        if abstain and self.task.kind != "sequence-classification":
+        answers = self.answer(rows, abstain=abstain, progress=progress)
+        self.warn_of_cuts(rows)
+        return answers
+
+    def require_able(self, *, abstain: bool) -> None:
+        """Refuses what the model cannot do for any input.
+
+        Raises:
+            RunError: `abstain`, and no threshold is known; or a model that was trained on plain documents.
+        """
+        _require_answers(self.task, "The run")
+        if abstain and not self._reads_texts:
             raise RunError("Only classifiers abstain: the confidence of a text that was written is not measured.")
         if abstain and self.abstention is None:
             raise RunError(NO_THRESHOLD, hint="Make one: finesmith compare RUN --only calibration")
+
+    def refused(self, rows: Sequence[Input]) -> dict[int, str]:
+        """Positions of the inputs that cannot be answered, each with the reason; all are looked at."""
+        if self._reads_texts:
+            spoken = "This run classifies texts, but the row is a conversation"
+            return {place: spoken for place, row in enumerate(rows) if isinstance(row, Conversation)}
+        look = getattr(self.task, "refused", None)
+        return look(self.loaded, rows) if look else {}
+
+    def answer(self, rows: Sequence[Input], *, abstain: bool = False, progress: Progress = silent) -> list[Prediction]:
+        """What `predict` gives for inputs that were looked at before: nothing is said of those that are cut."""
         answers = self.task.answer(self.loaded, rows, progress=progress)
-        if isinstance(self.task, Classification):
-            _warn_of_cuts(self.task, self.loaded.tokenizer, rows)
         return self.abstention.apply(answers) if abstain and self.abstention else answers
 
+    def warn_of_cuts(self, rows: Sequence[Input], names: Sequence[str] = ()) -> None:
+        """Says of which texts a classifier reads only the beginning, by their names, else by their numbers."""
+        cut = self.task.cut(self.loaded.tokenizer, rows) if isinstance(self.task, Classification) else []
+        if cut and isinstance(self.task, Classification):
+            named = [names[place] if names else str(place + 1) for place in cut[:10]]
+            shown = ", ".join(named) + (", ..." if len(cut) > 10 else "")
+            message = "%s longer than the %d tokens that the model reads; only the beginning counted: %s"
+            LOG.warning(message, f"{len(cut):,} of {counted(len(rows), 'input')}", self.task.max_length, shown)
 
-def _warn_of_cuts(task: Classification, tokenizer: Any, rows: Sequence[Input]) -> None:
-    cut = task.cut(tokenizer, rows)
-    if cut:
-        shown = ", ".join(str(place + 1) for place in cut[:10]) + (", ..." if len(cut) > 10 else "")
-        message = "%s longer than the %d tokens that the model reads; only the beginning counted: %s"
-        LOG.warning(message, f"{len(cut):,} of {counted(len(rows), 'input')}", task.max_length, shown)
+    @property
+    def _reads_texts(self) -> bool:
+        return self.task.kind == "sequence-classification"
 
 
 def save(
