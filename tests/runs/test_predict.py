@@ -228,7 +228,10 @@ def chatty(models, tmp_path):
     )
     base = tmp_path / "base"
     shutil.copytree(models("llama"), base)
-    (base / "chat_template.jinja").write_text(strict)
+    (base / "chat_template.jinja").write_text(strict)  # counts before the one in the configuration
+    config = json.loads((base / "tokenizer_config.json").read_text())
+    other = {"chat_template": "{{ raise_exception('another') }}"}
+    (base / "tokenizer_config.json").write_text(json.dumps({**config, **other}))
     rows = [
         {"messages": [{"role": "user", "content": f"say {n}"}, {"role": "assistant", "content": "yes"}]}
         for n in range(20)
