@@ -25,7 +25,7 @@ from finesmith.models.load import Loaded
 from finesmith.tasks.base import Batch, Encoded, Task, batch_of, token_place
 from finesmith.train import same
 from finesmith.train.batches import EncodedSet, Plan
-from finesmith.train.cache import Cache, Kept, pays, rows_of, uncompiled
+from finesmith.train.cache import Cache, Kept, pays, rows_of, uncompiled, unused
 from finesmith.train.settings import TrainSettings
 from finesmith.watch import Watcher
 
@@ -70,7 +70,9 @@ def fill(
     plan = Plan(data.lengths, settings.batch_size, seed, together.training(loaded.model))
     run = _Passes(task, loaded, data, frozen_part(loaded.model), plan, int(settings.micro_batch_tokens))
     cache = Cache(data.lengths)
-    if before == 0 or not pays(run.frozen, gigabytes, total, plan.steps_per_epoch):
+    if not pays(run.frozen, gigabytes, total, plan.steps_per_epoch):
+        return cache, unused(gigabytes, moving=not run.frozen.blocks, left=total, watcher=watcher)
+    if before == 0:
         return cache, ()
     try:
         cache = _measured(run, _limit(gigabytes, folder), before).opened(folder)
