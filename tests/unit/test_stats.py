@@ -96,7 +96,7 @@ def test_bootstrap_agrees_with_scipy():
 
 
 def test_the_same_seed_gives_the_same_interval_in_pieces_or_not(monkeypatch):
-    rows = losses(np.random.default_rng(1), stats.FEW + 10)
+    rows = losses(np.random.default_rng(1), stats.JOINED + 10)
     once = stats.bootstrap(LOSS, rows, seed=5, draws=300)
     assert once == stats.bootstrap(LOSS, rows, seed=5, draws=300)
     assert once != stats.bootstrap(LOSS, rows, seed=6, draws=300)
@@ -191,7 +191,7 @@ def test_two_systems_as_good_are_seldom_clearly_apart_on_few_rows(case, n):
 
 
 def test_many_rows_have_the_interval_that_they_had():
-    n = stats.FEW + 1
+    n = stats.JOINED + 1
     rows = losses(np.random.default_rng(1), n)
     found = stats.bootstrap(LOSS, rows, seed=5)
     drawn = np.concatenate([LOSS.score(weights @ rows) for weights in stats.resamples(len(rows), stats.DRAWS, 5)])

@@ -21,8 +21,11 @@ from finesmith.types import Estimate
 DRAWS = 2000
 FEW = 30
 """Rows (or clusters) up to which resamples alone are too few: of two rows there are three."""
+JOINED = 300
+"""Rows (or clusters) up to which the percentiles of resamples are joined with Student's t: alone they are too narrow
+where rows are skewed. Beyond, both say nearly the same (`bench/coverage.py`)."""
 FEW_OF_A_SHARE = 10
-"""The same for Newcombe's method, whose published intervals begin above."""
+"""Rows up to which exact bounds are joined with Newcombe's method, whose published intervals begin above."""
 CELLS = 4_000_000  # weights held at once, 32 MB
 
 
@@ -161,7 +164,7 @@ def _bootstrap(
     draws: int,
     confidence: float,
 ) -> tuple[float, tuple[float, float]]:
-    """The value with every row once, and its percentile interval within the limits; wider for few rows."""
+    """The value with every row once, and its percentile interval within the limits; up to `JOINED` rows joined."""
     value = float(score(np.ones((1, n)))[0])
     if math.isnan(value):
         return value, (value, value)
@@ -170,18 +173,18 @@ def _bootstrap(
     low, high = np.nanquantile(drawn, [tail, 1 - tail])
     if high - low <= 1e-12 * max(1.0, abs(value)):
         low, high = unseen(value, limits, n, confidence)
-    elif n <= FEW:
-        ends = _of_few(score, value, drawn, n, confidence)
+    elif n <= JOINED:
+        ends = _joined(score, value, drawn, n, confidence)
         low, high = min(low, ends[0]), max(high, ends[1])
     return value, (max(limits[0], min(value, float(low))), min(limits[1], max(value, float(high))))
 
 
-def _of_few(
+def _joined(
     score: Callable[[np.ndarray], np.ndarray], value: float, drawn: np.ndarray, n: int, confidence: float
 ) -> tuple[float, float]:
-    """Ends for few rows: Student's t on the jackknife, and the draws' own ends moved out as far as t lies beyond the
-    normal quantile (Hesterberg 2015). The first holds for normal rows, the second follows a skew; `bench/coverage.py`
-    says how often both together do. Open where one row holds all there is to a value."""
+    """Ends to join: Student's t on the jackknife, and the draws' own ends moved out as far as t lies beyond the normal
+    quantile (Hesterberg 2015). The first holds for normal rows, the second follows a skew; `bench/coverage.py` says how
+    often both together do. Open where one row holds all there is to a value."""
     from scipy.special import stdtrit
 
     quantile = float(stdtrit(n - 1, 0.5 + confidence / 2))
