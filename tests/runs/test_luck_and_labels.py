@@ -114,7 +114,9 @@ def test_predict_leaves_out_what_is_below_the_threshold(tickets_run, tmp_path):
 
 def test_a_model_that_is_never_good_enough_gets_no_threshold(tickets_run):
     study = opened(tickets_run, risk=0.001)  # so few rows cannot show it
-    (tickets_run / "model" / "abstain.json").write_text("{}")
+    older = predictor.Abstention(temperature=1.0, threshold=0.5, risk=0.5, shown=True, rows=50)
+    predictor.keep_abstention(tickets_run / "model", older)
+    assert (tickets_run / "model" / "abstain.json").exists()
     found = measured("calibration", study)
     assert found.numbers["abstain"] == {"risk": 0.001, "threshold": None}
     assert not (tickets_run / "model" / "abstain.json").exists() and "good enough for 0.1 %" in found.says
