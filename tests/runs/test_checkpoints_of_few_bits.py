@@ -17,7 +17,7 @@ from finesmith.models import load as models_of
 from finesmith.models import quantize
 from finesmith.models.settings import ModelSettings
 from tests import small
-from tests.conftest import clause_rows, write_jsonl
+from tests.conftest import clause_rows, ticket_rows, write_jsonl
 
 needs_library = pytest.mark.skipif(not find_spec("bitsandbytes"), reason="needs bitsandbytes (the extra of that name)")
 BLOCK = 16
@@ -99,10 +99,10 @@ def test_codes_are_not_narrowed_with_the_weights_beside_them():
 
 
 @needs_library
-@pytest.mark.parametrize("method", ["full", "last_layers"])
+@pytest.mark.parametrize("method", ["full", "last_layers", "head"])
 def test_weights_of_four_bits_cannot_move(method, nf4, tmp_path):
-    data = write_jsonl(tmp_path / "rows.jsonl", clause_rows(40))
-    with pytest.raises(ModelError, match=r"are quantised \(bitsandbytes, 4 bits\) and cannot move\.") as caught:
+    data = write_jsonl(tmp_path / "rows.jsonl", ticket_rows(60) if method == "head" else clause_rows(40))
+    with pytest.raises(ModelError, match=r"are quantised \(bitsandbytes, 4 bits\): they cannot move") as caught:
         small.build(small.make_recipe(data, nf4, method=method))
     assert "Use method: lora" in str(caught.value)
 

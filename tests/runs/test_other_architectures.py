@@ -137,6 +137,9 @@ def test_a_norm_that_every_block_reads_stays_closed():
 MAMBA = {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 4}
 HYBRID = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 1, "mamba_d_state": 4, "mamba_expand": 2,
           "attn_layer_indices": [1]}  # fmt: skip
+LONGCAT = {"num_layers": 2, "ffn_hidden_size": 48, "q_lora_rank": 8, "kv_lora_rank": 8, "qk_nope_head_dim": 8,
+           "qk_rope_head_dim": 8, "v_head_dim": 8, "moe_topk": 2, "n_routed_experts": 4, "zero_expert_num": 2,
+           "expert_ffn_hidden_size": 16, "num_key_value_heads": 4}  # fmt: skip
 ODD_LINEARS = {
     "llama4_text": ({"attention_chunk_size": 64, "intermediate_size_mlp": 48, **EXPERTS}, "router"),
     "phimoe": (EXPERTS, "router"),
@@ -146,6 +149,21 @@ ODD_LINEARS = {
     "falcon_mamba": ({"state_size": 4}, "dt_proj"),
     "jamba": (KINDS["jamba"], "dt_proj"),
     "bamba": (HYBRID, "out_proj"),
+    "longcat_flash": (LONGCAT, "classifier"),
+    "zamba2": (
+        {
+            "num_key_value_heads": 4,
+            "mamba_ngroups": 1,
+            "mamba_d_state": 4,
+            "n_mamba_heads": 4,
+            "mamba_expand": 2,
+            "num_mem_blocks": 1,
+            "adapter_rank": 4,
+            "layers_block_type": ["mamba", "hybrid", "mamba", "mamba"],
+            "hybrid_layer_ids": [1],
+        },
+        "out_proj",
+    ),
     "granitemoehybrid": ({**HYBRID, **EXPERTS, "layer_types": ["mamba", "attention"] * 2}, "out_proj"),
     "nemotron_h": ({"mamba_num_heads": 4, "mamba_head_dim": 8, "n_groups": 1, "ssm_state_size": 4}, "out_proj"),
 }
@@ -154,12 +172,12 @@ ODD_LINEARS = {
 @pytest.mark.parametrize("kind", ODD_LINEARS)
 def test_adapters_stand_only_on_layers_that_compute_as_linear_ones_do_and_that_peft_takes(kind):
     more, spared_layer = ODD_LINEARS[kind]
-    own_heads = kind in ("falcon", "mamba", "falcon_mamba", "jamba", "bamba", "granitemoehybrid")
+    own_heads = kind in ("falcon", "mamba", "falcon_mamba", "jamba", "bamba", "granitemoehybrid", "zamba2")
     fits = {name: value for name, value in SIZE.items() if not own_heads or name != "head_dim"}
-    if kind == "nemotron_h":
+    if kind in ("nemotron_h", "longcat_flash"):
         fits.pop("num_hidden_layers")
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**fits, **more), dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**{**fits, **more}), dtype=torch.float32)
     wrapped = Lora(LoraSettings()).apply(model, head=(), seed=0)
     moved = [name for name, weight in wrapped.named_parameters() if weight.requires_grad]
     assert moved and not any(spared_layer in name for name in moved)

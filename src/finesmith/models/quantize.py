@@ -108,7 +108,7 @@ def read(settings: ModelSettings, config: Any, *, moving: bool) -> tuple[str, ..
     """Settles, before it is loaded, how a checkpoint of few bits is read; what there is to say of that.
 
     Raises:
-        ModelError: its own weights are to move, which they cannot.
+        ModelError: it is not for adapters, and its own weights cannot move.
     """
     how = held(config)
     if settings.from_scratch and how:
@@ -120,7 +120,8 @@ def read(settings: ModelSettings, config: Any, *, moving: bool) -> tuple[str, ..
         return (f"the checkpoint is quantised ({how}); its weights are read as plain ones, which take more memory",)
     if moving:
         raise ModelError(
-            f"The weights of '{settings.name}' are quantised ({how}) and cannot move.",
+            f"The weights of '{settings.name}' are quantised ({how}): they cannot move, nor be saved beside a head "
+            "that moved.",
             hint="Use method: lora, or name the model that it was quantised from.",
         )
     return (f"the frozen base is quantised ({how}), as its checkpoint is",)
