@@ -154,7 +154,8 @@ def base_of(
 ) -> predictor.Predictor:
     """The base model of a finished run under the run's template, to stand beside the tuned one."""
     asked = {"device": device, "trust_remote_code": trust_remote_code}
-    settings = recipes.load(RunFolder(run).require("recipe.yaml")).model.model_copy(update=asked)
+    recipe = recipes.load(RunFolder(run).require("recipe.yaml"), trusted=trust_remote_code)
+    settings = recipe.model.model_copy(update=asked)
     loaded = models.load(settings, tuned.task.kind, **tuned.task.load_arguments())
     tuned.task.prepare(loaded)  # not the task that comes of it: that no longer knows what the training rows were like
     return predictor.Predictor(tuned.task.for_base(), loaded)

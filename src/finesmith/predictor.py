@@ -210,14 +210,15 @@ class Card:
     columns: Mapping[str, str]
 
 
-def answering(path: str | Path, *, documents: bool = False) -> Card:
+def answering(path: str | Path, *, documents: bool = False, trust_remote_code: bool = False) -> Card:
     """The card of a finished model that gives answers, or where `documents` may be, of any.
 
     Raises:
-        RunError: no finished model is there, or one that was trained on plain documents.
+        RunError: no finished model is there, one that was trained on plain documents, or one whose task is code of its
+            own, which was not asked for.
     """
     _, card = card_of(path)
-    task = _task(card)
+    task = _task(card, path, trust_remote_code)
     if not documents:
         _require_answers(task, f"'{path}'", str(path))
     return Card(task, card.get("columns", {}))
@@ -229,7 +230,8 @@ def _require_answers(task: Task, named: str, path: str = "RUN") -> None:
         raise RunError(f"{named} was trained on plain documents: it has no answers to give.", hint=hint)
 
 
-def _task(card: Mapping[str, Any]) -> Task:
+def _task(card: Mapping[str, Any], path: str | Path, trusted: bool) -> Task:
+    registry.require_trust({"task": card["task"]}, path, trusted)
     plugin = registry.resolve("tasks", card["task"])
     return plugin(plugin.Settings.model_validate(card["settings"])).restore(card["state"])
 
@@ -249,8 +251,8 @@ def load(
         device: auto, cuda, mps or cpu.
         dtype: precision of the arithmetic; auto keeps the float32 of a run in it, else chooses for this machine.
         adapter: False gives the base model under the same task and template (LoRA runs only).
-        trust_remote_code: run Python code that comes with the model. A folder may have come from anybody, so what it
-            says of itself is not enough.
+        trust_remote_code: run Python code that comes with the model, or that its task is. A folder may have come from
+            anybody, so what it says of itself is not enough.
 
     Raises:
         RunError: no finished model is there, or one that needs code of its own, which was not asked for; or an adapter
@@ -258,7 +260,7 @@ def load(
         ModelError: the base of an adapter cannot be found.
     """
     folder, card = card_of(path)
-    task = _task(card)
+    task = _task(card, path, trust_remote_code)
     keep = dtype == "auto" and card["model"]["dtype"] == "float32"
     where = {"device": device, "dtype": "float32" if keep else dtype}
     base = ModelSettings.model_validate({**card["model"], "from_scratch": False, **where})

@@ -49,8 +49,8 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """What was asked, with every default and automatic value filled in."""
-        return recipes.load(RunFolder(self.path).require("recipe.yaml"))
+        """What was asked, every value filled in; one that names plug-ins of one's own is read with `recipe.load`."""
+        return recipes.load(RunFolder(self.path).require("recipe.yaml"), trusted=False)
 
     def predict(
         self, inputs: Sequence[Any], *, abstain: bool = False, watcher: Watcher | None = None, **where: Any

@@ -40,8 +40,9 @@ class Predict:
         from finesmith import predictor
         from finesmith.cli._show import Terminal, print_json
 
-        asked = _asked(options, predictor.answering(options.run))
-        loaded = predictor.load(options.run, device=options.device, trust_remote_code=options.trust_remote_code)
+        own = {"trust_remote_code": options.trust_remote_code}
+        asked = _asked(options, predictor.answering(options.run, **own))
+        loaded = predictor.load(options.run, device=options.device, **own)
         with Terminal(quiet=options.json) as watcher:
             if asked.note:
                 watcher.note(asked.note)
