@@ -16,15 +16,15 @@ from finesmith import registry
 from finesmith.data import strict_json
 from finesmith.data.inputs import conversation
 from finesmith.data.rows import Fault
-from finesmith.errors import DataError, RunError, counted
+from finesmith.errors import DataError, RunError
 from finesmith.evidence import told
 from finesmith.models import load as models
 from finesmith.models import place
 from finesmith.models.load import Loaded
 from finesmith.models.settings import ModelSettings
 from finesmith.runfolder import ABSTAIN, CARD, RunFolder
+from finesmith.tasks import _cut
 from finesmith.tasks.base import Progress, Task, silent
-from finesmith.tasks.classification import Classification
 from finesmith.types import Conversation, Input, Prediction
 
 LOG = logging.getLogger(__name__)
@@ -95,17 +95,9 @@ class Predictor:
         if abstain and self.abstention is None:
             raise RunError(NO_THRESHOLD, hint="Make one: finesmith compare RUN --only calibration")
         answers = self.task.answer(self.loaded, rows, progress=progress)
-        if isinstance(self.task, Classification):
-            _warn_of_cuts(self.task, self.loaded.tokenizer, rows)
+        if said := _cut.told(self.task, self.loaded.tokenizer, rows, answers):
+            LOG.warning("%s", said)
         return self.abstention.apply(answers) if abstain and self.abstention else answers
-
-
-def _warn_of_cuts(task: Classification, tokenizer: Any, rows: Sequence[Input]) -> None:
-    cut = task.cut(tokenizer, rows)
-    if cut:
-        shown = ", ".join(str(place + 1) for place in cut[:10]) + (", ..." if len(cut) > 10 else "")
-        message = "%s longer than the %d tokens that the model reads; only the beginning counted: %s"
-        LOG.warning(message, f"{len(cut):,} of {counted(len(rows), 'input')}", task.max_length, shown)
 
 
 def as_inputs(inputs: Iterable[Any]) -> list[Input]:

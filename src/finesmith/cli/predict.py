@@ -52,6 +52,7 @@ class Predict:
                 watcher.note(_left_out(loaded.abstention, [answer.output is None for answer in answers]))
         lines = [
             {"id": name, "output": answer.output, **({"scores": dict(answer.scores)} if answer.scores else {})}
+            | ({"cut": True} if answer.cut else {})
             for name, answer in zip(asked.ids, answers, strict=True)
         ]
         if options.json:
@@ -104,15 +105,18 @@ def _jsonl(lines: Lines) -> str:
 
 
 def _csv(lines: Lines) -> str:
-    """One column for each label's score; several labels in one cell as a JSON list."""
+    """One column for each label's score; several labels in one cell as a JSON list; `cut` where an answer is."""
     from finesmith.data import tables
 
     labels = list(dict.fromkeys(label for line in lines for label in line.get("scores", {})))
+    cut = ["cut"] if any("cut" in line for line in lines) else []
     rows = (
-        [line["id"], _cell(line["output"]), *(line.get("scores", {}).get(label) for label in labels)] for line in lines
+        [line["id"], _cell(line["output"]), *(line.get("scores", {}).get(label) for label in labels)]
+        + ["true" if "cut" in line else None for _ in cut]
+        for line in lines
     )
     text = io.StringIO()
-    tables.write(text, ["id", "output", *(f"score {label}" for label in labels)], rows)
+    tables.write(text, ["id", "output", *(f"score {label}" for label in labels), *cut], rows)
     return text.getvalue()
 
 

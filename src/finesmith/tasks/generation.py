@@ -229,7 +229,8 @@ class Generation:
             for position, tokens in zip(positions, found, strict=True):
                 said = _answers.up_to_end(self.learnt, tokens)
                 text = _answers.read(self.learnt, loaded.tokenizer, said)
-                answers[position] = Prediction(str(position), text, tokens=len(said))
+                cut = not said or said[-1] not in self.learnt.stop
+                answers[position] = Prediction(str(position), text, tokens=len(said), cut=cut)
             progress(len(positions))
 
         _evaluation.in_batches(loaded.model, lengths, write, kinds=limits, writing=True)
