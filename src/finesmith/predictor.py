@@ -18,8 +18,8 @@ from finesmith.data.inputs import conversation
 from finesmith.data.rows import Fault
 from finesmith.errors import DataError, RunError
 from finesmith.evidence import told
+from finesmith.models import attention, place
 from finesmith.models import load as models
-from finesmith.models import place
 from finesmith.models.load import Loaded
 from finesmith.models.settings import ModelSettings
 from finesmith.runfolder import ABSTAIN, CARD, RunFolder
@@ -255,7 +255,7 @@ def load(
     task = _task(card, path, trust_remote_code)
     keep = dtype == "auto" and card["model"]["dtype"] == "float32"
     where = {"device": device, "dtype": "float32" if keep else dtype}
-    base = ModelSettings.model_validate({**card["model"], "from_scratch": False, **where})
+    base = attention.to_answer(ModelSettings.model_validate({**card["model"], "from_scratch": False, **where}))
     place.require_trust(base, path, trust_remote_code)
     settings = base if card["adapter"] else base.model_copy(update={"name": str(folder), "revision": None})
     if card["adapter"]:
