@@ -76,7 +76,8 @@ also the one that is scored. Weights between 0 and 1 count in proportion. `conte
 of parts of type `text`. `tool_calls` (OpenAI's older `function_call` too) stand in an assistant's turn, and `tools`
 (older `functions`) in a column of the row. What the assistant thinks is its `reasoning_content` (`thinking` and
 `reasoning` are read as the same) and learnt with the answer, where the model's template writes it. Other keys of a
-turn are handed to the template. A row has to end with an assistant's turn. These roles are known:
+turn are handed to the template. A turn of the role `function_call` (LLaMA-Factory) is nothing but calls: its content is
+`{"name", "arguments"}` as JSON, or a list of such. A row has to end with an assistant's turn. These roles are known:
 """
 NAMES_HEAD = """\
 ## Names of columns
@@ -87,12 +88,25 @@ that must not be parted (all tickets of one customer); `id` is kept with every a
 TAIL = """\
 ## What `finesmith predict` takes
 
-The same files, without labels or answers; lines on stdin with `-`. For a run on conversations: `messages` (a last
-assistant's turn is left out, it is for the model to write), `prompt`, or `instruction` with `input`; a text alone
-is one user's turn. The lines of an OpenAI batch file (`custom_id`, `body`) are answered under their ids;
-what a `body` says of how to answer (`max_tokens`, `temperature`, `response_format`, `tool_choice`) is not used, and
-named. `--column`
-names the column of any other file. In Python a text, a list of `{"role", "content"}`, or a mapping with `messages`
+The same files, without labels or answers; `--format` says what an ending does not. For a run on
+conversations: `messages` (a last assistant's turn is left out, it is for the model to write), `prompt`, or
+`instruction` with `input`; a text alone is one user's turn. The lines of an OpenAI batch file (`custom_id`, `body`) are
+answered under their ids; what a `body` says of how to answer (`max_tokens`, `temperature`, `response_format`,
+`tool_choice`) is not used, and named. `--column` names the column of any other file.
+
+With `-` the rows come on stdin, one a line: texts, or where every line is a JSON object rows as in a JSONL file. Where
+writing was learnt, a line with `messages` is such a row beside texts too. Objects in which no column is known as the
+input are answered as they stand, and that is said; `--column` names one. `--format csv` reads a table from stdin.
+
+All rows are looked at before the first is answered. Those that cannot be are named, all of them, with file, line and
+reason: what cannot be read, turns that the template refuses, a prompt that fills the context. Nothing is answered then;
+with `--skip-bad-rows` the others are, and those have `"output": null` and the reason in `"error"`.
+
+Every 1,000 answers are written to stdout, or with `--out answers.jsonl` to `answers.jsonl.partial`: after Ctrl-C, a
+kill or an error of the machine the same command goes on from there. It has to be the same model, the same rows and the
+same options, else it is refused (`--force` begins anew). The file goes away when `answers.jsonl` is written.
+
+In Python a text, a list of `{"role", "content"}`, or a mapping with `messages`
 and `tools`, for each row.
 
 Each line of the answers has `id` and `output`, a classifier's also `scores`. `"cut": true` (in Python `Prediction.cut`)

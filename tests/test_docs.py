@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from finesmith import problems, registry, run
 from finesmith import recipe as recipes
-from finesmith import registry, run
 from finesmith.checks.base import Checked
 from finesmith.data import read, shapes
 from finesmith.metrics.base import Metric
@@ -61,6 +61,15 @@ def test_the_reference_is_up_to_date_and_complete():
 @pytest.mark.parametrize(("limit", "shown"), [(2**32, "4,294,967,296"), (1.0, "1"), (1e-4, "0.0001"), (0.95, "0.95")])
 def test_a_limit_is_written_in_full(limit, shown):
     assert maker("make_reference")._values({"type": "number", "exclusiveMaximum": limit}) == f"number < {shown}"
+
+
+def test_settings_of_other_systems_are_answered_as_the_page_says():
+    page = (DOCS / "how-to" / "come-from-another-system.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| `([\w.]+)` \|", page, re.MULTILINE)
+    assert len(rows) > 20
+    for names, setting in rows:
+        for name in re.findall(r"\w+", names):
+            assert problems.meant_by(name, recipes.recipe_class())[0] == setting
 
 
 class Parsed(Exception):

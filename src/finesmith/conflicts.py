@@ -46,6 +46,10 @@ def found(values: Mapping[str, Any], method: Any) -> Iterator[Conflict]:
     if train.get("optimizer") == "muon" and (adapter or method == "head"):
         reason = f"train.optimizer: muon is for whole hidden matrices, and method '{method}' moves none."
         yield ["train", "optimizer"], f"{reason} Use method: full or last_layers."
+    data = values.get("data")
+    if values.get("task") == "text" and isinstance(data, Mapping) and data.get("over_length", "error") != "error":
+        reason = "documents are read in windows, so that none is too long."
+        yield ["data", "over_length"], f"data.over_length has no effect: {reason}"
     yield from _of_speed(speed, values, method, adapter)
 
 
@@ -54,7 +58,9 @@ def _of_speed(
 ) -> Iterator[Conflict]:
     """Ways of computing that nothing in the run could take."""
     lora = values.get("lora") if isinstance(values.get("lora"), Mapping) else {}
-    assert isinstance(lora, Mapping)
+    model = values.get("model") if isinstance(values.get("model"), Mapping) else {}
+    assert isinstance(lora, Mapping) and isinstance(model, Mapping)
+    quantised = model.get("quantize", "none") != "none"
     reasons = {}
     if speed.get("packing") is False and speed.get("block_attention", 0) not in (0, "auto"):
         reasons["block_attention"] = "speed.packing is false, and only packed sequences are computed so."
@@ -62,8 +68,14 @@ def _of_speed(
         reasons["adapter"] = f"method '{method}' trains no adapters."
     elif speed.get("adapter") == "compute" and lora.get("dropout"):
         reasons["adapter"] = "with lora.dropout above 0 adapters are computed as PEFT does."
-    if method == "full" and speed.get("cache_gigabytes", KEPT) not in (0, KEPT):
-        reasons["cache_gigabytes"] = "method 'full' moves every layer, so that none gives the same in every epoch."
+    elif speed.get("adapter") == "compute" and quantised:
+        reasons["adapter"] = "the layers of a quantised base have their adapters computed as PEFT does."
+    everywhere = method == "lora" and not lora.get("last_layers") and not lora.get("target_modules")
+    if (method == "full" or everywhere) and speed.get("cache_gigabytes", KEPT) not in (0, KEPT):
+        why = (
+            "method 'full' moves every layer" if method == "full" else "every layer has adapters (see lora.last_layers)"
+        )
+        reasons["cache_gigabytes"] = f"{why}, so that none gives the same in every epoch."
     if values.get("task") == "classification" and speed.get("chunked_loss") is False:
         reasons["chunked_loss"] = "a classifier has no output layer over a vocabulary."
     yield from ((["speed", name], f"speed.{name} has no effect: {reason}") for name, reason in reasons.items())

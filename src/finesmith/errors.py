@@ -6,6 +6,7 @@ FinesmithError                the user's mistake or the machine's refusal: shown
 ├── ModelError (ValueError)   a model that does not exist, is not a model, or does not fit the task
 ├── ProofError (ValueError)   the training tokens are not what inference will send
 ├── TrainingError (RuntimeError)  the loss became NaN, memory ran out at one row, ...
+│   └── RowError                  memory does not suffice to answer one row, which is known
 ├── ExportError (RuntimeError)    an exported folder does not answer as the trained model does
 ├── RunError (OSError)        a run folder: taken, locked, incomplete, full disk
 └── MissingExtraError (ImportError)  an optional library; the message names the extra
@@ -54,6 +55,17 @@ class ProofError(FinesmithError, ValueError):
 
 class TrainingError(FinesmithError, RuntimeError):
     """Training cannot go on: loss or validation score are no number, or one row alone does not fit into memory."""
+
+
+class RowError(TrainingError):
+    """One row alone does not fit into memory while rows are evaluated. `row` is its position among them."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(
+            "Memory is too small to evaluate even one row at a time.",
+            hint="Use a smaller train.max_length, or a smaller model.",
+        )
+        self.row = row
 
 
 class ExportError(FinesmithError, RuntimeError):

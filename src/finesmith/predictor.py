@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,7 @@ import numpy as np
 from transformers import AutoTokenizer
 
 from finesmith import registry
-from finesmith.data import strict_json
-from finesmith.data.inputs import conversation
-from finesmith.data.rows import Fault
+from finesmith.data.asked import as_inputs
 from finesmith.errors import DataError, RunError
 from finesmith.evidence import told
 from finesmith.models import attention, place
@@ -86,52 +84,49 @@ class Predictor:
             RunError: `abstain`, and no threshold is known; or a model that was trained on plain documents.
             DataError: a text by itself instead of a list, or an input of another kind.
         """
-        _require_answers(self.task, "The run")
+        self.require_able(abstain=abstain)
         rows = as_inputs(inputs)
-        if self.task.kind == "sequence-classification" and any(isinstance(row, Conversation) for row in rows):
+        if self._reads_texts and self.refused(rows):
             raise DataError("This run classifies texts, but a row is a conversation.", hint="Give a text for each row.")
-        if abstain and self.task.kind != "sequence-classification":
+        answers = self.answer(rows, abstain=abstain, progress=progress)
+        self.warn_of_cuts(rows)
+        if said := _cut.answers(self.task, answers):
+            LOG.warning("%s", said)
+        return answers
+
+    def require_able(self, *, abstain: bool) -> None:
+        """Refuses what the model cannot do for any input.
+
+        Raises:
+            RunError: `abstain`, and no threshold is known; or a model that was trained on plain documents.
+        """
+        _require_answers(self.task, "The run")
+        if abstain and not self._reads_texts:
             raise RunError("Only classifiers abstain: the confidence of a text that was written is not measured.")
         if abstain and self.abstention is None:
             raise RunError(NO_THRESHOLD, hint="Make one: finesmith compare RUN --only calibration")
+
+    def refused(self, rows: Sequence[Input]) -> dict[int, str]:
+        """Positions of the inputs that cannot be answered, each with the reason; all are looked at."""
+        if self._reads_texts:
+            spoken = "This run classifies texts, but the row is a conversation"
+            return {place: spoken for place, row in enumerate(rows) if isinstance(row, Conversation)}
+        look = getattr(self.task, "refused", None)
+        return look(self.loaded, rows) if look else {}
+
+    def answer(self, rows: Sequence[Input], *, abstain: bool = False, progress: Progress = silent) -> list[Prediction]:
+        """What `predict` gives for inputs that were looked at before: nothing is said of those that are cut."""
         answers = self.task.answer(self.loaded, rows, progress=progress)
-        if said := _cut.told(self.task, self.loaded.tokenizer, rows, answers):
-            LOG.warning("%s", said)
         return self.abstention.apply(answers) if abstain and self.abstention else answers
 
+    def warn_of_cuts(self, rows: Sequence[Input], names: Sequence[str] = ()) -> None:
+        """Says of which texts a classifier reads only the beginning, by their names, else by their numbers."""
+        if said := _cut.inputs(self.task, self.loaded.tokenizer, rows, names):
+            LOG.warning("%s", said)
 
-def as_inputs(inputs: Iterable[Any]) -> list[Input]:
-    """Texts and Conversations as they are; messages, alone or with their tools, as Conversations, read as from files.
-
-    Raises:
-        DataError: one input instead of a list of them, or what is no input.
-    """
-    if isinstance(inputs, str | bytes | Mapping | Conversation):
-        what = "text" if isinstance(inputs, str | bytes) else "conversation"
-        raise DataError(f"predict takes a list of inputs, not one {what}.", hint=f"For one answer write: [{what}].")
-    found = [_as_input(item, place) for place, item in enumerate(inputs, start=1)]
-    for number, item in enumerate(found, start=1):
-        if half := strict_json.half_character(item if isinstance(item, str) else [m.content for m in item.messages]):
-            raise DataError(f"Input {number} {half}.")
-    return found
-
-
-def _as_input(item: Any, place: int) -> Input:
-    if isinstance(item, str | Conversation):
-        return item
-    row = item if isinstance(item, Mapping) and "messages" in item else {"messages": item}
-    turns, tools = row["messages"], row.get("tools", row.get("functions"))
-    if isinstance(turns, Mapping):
-        raise DataError(
-            f"Input {place} is one message or row, not a text or a list of messages.",
-            hint='One conversation is [[{"role": "user", "content": "..."}]]; of a row give the text.',
-        )
-    if not isinstance(turns, Sequence) or not all(isinstance(turn, Mapping) for turn in turns):
-        raise DataError(f"Input {place} is neither a text nor a list of messages: {type(turns).__name__}.")
-    try:
-        return conversation([dict(turn) for turn in turns], None if tools is None else [*tools])
-    except Fault as fault:
-        raise DataError(f"Input {place}: {fault}.") from fault
+    @property
+    def _reads_texts(self) -> bool:
+        return self.task.kind == "sequence-classification"
 
 
 def save(

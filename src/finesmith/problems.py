@@ -32,17 +32,19 @@ OTHERS = {
     "train.save_minutes": "save_steps save_strategy saves_per_epoch",
     "train.packing": "sample_packing pack",
     "data.path": "dataset datasets dataset_name training_file train_file train_dataset training_data train_data",
-    "data.validation": "validation_file valid_file val_file eval_file eval_dataset val_set_size test_size eval_split",
+    "data.validation": "validation_file valid_file val_file eval_file eval_dataset val_set_size val_size test_size "
+    "eval_split",
     "data.test": "test_file test_dataset",
     "model.name": "base_model model_id model_name_or_path pretrained_model_name_or_path",
     "model.dtype": "bf16 fp16 torch_dtype precision",
     "model.quantize": "load_in_4bit load_in_8bit quantization bnb_4bit_quant_type",
     "model.attention": "attn_implementation flash_attention flash_attn",
     "lora.rank": "lora_r r peft_r",
-    "generation.template": "chat_template",
+    "lora.target_modules": "lora_target lora_target_linear",
+    "generation.template": "chat_template chat_template_path chat_template_jinja",
     "generation.max_new_tokens": "max_tokens max_completion_tokens",
     "speed.checkpointing": "gradient_checkpointing use_gradient_checkpointing",
-    "method": "peft use_lora use_peft",
+    "method": "peft use_lora use_peft finetuning_type",
     "out": "output_dir output suffix",
     "seed": "random_seed data_seed",
     "track": "report_to integrations wandb_project",
@@ -58,9 +60,16 @@ REMARKS = {
     "data.validation": "a share of the rows, or a file",
     "model.dtype": "bfloat16, float16 or float32",
     "model.quantize": "nf4 or int8",
+    "lora.target_modules": "empty: all linear layers",
+    "generation.template": "auto, chat or plain; one of your own is chat_template.jinja in the model's folder",
     "out": "the run folder",
 }
 """What is said of a setting beside its name, where another tool means something else by its own."""
+
+WAYS_OUT = {
+    "generation.template": "A template of your own is the file chat_template.jinja in the model's folder.",
+}
+"""What is said of a value that a setting does not take, where what is wanted is had otherwise."""
 
 CLOSE = 0.75
 """Likeness (0..1, of difflib) from which a setting of another section is meant."""
@@ -86,7 +95,7 @@ def _explain(path: list[str], items: list[Any], known: type[BaseModel]) -> str:
     if ":" in key and items[0]["input"] is None:
         return f"'{key}' has no value: YAML wants a space after the colon."
     wanted = " or ".join(WANTED.get(item["type"], item["msg"].removeprefix("Input should be ")) for item in items)
-    return f"'{key}' is {shown}: it should be {wanted}."
+    return f"'{key}' is {shown}: it should be {wanted}. {WAYS_OUT.get(key, '')}".rstrip()
 
 
 def _meant(path: list[str], known: type[BaseModel]) -> str:

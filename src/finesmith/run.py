@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from finesmith import examine
 from finesmith import recipe as recipes
-from finesmith.data import read, shapes, split
+from finesmith.data import asked, read, shapes, split
 from finesmith.data.settings import DataSettings
 from finesmith.errors import DataError, FinesmithError
 from finesmith.evidence import plain
@@ -64,7 +64,7 @@ class Run:
         """
         from finesmith import predictor
 
-        rows = predictor.as_inputs(inputs)
+        rows = asked.as_inputs(inputs)
         with (watcher or Watcher()).progress("answering", len(rows)) as progress:
             return predictor.load(self.path, **where).predict(rows, abstain=abstain, progress=progress)
 

@@ -883,7 +883,7 @@ def test_rows_longer_than_the_context_are_not_cut_in_silence(finished, tmp_path,
     code, out, _ = command("predict", finished, path)
     assert code == 0 and out.count("\n") == 2
     assert caplog.messages == [
-        "1 of 2 inputs longer than the 128 tokens that the model reads; only the beginning counted: 2"
+        f"1 of 2 inputs longer than the 128 tokens that the model reads; only the beginning counted: {path}:2"
     ]
     caplog.clear()
     assert command("predict", finished, write_jsonl(tmp_path / "fine.jsonl", [{"text": "fine"}]))[0] == 0

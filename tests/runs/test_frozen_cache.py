@@ -298,6 +298,22 @@ def recipe(rows, deep, out, **more):
     ).replace(out=str(out))
 
 
+@pytest.mark.parametrize(
+    ("settings", "total", "why"),
+    [
+        (LAST, 1, "no sequence is read a second time"),
+        ({"method": "lora", "lora": {"last_layers": LAYERS}}, 50, "the lowest layer moves"),
+    ],
+)
+def test_a_size_without_effect_is_said(rows, deep, tmp_path, settings, total, why):
+    ready, _ = build(rows["clauses"], deep("gpt2"), **settings)
+    for gigabytes, left, wanted in ((9.0, total, [f"speed.cache_gigabytes has no effect: {why}"]), (4.0, total, []),
+                                    (9.0, 0, [])):  # fmt: skip
+        watcher = Notes()
+        cache, notes = filled(ready, tmp_path, gigabytes=gigabytes, total=left, watcher=watcher)
+        assert cache.count == 0 and list(notes) == watcher.notes == wanted
+
+
 @pytest.mark.parametrize("at", [3, 6])
 def test_a_run_goes_on_bit_for_bit(rows, deep, tmp_path, at):
     whole = run.tune(recipe(rows, deep, tmp_path / "whole"))

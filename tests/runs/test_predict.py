@@ -12,7 +12,7 @@ import finesmith
 from finesmith import predictor
 from finesmith import run as runs
 from finesmith.cli.predict import WRITERS
-from finesmith.errors import DataError, RunError
+from finesmith.errors import DataError, RowError, RunError
 from tests import small
 from tests.conftest import ticket_rows, write_csv, write_jsonl
 from tests.runs.test_whole_runs import command
@@ -115,9 +115,24 @@ def test_the_run_is_looked_for_before_the_rows(finished, tmp_path):
     assert code == 2 and f"'{tmp_path}' holds no finished model." in err
 
 
-def test_stdin_has_no_columns(finished):
+def test_stdin_has_no_columns_unless_its_lines_are_objects(finished, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("a parcel\n"))
     code, _, err = command("predict", finished, "-", "--column", "text")
     assert code == 2 and "--column has no effect" in err
+    texts = ["a parcel", "a refund"]
+    wanted = [(answer.output, answer.scores) for answer in finesmith.load(finished).predict(texts)]
+    rows = [{"what they wrote": text, "number": 1} for text in texts]
+    named = [{"said": text, "number": 1} for text in texts]
+    table = "what they wrote,number\na parcel,1\na refund,1\n"
+    given = {"": rows, "--column said": named, "--format csv": table}
+    for words, stream in given.items():
+        lines = stream if isinstance(stream, str) else "".join(json.dumps(row) + "\n" for row in stream)
+        monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+        code, out, err = command("predict", finished, "-", *words.split())
+        assert code == 0, err
+        assert [(line["output"], line["scores"]) for line in map(json.loads, out.splitlines())] == wanted
+    code, _, err = command("predict", finished, "-", "--format", "cvs")
+    assert code == 2 and "unknown format 'cvs'. Did you mean 'csv'?" in err
 
 
 def test_several_labels_in_a_table():
@@ -133,7 +148,7 @@ def test_rows_in_jsonl_may_hold_conversations_that_a_classifier_refuses(finished
 
 def test_a_conversation_goes_on_after_an_empty_answer(monkeypatch, capsys):
     from finesmith.cli.chat import _talk
-    from finesmith.predictor import as_inputs
+    from finesmith.data.asked import as_inputs
     from finesmith.types import Prediction
 
     asked = []
@@ -204,15 +219,15 @@ def test_answers_that_end_at_the_limit_are_not_given_as_whole(models, clauses, t
     kept = [json.loads(line) for line in (tmp_path / "run/predictions/tuned.jsonl").read_text().splitlines()]
     assert all(line["cut"] is True for line in kept)
     asked = write_jsonl(tmp_path / "new.jsonl", [{"prompt": "clause"}, {"prompt": "late"}])
-    code, out, _ = command("predict", tmp_path / "run", asked)
+    code, out, err = command("predict", tmp_path / "run", asked)
     lines = [json.loads(line) for line in out.splitlines()]
-    assert code == 0 and [set(line) for line in lines] == [{"id", "output", "cut"}] * 2
-    said = "2 of 2 answers cut off at the limit of 2 tokens (generation.max_new_tokens) or of the context: 1, 2"
-    assert caplog.messages == [said]
+    said = "2 of 2 answers cut off at the limit of 2 tokens (generation.max_new_tokens) or of the context"
+    assert code == 0 and said in " ".join(err.split())
+    assert [set(line) for line in lines] == [{"id", "output", "cut"}] * 2
     assert WRITERS[".csv"]([*lines[:1], {"id": "3", "output": "b"}]).endswith(",true\n3,b,\n")
-    caplog.clear()
-    assert finesmith.load(tmp_path / "run").predict(["clause"])[0].cut
-    assert caplog.messages == [said.replace("2 of 2 answers", "1 of 1 answer").removesuffix(", 2")]
+    assert caplog.messages == []
+    assert finesmith.load(tmp_path / "run").predict(["clause"] * 2)[0].cut
+    assert caplog.messages == [f"{said}: 1, 2"]
 
 
 def test_a_writer_cannot_abstain_and_compare_would_not_help(models, clauses, tmp_path):
@@ -221,3 +236,158 @@ def test_a_writer_cannot_abstain_and_compare_would_not_help(models, clauses, tmp
     assert code == 0 and json.loads(out)["verdict"] and "step 1 of 1: loss" in err, "progress stands on stderr"
     code, _, err = command("predict", tmp_path / "run", clauses, "--abstain")
     assert code == 2 and "Only classifiers abstain" in err and "compare" not in err
+
+
+@pytest.fixture
+def chatty(models, tmp_path):
+    """A run whose template refuses two user turns behind one another."""
+    strict = (
+        "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+        "{{ raise_exception('roles must alternate') }}{% endif %}[{{ m['role'] }}] {{ m['content'] }}{{ eos_token }}"
+        "{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
+    )
+    base = tmp_path / "base"
+    shutil.copytree(models("llama"), base)
+    (base / "chat_template.jinja").write_text(strict)  # counts before the one in the configuration
+    config = json.loads((base / "tokenizer_config.json").read_text())
+    other = {"chat_template": "{{ raise_exception('another') }}"}
+    (base / "tokenizer_config.json").write_text(json.dumps({**config, **other}))
+    rows = [
+        {"messages": [{"role": "user", "content": f"say {n}"}, {"role": "assistant", "content": "yes"}]}
+        for n in range(20)
+    ]
+    data = write_jsonl(tmp_path / "chats.jsonl", rows)
+    settings = {"train": {"max_steps": 1}, "generation": {"max_new_tokens": 2}}
+    return runs.tune(small.make_recipe(data, str(base), **settings).replace(out=str(tmp_path / "run"))).path
+
+
+def user(*texts):
+    return {"messages": [{"role": "user", "content": text} for text in texts]}
+
+
+def test_every_row_that_a_writer_cannot_answer_is_named_before_the_first_answer(chatty, tmp_path):
+    long = {"id": "n7", **user("please " * 600)}
+    path = write_jsonl(tmp_path / "new.jsonl", [user("a"), user("a", "b"), long, user("c"), user("d", "e")])
+    code, out, err = command("predict", chatty, path)
+    assert (code, out) == (2, "") and "3 rows cannot be answered:" in err and "generation.template" not in err
+    assert f"{path}:2: The chat template refuses a conversation with the turns user, user: roles must alternate" in err
+    assert f"{path}:3 (id n7): " in err and "leave no room for an answer in the context of" in err
+    assert f"{path}:5: " in err and "--skip-bad-rows" in err and "answering" not in err
+    model = finesmith.predictor.load(chatty)
+    with pytest.raises(DataError, match="1 input cannot be answered:") as caught:
+        model.predict([user("a")["messages"], user("a", "b")["messages"]])
+    assert caught.value.problems[0].startswith("input 2: The chat template refuses")
+    out = tmp_path / "answers.csv"
+    code, _, err = command("predict", chatty, path, "--skip-bad-rows", "--out", out)
+    assert code == 0 and "3 of 5 rows without an answer (error), the first is" in err
+    with out.open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["id"] for row in table] == [f"{path}:1", f"{path}:2", "n7", f"{path}:4", f"{path}:5"]
+    assert [bool(row["error"]) for row in table] == [False, True, True, False, True]
+    alone = model.predict([user("c")["messages"]])[0].output
+    assert table[3]["output"] == alone and table[1]["output"] == ""
+
+
+def test_a_row_that_cannot_be_read_is_skipped_too(finished, tmp_path):
+    rows = [{"text": "a parcel"}, {"text": 3}, {"messages": [{"role": "user", "content": "a"}]}]
+    path = write_jsonl(tmp_path / "new.jsonl", rows)
+    code, out, _ = command("predict", finished, path, "--column", "text", "--skip-bad-rows", "--json")
+    lines = json.loads(out)["answers"]
+    assert code == 0 and [line.get("error", "")[:8] for line in lines] == ["", "the text", "the colu"]
+    assert lines[0]["output"] and lines[1]["output"] is None
+    code, out, _ = command("predict", finished, write_jsonl(tmp_path / "spoken.jsonl", rows[2:]), "--skip-bad-rows")
+    assert code == 0 and "This run classifies texts" in json.loads(out)["error"]
+
+
+def test_texts_that_are_cut_are_named_by_their_place(finished, tmp_path, caplog):
+    path = write_jsonl(tmp_path / "new.jsonl", [{"text": "a"}, {"id": "n2", "text": "please " * 900}])
+    assert command("predict", finished, path)[0] == 0
+    assert caplog.messages[0].endswith(f"only the beginning counted: {path}:2 (id n2)")
+
+
+@pytest.fixture
+def rows(tmp_path):
+    texts = ["a parcel", "where is the refund of my old card", "login", "the card", "no refund", "my card is gone", "x"]
+    return write_jsonl(tmp_path / "rows.jsonl", [{"text": text} for text in texts])
+
+
+def stopping(monkeypatch, error, *, at):
+    """Ends the command in its block number `at`; returns how many rows each block had."""
+    asked, whole = [], predictor.Predictor.answer
+
+    def answer(self, rows, **more):
+        asked.append(len(rows))
+        if len(asked) == at:
+            raise error
+        return whole(self, rows, **more)
+
+    monkeypatch.setattr("finesmith.answering.BLOCK", 3)
+    monkeypatch.setattr(predictor.Predictor, "answer", answer)
+    return asked
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("CUDA error: an illegal memory access")])
+def test_a_command_that_ends_early_keeps_its_answers_and_goes_on(finished, rows, tmp_path, monkeypatch, error):
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "answers.jsonl"
+    assert command("predict", finished, rows, "--out", whole)[0] == 0
+    words, partial = ["predict", finished, rows, "--out", out], tmp_path / "answers.jsonl.partial"
+    with monkeypatch.context() as patched:
+        stopping(patched, error, at=2)
+        if isinstance(error, KeyboardInterrupt):
+            code, _, err = command(*words)
+            assert code == 130 and f"3 answers of 7 kept in {partial}; the same command goes on from there" in err
+        else:
+            with pytest.raises(RuntimeError, match="CUDA"):
+                command(*words)
+    assert partial.exists() and not out.exists()
+    with partial.open("a") as file:
+        file.write('{"place": 3, "li')  # killed while it wrote
+    with monkeypatch.context() as patched:
+        asked = stopping(patched, error, at=0)
+        code, _, err = command(*words)
+    assert code == 0 and f"going on from 3 answers in {partial}" in err and asked == [3, 1]
+    assert not partial.exists()
+    lines, wanted = ([json.loads(line) for line in file.read_text().splitlines()] for file in (out, whole))
+    assert [(line["id"], line["output"]) for line in lines] == [(line["id"], line["output"]) for line in wanted]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.jsonl", "rows.jsonl", "whole.jsonl"]
+
+
+def test_answers_to_something_else_are_not_gone_on_from(finished, rows, tmp_path, monkeypatch):
+    out = tmp_path / "answers.jsonl"
+    with monkeypatch.context() as patched:
+        stopping(patched, KeyboardInterrupt(), at=2)
+        assert command("predict", finished, rows, "--out", out)[0] == 130
+    other = write_jsonl(tmp_path / "other.jsonl", [{"text": "b"}] * 7)
+    for words in ([other, "--out", out], [rows, "--out", out, "--skip-bad-rows"]):
+        code, _, err = command("predict", finished, *words)
+        assert code == 2 and f"'{out}.partial' holds answers of another model, to other rows or with other" in err
+    assert len((tmp_path / "answers.jsonl.partial").read_text().splitlines()) == 4
+    code, _, err = command("predict", finished, other, "--out", out, "--force")
+    assert code == 0 and "going on" not in err and len(out.read_text().splitlines()) == 7
+    assert not (tmp_path / "answers.jsonl.partial").exists()
+
+
+def test_stdout_has_the_answers_of_what_was_done(finished, rows, monkeypatch):
+    with monkeypatch.context() as patched:
+        stopping(patched, KeyboardInterrupt(), at=2)
+        code, out, _ = command("predict", finished, rows)
+    assert code == 130 and [json.loads(line)["id"] for line in out.splitlines()] == [f"{rows}:{n}" for n in (1, 2, 3)]
+
+
+def test_a_row_for_which_memory_is_too_small_is_named_or_skipped(finished, rows, monkeypatch):
+    whole = predictor.Predictor.answer
+
+    def answer(self, rows, **more):
+        if "my card is gone" in rows:
+            raise RowError(rows.index("my card is gone"))
+        return whole(self, rows, **more)
+
+    monkeypatch.setattr("finesmith.answering.BLOCK", 3)
+    monkeypatch.setattr(predictor.Predictor, "answer", answer)
+    code, _, err = command("predict", finished, rows)
+    assert code == 2 and f"{rows}:6: memory is too small to answer even this row alone." in err
+    assert "train.max_length" not in err and "--skip-bad-rows" in err
+    code, out, _ = command("predict", finished, rows, "--skip-bad-rows")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and [line["id"] for line in lines] == [f"{rows}:{n}" for n in range(1, 8)]
+    assert [line["output"] is None for line in lines] == [False] * 5 + [True, False]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from finesmith.cli import _outputs
-from finesmith.data import inputs
+from finesmith.data import stdin
+from finesmith.data.asked import as_inputs
 from finesmith.errors import DataError, RunError
 from finesmith.metrics.accuracy import PLUGIN as ACCURACY
-from finesmith.predictor import as_inputs
 from finesmith.report import names, plots
 from tests.conftest import ticket_rows, write_csv
 from tests.runs.test_whole_runs import command
@@ -85,7 +85,7 @@ def test_a_reason_reads_well():
 
 
 def typed(text):
-    return list(inputs.decoded(SimpleNamespace(buffer=io.BytesIO(text))))
+    return list(stdin.decoded(SimpleNamespace(buffer=io.BytesIO(text))))
 
 
 def test_stdin_is_utf_8_with_or_without_a_mark():
@@ -99,4 +99,4 @@ def test_half_a_character_is_no_input(item):
     with pytest.raises(DataError, match=r"Input 2 holds half a character \(\\ud800 without its pair\)"):
         as_inputs(["whole", item])
     with pytest.raises(DataError, match="Line 1 of stdin holds half a character"):
-        list(inputs.decoded(io.StringIO("a \ud800")))
+        list(stdin.decoded(io.StringIO("a \ud800")))

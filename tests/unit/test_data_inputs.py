@@ -1,12 +1,13 @@
 """Rows to answer: the column that is read, what stands beside it, ids, and what is said when it cannot be told."""
 
+import io
 import json
 
 import pytest
 
-from finesmith.data import inputs
+from finesmith.data import inputs, stdin
+from finesmith.data.asked import as_inputs
 from finesmith.errors import DataError
-from finesmith.predictor import as_inputs
 from finesmith.types import Conversation, Message
 from tests.conftest import write_csv, write_jsonl
 
@@ -143,7 +144,7 @@ def test_an_openai_batch_file_is_answered(tmp_path):
         assert found.ids == ("request-1", "request-2")
         assert list(found.inputs) == as_inputs([{"messages": SPOKEN, "tools": OFFERED}] * 2)
         assert "requests" not in found.note
-    assert inputs.lines([json.dumps(row) + "\n" for row in rows], spoken=True) == inputs.read(path)
+    assert stdin.lines([json.dumps(row) + "\n" for row in rows], spoken=True) == inputs.read(path)
 
 
 def test_what_a_batch_file_says_of_how_to_answer_is_not_used_and_said(tmp_path):
@@ -154,22 +155,23 @@ def test_what_a_batch_file_says_of_how_to_answer_is_not_used_and_said(tmp_path):
     rows = [{"custom_id": str(number), "body": body} for number, body in enumerate(bodies)]
     found = inputs.read(str(write_jsonl(tmp_path / "batch.jsonl", rows)))
     assert found.note == "not used from the requests: max_tokens, temperature, tool_choice"
-    assert inputs.lines([json.dumps(row) for row in rows], spoken=True) == found
+    assert stdin.lines([json.dumps(row) for row in rows], spoken=True) == found
 
 
 def test_a_line_that_is_nested_too_deeply_is_a_text():
     line = '{"messages": ' + "[" * 100_000
-    assert inputs.lines([line], spoken=True).inputs == (line,)
+    assert stdin.lines([line], spoken=True).inputs == (line,)
 
 
 def test_a_line_with_messages_is_a_row_for_those_who_write():
     row = json.dumps({"messages": SPOKEN, "tools": OFFERED})
-    found = inputs.lines([row, "\n", "a text\r\n", '{"a": 1}'], spoken=True)
+    found = stdin.lines([row, "\n", "a text\r\n", '{"a": 1}'], spoken=True)
     assert found.ids == ("1", "3", "4") and found.inputs[1:] == ("a text", '{"a": 1}')
     assert [found.inputs[0]] == as_inputs([{"messages": SPOKEN, "tools": OFFERED}])
-    assert inputs.lines([row], spoken=False).inputs == (row,)
+    assert found.note.startswith("1 of 2 lines are JSON objects and are answered as they stand")
+    assert stdin.lines([row, "a text"], spoken=False).inputs == (row, "a text")
     with pytest.raises(DataError) as caught:
-        inputs.lines(["a", '{"messages": [{"role": "usr", "content": "a"}]}'], spoken=True)
+        stdin.lines(["a", '{"messages": [{"role": "usr", "content": "a"}]}'], spoken=True)
     assert caught.value.message == "1 line cannot be answered:"
     assert caught.value.problems[0].startswith("line 2: message 1 has the unknown role 'usr'.")
 
@@ -188,3 +190,68 @@ def test_the_reference_answer_is_left_out_by_whatever_name(tmp_path, answer, as_
     turns = [{"role": "user", "content": "hi"}]
     rows = [{"messages": json.dumps(each) if as_text else each} for each in (turns, [*turns, answer])]
     assert inputs.read(str(write_jsonl(tmp_path / "new.jsonl", rows))).inputs == (asked(("user", "hi")),) * 2
+
+
+def test_lines_that_are_all_objects_are_rows_as_in_a_file(tmp_path):
+    rows = [{"text": "where is it", "n": 1}, {"id": "b7", "text": "a refund"}]
+    texts = [json.dumps(row) + "\n" for row in rows]
+    for known in ({"text": "text", "label": "queue"}, {}):
+        for spoken in (True, False):
+            found = stdin.lines(["\n", *texts], spoken=spoken, columns=known)
+            assert (found.ids, found.inputs, found.note) == (("2", "b7"), ("where is it", "a refund"), "")
+    filed = inputs.read(str(write_jsonl(tmp_path / "new.jsonl", rows)), columns={"text": "text"})
+    assert filed.inputs == found.inputs and found.names == ["line 2", "line 3 (id b7)"]
+    assert filed.names == [f"{tmp_path / 'new.jsonl'}:1", f"{tmp_path / 'new.jsonl'}:2 (id b7)"]
+
+
+def test_one_broken_line_does_not_make_texts_of_the_others():
+    texts = ['{"text": "a"}', '{"text": "b', '{"text": ""}']
+    with pytest.raises(DataError) as caught:
+        stdin.lines(texts, spoken=False, columns={"text": "text"})
+    assert caught.value.message == "2 rows of stdin cannot be answered:"
+    assert caught.value.problems[0].startswith("line 2: not valid JSON")
+    assert caught.value.problems[1] == "line 3: the text is empty (column 'text')"
+    found = stdin.lines(texts, spoken=False, skip=True)
+    assert found.inputs == ("a", "", "") and list(found.errors) == [1, 2] and found.ids == ("1", "2", "3")
+
+
+def test_objects_without_a_known_column_are_texts_and_that_is_said():
+    texts = ['{"level": "error", "code": 3}', '{"level": "info", "code": 4}']
+    found = stdin.lines(texts, spoken=False, columns={"text": "text"})
+    assert found.inputs == tuple(texts) and found.note.startswith("2 of 2 lines are JSON objects")
+    assert stdin.lines(texts, spoken=False, column="level").inputs == ("error", "info")
+    with pytest.raises(DataError, match=r"stdin has no column 'lvel'\. Did you mean 'level'"):
+        stdin.lines(texts, spoken=False, column="lvel")
+
+
+def test_the_head_of_a_table_on_stdin_is_noticed():
+    columns = {"text": "what they wrote", "label": "queue"}
+    found = stdin.lines(["what they wrote,queue", "a card,card"], spoken=False, columns=columns)
+    assert len(found.inputs) == 2 and "looks like the head of a table" in found.note and "--format csv" in found.note
+    assert stdin.lines(["what they wrote", "a card"], spoken=False, columns=columns).note
+    assert stdin.lines(["my text, and more", "a card"], spoken=False, columns=columns).note == ""
+
+
+def test_rows_that_cannot_be_read_may_be_skipped(tmp_path):
+    path = write_jsonl(tmp_path / "new.jsonl", [{"text": "a"}, {"body": "b"}, {"id": "x", "text": 3}])
+    with pytest.raises(DataError, match="2 rows of") as caught:
+        inputs.read(str(path))
+    assert caught.value.hint.endswith("--skip-bad-rows.")
+    found = inputs.read(str(path), skip=True)
+    assert found.inputs == ("a", "", "") and found.ids == tuple(f"{path}:{n}" for n in (1, 2, 3))
+    assert found.errors == {1: "the column 'text' is missing (columns here: body)", 2: found.errors[2]}
+    assert "must be text, found a whole number" in found.errors[2]
+
+
+def test_a_format_may_be_said(tmp_path):
+    path = tmp_path / "rows"
+    path.write_text("text\na card\n")
+    with pytest.raises(DataError) as caught:
+        inputs.read(str(path))
+    assert caught.value.hint.startswith("Give --format csv, ") and "data.format" not in str(caught.value)
+    assert inputs.read(str(path), format="csv").inputs == ("a card",)
+    found = inputs.read("stdin", format="csv", stream=io.BytesIO(path.read_bytes()))
+    assert (found.ids, found.inputs) == (("stdin:2",), ("a card",))
+    (tmp_path / "list.jsonl").write_text('[{"text": "a"}]')
+    with pytest.raises(DataError, match=r"Name it \.json, or give --format json"):
+        inputs.read(str(tmp_path / "list.jsonl"))

@@ -1,5 +1,6 @@
 """Which columns mean what, and what a row of each shape becomes."""
 
+import json
 import shlex
 
 import pytest
@@ -253,6 +254,30 @@ def test_openai_older_functions():
     assert target.extra["tool_calls"] == [{"type": "function", "function": {"name": "f", "arguments": {}}}]
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_calls_of_llama_factory(several):
+    """A turn of the role function_call is the call as JSON; its tools are JSON text."""
+    call, again = ({"name": "weather", "arguments": {"city": city}} for city in ("Bern", "Bonn"))
+    said = [call, again] if several else call
+    turns = [
+        {"from": "human", "value": "Rain?"},
+        {"from": "Function_call", "value": json.dumps(said)},
+        {"from": "observation", "value": "dry"},
+        {"from": "gpt", "value": "No rain."},
+    ]
+    row = {"conversations": turns, "tools": json.dumps([{"name": "weather", "parameters": {}}])}
+    given, target = converted(row)
+    assert [message.role for message in given.messages] == ["user", "assistant", "tool"] and given.tools
+    assert [(each["name"], each["arguments"]["city"]) for each in given.messages[1].calls] == [
+        ("weather", "Bern"),
+        ("weather", "Bonn"),
+    ][: 1 + several]
+    assert given.messages[1].weight == 1.0 and given.messages[1].content == "" and target.content == "No rain."
+    ending = converted({**row, "conversations": turns[:2]})[1]
+    assert ending.calls == given.messages[1].calls
+    assert messages.is_answer(turns[1]), "predict leaves it out"
+
+
 def test_sharegpt():
     turns = [{"from": "system", "value": "Be brief."}, {"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho"}]
     plan = plan_of({"conversations": turns})
@@ -383,6 +408,11 @@ def test_an_opening_turn_is_no_target():
             chat(U, {**A, "function_call": {"name": "f", "arguments": '{"a": ' + "[" * 100_000}}),
             "message 2: the arguments of f are nested too deeply",
         ),
+        (chat(U, says("function_call", "f(1)"), A), "message 2 (function_call): the call is not JSON: "),
+        (chat(U, says("function_call", '{"f": 1}'), A), "message 2 (function_call) must hold a call as JSON, an"),
+        (chat(U, says("function_call", "[]"), A), "message 2 (function_call) must hold a call as JSON"),
+        (chat(U, says("function_call", '{"name": "f", "arguments": 3}'), A), "message 2: the arguments of f must be"),
+        (chat(U, {**says("function_call", "{}"), "tool_calls": []}, A), "message 2 has the role function_call, whose "),
         (chat(U, A, tools=["f"]), "a tool must be an object, found text"),
         (chat(U, A, tools="[{"), "the tools are text that is not JSON: "),
     ],

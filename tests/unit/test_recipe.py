@@ -14,7 +14,7 @@ from finesmith.problems import OTHERS, REMARKS
 from finesmith.recipe import from_source, load, make, parse_assignments, recipe_class, schema, settings_called
 from finesmith.settings import Settings
 from finesmith.train.speed import SpeedSettings
-from tests.conftest import ticket_rows, write_csv
+from tests.conftest import ticket_rows, write_csv, write_jsonl
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -201,6 +201,15 @@ def test_all_problems_at_once(problems):
             "the same in every epoch.",
         ),
         (
+            "speed: {cache_gigabytes: 20}",
+            "2: speed.cache_gigabytes has no effect: every layer has adapters (see lora.last_layers), so that none "
+            "gives the same in every epoch.",
+        ),
+        (
+            "model: {quantize: nf4}\nspeed: {adapter: compute}",
+            "3: speed.adapter has no effect: the layers of a quantised base have their adapters computed as PEFT does.",
+        ),
+        (
             "task: classification\nspeed: {chunked_loss: false}",
             "3: speed.chunked_loss has no effect: a classifier has no output layer over a vocabulary.",
         ),
@@ -221,6 +230,9 @@ def test_what_may_stand_together(read):
     assert read("data: a.csv\nspeed: {packing: false, block_attention: 0}\n").speed.block_attention == 0
     assert read("data: a.csv\nmethod: full\nspeed: {cache_gigabytes: 0}\n").speed.cache_gigabytes == 0
     assert SpeedSettings().cache_gigabytes == conflicts.KEPT
+    for less in ("last_layers: 2", "target_modules: [c_attn]"):  # names that the lowest layer may lack
+        assert read(f"data: a.csv\nlora: {{{less}}}\nspeed: {{cache_gigabytes: 9}}\n").speed.cache_gigabytes == 9
+    assert read("data: {path: a.csv, over_length: drop}\n").data.over_length == "drop"  # until the data has been seen
 
 
 def test_what_has_no_effect_once_the_task_is_known_is_refused_then(tmp_path):
@@ -232,12 +244,33 @@ def test_what_has_no_effect_once_the_task_is_known_is_refused_then(tmp_path):
 
 
 def test_a_recipe_for_another_method_leaves_out_what_has_no_effect_there():
-    given = {"data": {"path": "a.csv"}, "lora": {"rank": 4}, "speed": {"adapter": "compute", "cache_gigabytes": 9.0}}
+    given = {
+        "data": {"path": "a.csv"},
+        "lora": {"last_layers": 1},
+        "speed": {"adapter": "compute", "cache_gigabytes": 9.0},
+    }
     lora = recipes.make({**given, "speed": {**given["speed"], "packing": False}})
     full = lora.with_method("full")
     assert (full.speed.adapter, full.speed.cache_gigabytes, full.speed.packing) == ("float32", 4.0, False)
     assert lora.with_method("lora") == lora
     assert lora.with_method("last_layers").speed.cache_gigabytes == 9.0
+
+
+def test_the_way_to_a_template_of_ones_own_is_said(problems):
+    own = "chat_template.jinja in the model's folder"
+    (said,) = problems("data: a.csv\ngeneration: {template: chatml}\n")
+    assert said.startswith("2: 'generation.template' is \"chatml\": it should be 'auto', 'chat' or 'plain'.")
+    assert said.endswith(f"A template of your own is the file {own}.")
+    (said,) = problems("data: a.csv\nchat_template: chatml\n")
+    assert f"Did you mean 'generation.template' (auto, chat or plain; one of your own is {own})?" in said
+
+
+@pytest.mark.parametrize("policy", ["drop", "truncate"])
+@pytest.mark.parametrize("task", ["text", "auto"])
+def test_no_document_is_too_long(tmp_path, task, policy):
+    data = write_jsonl(tmp_path / "notes.jsonl", [{"text": f"a note about parcel {n}"} for n in range(40)])
+    with pytest.raises(RecipeError, match=r"data.over_length has no effect: documents are read in windows"):
+        run.prepare(recipes.make({"data": {"path": str(data), "over_length": policy}, "task": task}))
 
 
 @pytest.mark.parametrize(

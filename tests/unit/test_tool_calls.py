@@ -214,8 +214,8 @@ def test_an_answer_is_whole_that_ends_with_its_end_also_at_the_limit(tmp_path):
         loaded = SimpleNamespace(tokenizer=tokenizer, model=Speaker([tokens]), **where)
         answers += task.answer(loaded, [rows[0].input])
     assert [answer.cut for answer in answers] == [False, False, True] and answers[2].tokens == most
-    assert _cut.told(task, tokenizer, [], answers).endswith("(generation.max_new_tokens) or of the context: 3")
-    assert _cut.told(task, tokenizer, [], answers[:2]) == "" and not _cut.by_system(task, {"base": answers[:2]})
+    assert _cut.answers(task, answers).endswith("(generation.max_new_tokens) or of the context: 3")
+    assert _cut.answers(task, answers[:2]) == "" and not _cut.by_system(task, {"base": answers[:2]})
     (note,) = _cut.by_system(task, {"tuned": answers[:2], "base": answers})
     assert note.startswith(f"test rows, base: 1 of 3 answers cut off at the limit of {most} tokens")
 

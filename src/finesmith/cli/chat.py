@@ -44,14 +44,14 @@ def _talk(models: dict[str, Any], start: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from finesmith.data import inputs
+    from finesmith.data import stdin
 
     console = Console(highlight=False)
     people = sys.stdin.isatty() and sys.stdout.isatty()
     if people:
         console.print("[dim]Empty line: new conversation. Ctrl-D: end.[/dim]")
     histories = {name: [*start] for name in models}
-    typed = None if people else inputs.decoded(sys.stdin)
+    typed = None if people else stdin.decoded(sys.stdin)
     while (line := _line(console, typed)) is not None:
         if not line.strip():
             histories = {name: [*start] for name in models}

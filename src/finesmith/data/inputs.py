@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import IO, Any
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO
 
-from finesmith.data import convert, messages, names, sources, strict_json
+from finesmith import registry
+from finesmith.data import convert, messages, names, sources
 from finesmith.data.names import NAMES
 from finesmith.data.rows import Bad, Fault, Row
 from finesmith.data.shapes import Plan
@@ -21,21 +22,38 @@ ASKED = {"messages": "messages", "instruction": "alpaca", "text": "labels", "pro
 REQUEST = ("messages", *NAMES["tools"].strong, "model")
 """What a request says of the question, and the model that it was meant for; all else says how to answer."""
 
-SPOKEN = Plan("messages", {"messages": "messages"})
-"""How a line on its own with messages is read."""
+SKIP = "Mend them, or answer the others: --skip-bad-rows."
 
 
 @dataclass(frozen=True)
 class Asked:
     """Ids and inputs of every row, in order; `note` says which column was taken where it had to be chosen, and what
-    of requests is not used."""
+    of requests is not used. `places` are file:line of each row, `errors` the rows that cannot be read (their inputs are
+    empty), by position, with the reason: of files that were read so that they may be skipped.
+    """
 
     ids: tuple[str, ...]
     inputs: tuple[Input, ...]
     note: str = ""
+    places: tuple[str, ...] = field(default=(), compare=False)
+    errors: Mapping[int, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def names(self) -> list[str]:
+        """What each row is called in messages: its place, and its id where it has one of its own."""
+        pairs = zip(self.places, self.ids, strict=True)
+        return [place if id in (place, own_name(place)) else f"{place} (id {id})" for place, id in pairs]
 
 
-def read(path: str, *, columns: Mapping[str, str] | None = None, column: str | None = None) -> Asked:
+def read(
+    path: str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    column: str | None = None,
+    format: str | None = None,
+    stream: BinaryIO | None = None,
+    skip: bool = False,
+) -> Asked:
     """The rows of a file or folder. An id is the row's own, else `file:line`.
 
     A line of an OpenAI batch file counts as its `body`, with its `custom_id` as id.
@@ -44,89 +62,86 @@ def read(path: str, *, columns: Mapping[str, str] | None = None, column: str | N
         path: what `data.read` reads; a final assistant turn is left out, it is for the model to write.
         columns: what the columns of the training data meant, our words to names; they count where the file has them.
         column: the column with the input, whatever the others are called.
+        format: a format's name, where the ending does not say it.
+        stream: what is read in the place of a file, in this format; `path` is then what messages call it.
+        skip: rows that cannot be answered stand in `errors`.
 
     Raises:
         DataError: no column for the input, or rows that cannot be answered, all of them with file:line and reason.
     """
     unused: dict[str, None] = {}
-    records = [
-        (Origin(source.name, line), _unwrapped(row, unused))
-        for source in sources.locate(path)[0]
-        for line, row in source.rows()
-    ]
+    try:
+        records = [
+            (Origin(name, line), unwrapped(row, unused))
+            for name, rows in _sources(path, format, stream)
+            for line, row in rows
+        ]
+    except DataError as error:  # no recipe is here that could say it
+        hint = error.hint.replace("set data.format to", "give --format").replace("Set data.format to", "Give --format")
+        raise DataError(error.message, problems=error.problems, hint=hint) from error
+    return of_records(path, records, columns or {}, column, unused, skip=skip)
+
+
+def _sources(path: str, format: str | None, stream: BinaryIO | None) -> Iterator[tuple[str, Iterable[tuple[int, Any]]]]:
+    """What each file is called, and its rows."""
+    if stream is not None:
+        yield path, registry.resolve("formats", format or "jsonl").rows(io.BytesIO(stream.read()), path)
+        return
+    for source in sources.locate(path, format=format)[0]:
+        yield source.name, source.rows()
+
+
+def of_records(
+    path: str,
+    records: Sequence[tuple[Origin | str, Any]],
+    columns: Mapping[str, str],
+    column: str | None,
+    unused: Iterable[str],
+    *,
+    skip: bool,
+) -> Asked:
+    """The inputs that rows hold, by the column that is chosen for all of them."""
     keys = list(dict.fromkeys(key for _, row in records if not isinstance(row, Bad) for key in row))
-    plan, note = _choose(path, keys, columns or {}, column) if keys else (Plan("text", {}), "")
-    found: list[tuple[str, Input]] = []
-    problems: list[str] = []
-    for origin, row in records:
-        try:
-            found.append(_answerable(origin, row, plan))
-        except Fault as fault:
-            problems.append(f"{origin}: {fault}")
-    if problems:
-        raise DataError(f"{counted(len(problems), 'row')} of {path} cannot be answered:", problems=problems)
-    return Asked(tuple(name for name, _ in found), tuple(value for _, value in found), _noted(note, unused))
+    plan, note = _choose(path, keys, columns, column) if keys else (Plan("text", {}), "")
+    found = gathered(records, lambda origin, row: answerable(origin, row, plan), f"row of {path}", skip=skip)
+    return replace(found, note=noted(note, unused))
 
 
-def lines(texts: Iterable[str], *, spoken: bool) -> Asked:
-    """Lines that stand by themselves, each an input whose id is its number; empty ones are left out.
-
-    Where the model writes answers (`spoken`), a line that is a JSON object with `messages` is read as a row.
+def gathered(
+    records: Sequence[tuple[Origin | str, Any]],
+    read_one: Callable[[Origin | str, Any], tuple[str, Input]],
+    what: str,
+    *,
+    skip: bool,
+) -> Asked:
+    """The id and the input that `read_one` gives for each place and row, and what is wrong with those that it refuses.
 
     Raises:
-        DataError: such lines that cannot be answered, with their numbers.
+        DataError: it refuses some, all of them with their places (`what` they are: `row of FILE`); not with `skip`.
     """
     found: list[tuple[str, Input]] = []
-    problems: list[str] = []
-    unused: dict[str, None] = {}
-    for number, line in enumerate(texts, 1):
-        text = line.rstrip("\r\n")
-        row = _spoken_row(text, unused) if spoken else None
+    problems: dict[int, str] = {}
+    for place, (origin, row) in enumerate(records):
         try:
-            if row is not None:
-                found.append(_answerable(str(number), row, SPOKEN))
-            elif text.strip():
-                found.append((str(number), text))
+            found.append(read_one(origin, row))
         except Fault as fault:
-            problems.append(f"line {number}: {fault}")
-    if problems:
-        raise DataError(f"{counted(len(problems), 'line')} cannot be answered:", problems=problems)
-    return Asked(tuple(name for name, _ in found), tuple(value for _, value in found), _noted("", unused))
+            problems[place] = str(fault)
+            found.append((own_name(origin), ""))
+    places = tuple(str(origin) for origin, _ in records)
+    if problems and not skip:
+        noun, of, path = what.partition(" of ")
+        said = [f"{places[place]}: {why}" for place, why in problems.items()]
+        raise DataError(f"{counted(len(problems), noun)}{of}{path} cannot be answered:", problems=said, hint=SKIP)
+    return Asked(tuple(name for name, _ in found), tuple(value for _, value in found), "", places, problems)
 
 
-def _noted(note: str, unused: Iterable[str]) -> str:
+def noted(note: str, unused: Iterable[str]) -> str:
     """A note, and behind it what of the requests has no effect: a run answers as it was trained to, greedily."""
     names = ", ".join(unused)
     return "; ".join(filter(None, (note, f"not used from the requests: {names}" if names else "")))
 
 
-def decoded(stream: IO[str]) -> Iterator[str]:
-    """The lines of stdin as UTF-8, whatever the locale says.
-
-    Raises:
-        DataError: a line is not, or holds half a character.
-    """
-    for number, line in enumerate(getattr(stream, "buffer", stream), 1):
-        try:
-            text = line if isinstance(line, str) else line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"Line {number} of stdin is not UTF-8.", hint="Convert it, or give a file.") from error
-        if half := strict_json.half_character(text):
-            raise DataError(f"Line {number} of stdin {half}.")
-        yield text
-
-
-def _spoken_row(line: str, unused: dict[str, None]) -> Row | None:
-    """The row that a line is, where it is a JSON object with messages."""
-    try:
-        row = json.loads(line) if line.lstrip().startswith("{") else None
-    except (ValueError, RecursionError):
-        return None
-    row = _unwrapped(row, unused)
-    return row if isinstance(row, dict) and "messages" in row else None
-
-
-def _unwrapped(row: Any, unused: dict[str, None]) -> Any:
+def unwrapped(row: Any, unused: dict[str, None]) -> Any:
     """The request in a line of an OpenAI batch file, with its id; any other row as it is. What of the request says how
     to answer goes to `unused`.
     """
@@ -186,7 +201,7 @@ def _plan(word: str, name: str, keys: Sequence[str], columns: Mapping[str, str])
     return Plan(ASKED[word], {**beside, word: name})
 
 
-def _answerable(origin: Origin | str, row: Row | Bad, plan: Plan) -> tuple[str, Input]:
+def answerable(origin: Origin | str, row: Row | Bad, plan: Plan) -> tuple[str, Input]:
     """The id and the input of a row; without an id of its own it has its origin."""
     if isinstance(row, Bad):
         raise Fault(row.reason)
@@ -197,7 +212,12 @@ def _answerable(origin: Origin | str, row: Row | Bad, plan: Plan) -> tuple[str, 
         raise Fault(
             f"the column '{plan.columns[word]}' is missing (columns here: {', '.join(map(str, row)) or 'none'})"
         )
-    return convert.own_id(row, plan) or str(origin), _input(row, plan, word)
+    return convert.own_id(row, plan) or own_name(origin), _input(row, plan, word)
+
+
+def own_name(origin: Origin | str) -> str:
+    """The id of a row without one: its place in a file, or the bare number of its line on stdin."""
+    return str(origin).removeprefix("line ") if isinstance(origin, str) else str(origin)
 
 
 def _input(row: Row, plan: Plan, word: str) -> Input:

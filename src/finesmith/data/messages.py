@@ -22,11 +22,15 @@ ROLES = {
     "model": "assistant",
     "bot": "assistant",
     "chatgpt": "assistant",
+    "function_call": "assistant",
     "tool": "tool",
     "function": "tool",
     "observation": "tool",
 }
 """Name of a role in files (lower case) to ours."""
+
+CALLING = "function_call"
+"""The role of a turn whose whole content is a call, or a list of calls, as JSON: LLaMA-Factory."""
 
 READ = ("role", "from", "content", "value", "weight", "train", "tool_calls", "function_call")
 """Keys of a message that are read here; all others are handed to the chat template."""
@@ -133,6 +137,8 @@ def _message(turn: Any, where: str) -> Message:
         raise Fault(f"{where} must be an object, found {kind(turn)}")
     turn = {key: value for key, value in turn.items() if not absent(value)}
     role = _role(turn.get("role", turn.get("from")), where)
+    if str(turn.get("role", turn.get("from"))).strip().lower() == CALLING:
+        turn = _calling(turn, where)
     extra = _extra(turn, where)
     content = _content(turn.get("content", turn.get("value")), where, may_lack="tool_calls" in extra)
     if not content.strip() and role in ("user", "assistant") and "tool_calls" not in extra:
@@ -212,6 +218,21 @@ def _named_thoughts(turn: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise Fault(f"{where} has different thoughts in {' and '.join(given)}; keep one of them")
     rest = {key: value for key, value in turn.items() if key not in given}
     return {**rest, TEXTS[-1]: next(iter(given.values()))} if given else rest
+
+
+def _calling(turn: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A turn that is nothing but calls, as OpenAI writes it."""
+    if said := next((key for key in ("tool_calls", CALLING) if key in turn), None):
+        raise Fault(f"{where} has the role {CALLING}, whose content is the call, and {said} besides")
+    content = turn.get("content", turn.get("value"))
+    found = _loaded(content, f"{where} ({CALLING}): the call is") if isinstance(content, str) else content
+    calls = found if isinstance(found, list) else [found]
+    if not calls or not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
+        raise Fault(
+            f"{where} ({CALLING}) must hold a call as JSON, an object with name and arguments, or a list of such"
+        )
+    rest = {key: value for key, value in turn.items() if key not in ("content", "value")}
+    return {**rest, "tool_calls": [{"type": "function", "function": call} for call in calls]}
 
 
 def _call(call: Any, where: str) -> dict[str, Any]:

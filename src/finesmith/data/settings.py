@@ -24,7 +24,8 @@ class DataSettings(Settings):
     """How many unusable rows are acceptable; each is then written to rejected.jsonl."""
     over_length: Literal["error", "drop", "truncate"] = "error"
     """What happens to a row longer than `train.max_length`: stop, leave it out, or cut it (a generator's validation and
-    test rows are left out even then). Counted either way. Documents are read in windows."""
+    test rows are left out even then). Counted either way. Documents are read in windows: there it
+    is refused."""
     checks: Literal["stop", "warn", "off"] = "stop"
     """What `tune` does about blocking findings of the fast checks: stop, say so and go on, or not look at all."""
     validation: Annotated[float, Field(gt=0, lt=1)] | str | None = 0.1

@@ -9,27 +9,35 @@ from finesmith.errors import counted
 from finesmith.types import Input, Prediction
 
 
-def told(task: Any, tokenizer: Any, inputs: Sequence[Input], answers: Sequence[Prediction]) -> str:
-    """Which inputs were read, or which answers written, only in part; empty where all are whole."""
-    if hasattr(task, "cut"):
-        places = task.cut(tokenizer, inputs)
-        long = f"longer than the {task.max_length} tokens that the model reads; only the beginning counted"
-        return f"{len(places):,} of {counted(len(inputs), 'input')} {long}: {_listed(places)}" if places else ""
-    places = [place for place, answer in enumerate(answers) if answer.cut]
-    return f"{_ended(task, answers)}: {_listed(places)}" if places else ""
+def inputs(task: Any, tokenizer: Any, rows: Sequence[Input], names: Sequence[str] = ()) -> str:
+    """Of which texts a classifier reads only the beginning, by name, else by number; empty where it reads all."""
+    places = task.cut(tokenizer, rows) if hasattr(task, "cut") else []
+    if not places:
+        return ""
+    long = f"longer than the {task.max_length} tokens that the model reads; only the beginning counted"
+    named = [names[place] if names else str(place + 1) for place in places]
+    return f"{len(places):,} of {counted(len(rows), 'input')} {long}: {_listed(named)}"
+
+
+def answers(task: Any, found: Sequence[Prediction]) -> str:
+    """Which answers are written only in part, by number; empty where all are whole."""
+    places = [str(place) for place, answer in enumerate(found, start=1) if answer.cut]
+    return f"{ended(task, len(places), len(found))}: {_listed(places)}" if places else ""
 
 
 def by_system(task: Any, predictions: Mapping[str, Sequence[Prediction]]) -> tuple[str, ...]:
     """A note for each system some of whose answers to the test rows are not whole."""
-    found = {name: answers for name, answers in predictions.items() if any(answer.cut for answer in answers)}
-    return tuple(f"test rows, {name}: {_ended(task, answers)}" for name, answers in found.items())
+    cut = {name: sum(answer.cut for answer in found) for name, found in predictions.items()}
+    return tuple(
+        f"test rows, {name}: {ended(task, count, len(predictions[name]))}" for name, count in cut.items() if count
+    )
 
 
-def _ended(task: Any, answers: Sequence[Prediction]) -> str:
-    cut = sum(answer.cut for answer in answers)
+def ended(task: Any, cut: int, of: int) -> str:
+    """How many answers of a task are not whole, and why."""
     limit = f"the limit of {task.learnt.new_tokens:,} tokens (generation.max_new_tokens) or of the context"
-    return f"{cut:,} of {counted(len(answers), 'answer')} cut off at {limit}"
+    return f"{cut:,} of {counted(of, 'answer')} cut off at {limit}"
 
 
-def _listed(places: Sequence[int]) -> str:
-    return ", ".join(str(place + 1) for place in places[:10]) + (", ..." if len(places) > 10 else "")
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")

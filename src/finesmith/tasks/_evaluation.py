@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from finesmith.errors import TrainingError
+from finesmith.errors import RowError
 from finesmith.tasks._order import length_order, token_batches
 from finesmith.types import Together
 
@@ -44,7 +44,7 @@ def in_batches(
         writing: sequences are prompts, padded before they begin.
 
     Raises:
-        TrainingError: one row alone does not fit.
+        RowError: one row alone does not fit.
     """
     from finesmith.models import together
 
@@ -100,10 +100,7 @@ def _fits(compute: Callable[[list[int]], None], positions: list[int]) -> bool:
         if not is_out_of_memory(error):
             raise
         if len(positions) == 1:
-            raise TrainingError(
-                "Memory is too small to evaluate even one row at a time.",
-                hint="Use a smaller train.max_length, or a smaller model.",
-            ) from error
+            raise RowError(positions[0]) from error
     gc.collect()  # what the failed batch has left is given back before it is tried again
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from finesmith.errors import DataError, ProofError, counted
+from finesmith.errors import ProofError
 from finesmith.settings import Settings
-from finesmith.tasks import _answers, _evaluation, _language, _template
+from finesmith.tasks import _answers, _asking, _evaluation, _language, _template
 from finesmith.tasks._dates import Day
 from finesmith.tasks._learnt import Learnt, is_json, learn
 from finesmith.tasks._sequence import first_difference, joint_sequence, trailing
@@ -198,6 +199,11 @@ class Generation:
         """Greedy answers, without the end token, thoughts, and what the template puts before an answer."""
         return self._answer(loaded, inputs, progress)
 
+    def refused(self, loaded: Loaded, inputs: Sequence[Input]) -> dict[int, str]:
+        """Positions of the inputs that `answer` refuses, each with the reason: the template's, or no room."""
+        found = _asking.sent(partial(self.prompt, loaded.tokenizer), inputs, self._room(loaded))
+        return {place: why for place, (_, why) in enumerate(found) if why}
+
     def sample(
         self, loaded: Loaded, inputs: Sequence[Input], *, temperature: float, seed: int, progress: Progress = silent
     ) -> list[Prediction]:
@@ -211,7 +217,7 @@ class Generation:
     def _answer(
         self, loaded: Loaded, inputs: Sequence[Input], progress: Progress, temperature: float = 0.0
     ) -> list[Prediction]:
-        prompts = [np.asarray(self.prompt(loaded.tokenizer, item), np.int64) for item in inputs]
+        prompts = _asking.prompts(partial(self.prompt, loaded.tokenizer), inputs, self._room(loaded))
         limits = self._limits(loaded, prompts)
         lengths = [len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True)]
         answers: list[Prediction] = [Prediction("", None)] * len(prompts)
@@ -255,18 +261,13 @@ class Generation:
 
     def _limits(self, loaded: Loaded, prompts: Sequence[np.ndarray]) -> list[int]:
         """Most tokens of each answer: what the training answers need, as far as the context leaves room."""
+        room = self._room(loaded)
+        return [min(self.learnt.new_tokens, room - len(prompt)) for prompt in prompts]
+
+    def _room(self, loaded: Loaded) -> int:
         from finesmith.models.load import context_length
 
-        room = context_length(loaded.model.config, loaded.tokenizer)
-        long = [
-            f"input {place}: {len(prompt)} tokens" for place, prompt in enumerate(prompts, 1) if len(prompt) >= room
-        ]
-        if long:
-            raise DataError(
-                f"The context of {room} tokens leaves no room for an answer to {counted(len(long), 'input')}:",
-                problems=long,
-            )
-        return [min(self.learnt.new_tokens, room - len(prompt)) for prompt in prompts]
+        return context_length(loaded.model.config, loaded.tokenizer)
 
 
 def _of_row(example: Example, error: ProofError) -> ProofError:

@@ -72,7 +72,10 @@ class Text:
     def encode(
         self, example: Example, row: int, tokenizer: Any, max_length: int, *, final_only: bool = False
     ) -> list[Encoded]:
-        """Windows of `max_length` tokens; each starts with the last token of the one before, so all are predicted."""
+        """Windows of `max_length` tokens; each starts with the last token of the one before, so all are predicted.
+
+        A start and an end that stand in the text are not put there again.
+        """
         tokens = tokenizer(str(example.input), add_special_tokens=False, verbose=False)["input_ids"]
         return self._windows(row, tokens, tokenizer, max_length)
 
@@ -85,9 +88,10 @@ class Text:
         return [self._windows(first + place, tokens, tokenizer, max_length) for place, tokens in enumerate(found)]
 
     def _windows(self, row: int, tokens: list[int], tokenizer: Any, max_length: int) -> list[Encoded]:
-        start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
-        begun = [start if start is not None else end, *tokens] if start is not None or end is not None else tokens
-        whole = np.asarray([*begun, end] if end is not None else begun, dtype=np.int32)
+        start, end = _ends(tokenizer)
+        begun = tokens if start is None or tokens[:1] == [start] else [start, *tokens]
+        ended = begun if end is None or begun[1:][-1:] == [end] else [*begun, end]
+        whole = np.asarray(ended, dtype=np.int32)
         windows = [whole[at : at + max_length] for at in range(0, max(len(whole) - 1, 1), max_length - 1)]
         return [
             Encoded(row, window, weights=np.append(np.float32(0), np.ones(len(window) - 1, np.float32)))
@@ -97,12 +101,12 @@ class Text:
 
     def check(self, example: Example, pieces: Sequence[Encoded], tokenizer: Any) -> Iterable[str]:
         """Every token of the document is predicted exactly once, the last one too."""
-        whole = len(tokenizer(str(example.input), add_special_tokens=False, verbose=False)["input_ids"])
-        ends = (tokenizer.bos_token_id is not None or tokenizer.eos_token_id is not None) + (
-            tokenizer.eos_token_id is not None
-        )
-        if sum(piece.supervised for piece in pieces) != whole + ends - 1:
-            yield f"{sum(piece.supervised for piece in pieces):g} of {whole + ends - 1} tokens would be learnt"
+        tokens = tokenizer(str(example.input), add_special_tokens=False, verbose=False)["input_ids"]
+        start, end = _ends(tokenizer)
+        written = tokens[:1] == [start], len(tokens) > (tokens[:1] == [start]) and tokens[-1] == end
+        whole = len(tokens) + (start is not None and not written[0]) + (end is not None and not written[1])
+        if sum(piece.supervised for piece in pieces) != whole - 1:
+            yield f"{sum(piece.supervised for piece in pieces):g} of {whole - 1} tokens would be learnt"
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Nats over all tokens but the first, and their number."""
@@ -118,6 +122,12 @@ class Text:
         """Nats, tokens and bytes of each document."""
         sizes = [len(str(example.input).encode()) for example in examples]
         return _language.measure(self, loaded, examples, sizes, self.max_length, progress)
+
+
+def _ends(tokenizer: Any) -> tuple[int | None, int | None]:
+    """The tokens with which a document begins and ends; the one that ends it also begins it where there is no other."""
+    end = tokenizer.eos_token_id
+    return (end if tokenizer.bos_token_id is None else tokenizer.bos_token_id), end
 
 
 PLUGIN = Text

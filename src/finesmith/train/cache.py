@@ -21,6 +21,8 @@ from torch import Tensor
 
 from finesmith.methods._frozen import Frozen
 from finesmith.tasks.base import Encoded, packed_places, token_place
+from finesmith.train.speed import SpeedSettings
+from finesmith.watch import Watcher
 
 Kept = Literal["all", "first", "last"]
 """Which tokens of a sequence have their states kept: a classifier's head reads only one."""
@@ -132,6 +134,18 @@ def rows_of(states: Tensor, items: Sequence[Encoded], *, packed: bool) -> list[T
     for number, begin, part in parts_of(states, items, packed=packed):
         rows[number][begin : begin + len(part)] = part
     return rows
+
+
+def unused(gigabytes: float, *, moving: bool, left: int, watcher: Watcher) -> tuple[str, ...]:
+    """What is said where a size was asked for and nothing is kept: the lowest layer is `moving`, or the steps that are
+    `left` (0: none is) read no sequence twice.
+    """
+    if gigabytes in (0, SpeedSettings().cache_gigabytes) or not left:
+        return ()
+    why = "the lowest layer moves" if moving else "no sequence is read a second time"
+    note = f"speed.cache_gigabytes has no effect: {why}"
+    watcher.note(note)
+    return (note,)
 
 
 @contextmanager

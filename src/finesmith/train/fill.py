@@ -24,7 +24,7 @@ from finesmith.models.device import autocast
 from finesmith.models.load import Loaded
 from finesmith.tasks.base import Batch, Encoded, Task, batch_of, token_place
 from finesmith.train.batches import EncodedSet, Plan
-from finesmith.train.cache import Cache, Kept, rows_of, uncompiled
+from finesmith.train.cache import Cache, Kept, rows_of, uncompiled, unused
 from finesmith.train.settings import TrainSettings
 from finesmith.watch import Watcher
 
@@ -68,7 +68,7 @@ def fill(
     run = _Passes(task, loaded, data, frozen_part(loaded.model), plan, int(settings.micro_batch_tokens))
     cache = Cache(data.lengths)
     if not gigabytes or not run.frozen.blocks or total <= plan.steps_per_epoch:
-        return cache, ()
+        return cache, unused(gigabytes, moving=not run.frozen.blocks, left=total, watcher=watcher)
     try:
         cache = _measured(run, _limit(gigabytes, folder)).opened(folder)
         with watcher.progress("computing the frozen layers", cache.count) as progress:

@@ -26,7 +26,8 @@ class SpeedSettings(Settings):
     precision; peft: as PEFT computes it."""
     cache_gigabytes: float = Field(default=4.0, ge=0)
     """What the frozen layers below all weights that move give is computed once, kept in a temporary file of up to this
-    size (and half of the free disk), and read in every epoch; rows beyond it are computed each time; 0: all are."""
+    size (and half of the free disk), and read in every epoch; rows beyond it are computed each time; 0: all are.
+    Refused where no layer is frozen (method full; lora on all layers)."""
     checkpointing: Literal["auto", "on", "off"] = "auto"
     """Blocks keep their input only and are computed again in the backward pass: less memory for about a third more
     time. auto: where by the estimate even the smallest forward pass does not fit without."""
