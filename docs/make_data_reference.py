@@ -104,7 +104,7 @@ with `--skip-bad-rows` the others are, and those have `"output": null` and the r
 
 Every 1,000 answers are written to stdout, or with `--out answers.jsonl` to `answers.jsonl.partial`: after Ctrl-C, a
 kill or an error of the machine the same command goes on from there. It has to be the same model, the same rows and the
-same options, else it is refused (`--force` begins anew). The file goes away when `answers.jsonl` is written.
+same `--abstain`, else it is refused (`--force` begins anew). The file goes away when `answers.jsonl` is written.
 
 In Python a text, a list of `{"role", "content"}`, or a mapping with `messages`
 and `tools`, for each row.

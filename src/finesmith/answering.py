@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finesmith.errors import DataError, RowError, RunError, TrainingError, counted
-from finesmith.predictor import Predictor, card_of
+from finesmith.predictor import NO_MEMORY, Predictor, card_of
 from finesmith.runfolder import RunFolder
 from finesmith.types import Prediction
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 Line = dict[str, Any]
 BLOCK = 1000
 """Rows that are answered together: so many at most are lost where a command ends early."""
-NO_MEMORY = "memory is too small to answer even this row alone"
+
+SKIP = "Mend them, or answer the others: --skip-bad-rows."
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def begin(model: Predictor, asked: Asked, *, abstain: bool = False, skip: bool =
         raise DataError(
             f"{counted(len(refused), 'row')} cannot be answered:",
             problems=[f"{asked.names[place]}: {why}" for place, why in refused.items()],
-            hint="Mend them, or answer the others: --skip-bad-rows.",
+            hint=SKIP,
         )
     model.warn_of_cuts(rows, [asked.names[place] for place in whole])
     return Answering(model, asked, {**asked.errors, **refused}, abstain, skip)
@@ -128,7 +129,7 @@ class Kept:
             return
         head, *rows = self._whole_lines()
         if head.get("asked") == self.asked:
-            self.lines = {row["place"]: row["line"] for row in rows}
+            self.lines = {row["place"]: row["line"] for row in rows if "error" not in row["line"]}
         elif force:
             self.remove()
         else:

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from finesmith import registry
 from finesmith.data.asked import as_inputs
-from finesmith.errors import DataError, RunError
+from finesmith.errors import DataError, RowError, RunError, TrainingError
 from finesmith.evidence import told
 from finesmith.models import attention, place
 from finesmith.models import load as models
@@ -30,6 +30,8 @@ NO_THRESHOLD = (
     "This model has no abstention threshold: it was not measured, no share of its answers was good enough, or it is at "
     "another scale than 1, where none was measured."
 )
+
+NO_MEMORY = "memory is too small to answer even this row alone"
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,17 @@ class Predictor:
         Raises:
             RunError: `abstain`, and no threshold is known; or a model that was trained on plain documents.
             DataError: a text by itself instead of a list, or an input of another kind.
+            TrainingError: not even one input fits into memory, with its number.
         """
         self.require_able(abstain=abstain)
         rows = as_inputs(inputs)
         if self._reads_texts and self.refused(rows):
             raise DataError("This run classifies texts, but a row is a conversation.", hint="Give a text for each row.")
-        answers = self.answer(rows, abstain=abstain, progress=progress)
+        try:
+            answers = self.answer(rows, abstain=abstain, progress=progress)
+        except RowError as error:
+            hint = "Shorten it or leave it out, or answer where there is more memory (device='cpu')."
+            raise TrainingError(f"Input {error.row + 1}: {NO_MEMORY}.", hint=hint) from error
         self.warn_of_cuts(rows)
         if said := _cut.answers(self.task, answers):
             LOG.warning("%s", said)

@@ -12,7 +12,7 @@ import finesmith
 from finesmith import predictor
 from finesmith import run as runs
 from finesmith.cli.predict import WRITERS
-from finesmith.errors import DataError, RowError, RunError
+from finesmith.errors import DataError, RowError, RunError, TrainingError
 from tests import small
 from tests.conftest import ticket_rows, write_csv, write_jsonl
 from tests.runs.test_whole_runs import command
@@ -299,6 +299,18 @@ def test_a_row_that_cannot_be_read_is_skipped_too(finished, tmp_path):
     assert code == 0 and "This run classifies texts" in json.loads(out)["error"]
 
 
+def test_the_ways_out_are_those_of_the_command(finished, tmp_path):
+    (tmp_path / "rows").write_text("what they wrote\na card\n")
+    (tmp_path / "list.jsonl").write_text('[{"text": "a"}]')
+    bad = write_jsonl(tmp_path / "bad.jsonl", [{"text": "a"}, {"text": 3}])
+    ways = {"rows": "Give --format csv, ", "list.jsonl": "give --format json.", "bad.jsonl": "others: --skip-bad-rows."}
+    for name, way in ways.items():
+        code, _, err = command("predict", finished, tmp_path / name)
+        assert code == 2 and way in err and "data.format" not in err, bad
+    code, out, _ = command("predict", finished, tmp_path / "rows", "--format", "csv")
+    assert code == 0 and json.loads(out)["id"] == f"{tmp_path / 'rows'}:2"
+
+
 def test_texts_that_are_cut_are_named_by_their_place(finished, tmp_path, caplog):
     path = write_jsonl(tmp_path / "new.jsonl", [{"text": "a"}, {"id": "n2", "text": "please " * 900}])
     assert command("predict", finished, path)[0] == 0
@@ -358,7 +370,7 @@ def test_answers_to_something_else_are_not_gone_on_from(finished, rows, tmp_path
         stopping(patched, KeyboardInterrupt(), at=2)
         assert command("predict", finished, rows, "--out", out)[0] == 130
     other = write_jsonl(tmp_path / "other.jsonl", [{"text": "b"}] * 7)
-    for words in ([other, "--out", out], [rows, "--out", out, "--skip-bad-rows"]):
+    for words in ([other, "--out", out], [rows, "--out", out, "--abstain"]):
         code, _, err = command("predict", finished, *words)
         assert code == 2 and f"'{out}.partial' holds answers of another model, to other rows or with other" in err
     assert len((tmp_path / "answers.jsonl.partial").read_text().splitlines()) == 4
@@ -374,7 +386,7 @@ def test_stdout_has_the_answers_of_what_was_done(finished, rows, monkeypatch):
     assert code == 130 and [json.loads(line)["id"] for line in out.splitlines()] == [f"{rows}:{n}" for n in (1, 2, 3)]
 
 
-def test_a_row_for_which_memory_is_too_small_is_named_or_skipped(finished, rows, monkeypatch):
+def test_a_row_for_which_memory_is_too_small_is_named_or_skipped(finished, rows, tmp_path, monkeypatch):
     whole = predictor.Predictor.answer
 
     def answer(self, rows, **more):
@@ -384,10 +396,15 @@ def test_a_row_for_which_memory_is_too_small_is_named_or_skipped(finished, rows,
 
     monkeypatch.setattr("finesmith.answering.BLOCK", 3)
     monkeypatch.setattr(predictor.Predictor, "answer", answer)
-    code, _, err = command("predict", finished, rows)
+    out = tmp_path / "answers.jsonl"
+    code, _, err = command("predict", finished, rows, "--out", out)
     assert code == 2 and f"{rows}:6: memory is too small to answer even this row alone." in err
     assert "train.max_length" not in err and "--skip-bad-rows" in err
-    code, out, _ = command("predict", finished, rows, "--skip-bad-rows")
-    lines = [json.loads(line) for line in out.splitlines()]
-    assert code == 0 and [line["id"] for line in lines] == [f"{rows}:{n}" for n in range(1, 8)]
+    code, _, err = command("predict", finished, rows, "--out", out, "--skip-bad-rows")
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert code == 0 and "going on from 3 answers" in err, "what was answered counts with the option too"
+    assert [line["id"] for line in lines] == [f"{rows}:{n}" for n in range(1, 8)]
     assert [line["output"] is None for line in lines] == [False] * 5 + [True, False]
+    with pytest.raises(TrainingError, match="Input 2: memory is too small to answer even this row alone") as caught:
+        finesmith.load(finished).predict(["a", "my card is gone"])
+    assert "train.max_length" not in str(caught.value)

@@ -234,9 +234,8 @@ def test_the_head_of_a_table_on_stdin_is_noticed():
 
 def test_rows_that_cannot_be_read_may_be_skipped(tmp_path):
     path = write_jsonl(tmp_path / "new.jsonl", [{"text": "a"}, {"body": "b"}, {"id": "x", "text": 3}])
-    with pytest.raises(DataError, match="2 rows of") as caught:
+    with pytest.raises(DataError, match="2 rows of"):
         inputs.read(str(path))
-    assert caught.value.hint.endswith("--skip-bad-rows.")
     found = inputs.read(str(path), skip=True)
     assert found.inputs == ("a", "", "") and found.ids == tuple(f"{path}:{n}" for n in (1, 2, 3))
     assert found.errors == {1: "the column 'text' is missing (columns here: body)", 2: found.errors[2]}
@@ -246,12 +245,6 @@ def test_rows_that_cannot_be_read_may_be_skipped(tmp_path):
 def test_a_format_may_be_said(tmp_path):
     path = tmp_path / "rows"
     path.write_text("text\na card\n")
-    with pytest.raises(DataError) as caught:
-        inputs.read(str(path))
-    assert caught.value.hint.startswith("Give --format csv, ") and "data.format" not in str(caught.value)
     assert inputs.read(str(path), format="csv").inputs == ("a card",)
     found = inputs.read("stdin", format="csv", stream=io.BytesIO(path.read_bytes()))
     assert (found.ids, found.inputs) == (("stdin:2",), ("a card",))
-    (tmp_path / "list.jsonl").write_text('[{"text": "a"}]')
-    with pytest.raises(DataError, match=r"Name it \.json, or give --format json"):
-        inputs.read(str(tmp_path / "list.jsonl"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from finesmith.cli import _outputs, _parser
-from finesmith.errors import RecipeError, counted, nearest
+from finesmith.errors import DataError, RecipeError, counted, nearest
 
 Line = dict[str, Any]
 Lines = Sequence[Line]
@@ -77,8 +77,7 @@ def _kept(options: argparse.Namespace, asked: Any) -> Any:
     """Where answers are kept until all are there."""
     from finesmith import answering
 
-    how = {"abstain": options.abstain, "skip": options.skip_bad_rows}
-    return answering.keep(Path(options.out), options.run, asked, force=options.force, **how)
+    return answering.keep(Path(options.out), options.run, asked, force=options.force, abstain=options.abstain)
 
 
 def _answered(rows: Any, kept: Any, watcher: Any, show: Callable[[Line], None] | None) -> Lines:
@@ -128,6 +127,18 @@ def _left_out(abstention: Any, gone: Sequence[bool]) -> str:
 
 
 def _asked(options: argparse.Namespace, card: Any) -> Any:
+    """The rows; what is wrong with them is said with ways out that this command has."""
+    from finesmith.answering import SKIP
+
+    try:
+        return _read(options, card)
+    except DataError as error:
+        hint = error.hint or (SKIP if error.problems else "")
+        hint = hint.replace("Set data.format to", "Give --format").replace("set data.format to", "give --format")
+        raise DataError(error.message, problems=error.problems, hint=hint) from error
+
+
+def _read(options: argparse.Namespace, card: Any) -> Any:
     from finesmith import registry
     from finesmith.data import inputs, stdin
 

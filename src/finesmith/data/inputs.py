@@ -22,8 +22,6 @@ ASKED = {"messages": "messages", "instruction": "alpaca", "text": "labels", "pro
 REQUEST = ("messages", *NAMES["tools"].strong, "model")
 """What a request says of the question, and the model that it was meant for; all else says how to answer."""
 
-SKIP = "Mend them, or answer the others: --skip-bad-rows."
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -70,15 +68,11 @@ def read(
         DataError: no column for the input, or rows that cannot be answered, all of them with file:line and reason.
     """
     unused: dict[str, None] = {}
-    try:
-        records = [
-            (Origin(name, line), unwrapped(row, unused))
-            for name, rows in _sources(path, format, stream)
-            for line, row in rows
-        ]
-    except DataError as error:  # no recipe is here that could say it
-        hint = error.hint.replace("set data.format to", "give --format").replace("Set data.format to", "Give --format")
-        raise DataError(error.message, problems=error.problems, hint=hint) from error
+    records = [
+        (Origin(name, line), unwrapped(row, unused))
+        for name, rows in _sources(path, format, stream)
+        for line, row in rows
+    ]
     return of_records(path, records, columns or {}, column, unused, skip=skip)
 
 
@@ -131,7 +125,7 @@ def gathered(
     if problems and not skip:
         noun, of, path = what.partition(" of ")
         said = [f"{places[place]}: {why}" for place, why in problems.items()]
-        raise DataError(f"{counted(len(problems), noun)}{of}{path} cannot be answered:", problems=said, hint=SKIP)
+        raise DataError(f"{counted(len(problems), noun)}{of}{path} cannot be answered:", problems=said)
     return Asked(tuple(name for name, _ in found), tuple(value for _, value in found), "", places, problems)
 
 
