@@ -221,7 +221,8 @@ def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watc
                 folder.remove(name)  # it failed before step 1: leave nothing half-written
         raise
     evidence, predictions = measure.measure(ready, folder, trained, watcher, leaked=checked.leaked)
-    cut = stages.say(watcher, *_cut.by_system(ready.task, predictions))
+    for note in (cut := _cut.by_system(ready.task, predictions)):
+        watcher.note(note)
     for name, rows in predictions.items():
         folder.write_lines(f"predictions/{name}.jsonl", prediction_rows(rows, ready.splits.test))
     facts = {

@@ -84,32 +84,32 @@ def build(recipe: Recipe, splits: Splits, watcher: Watcher) -> Ready:
     cut = set(long.cut)
     whole = [row for row in splits.train if str(row.origin) not in cut] if cut else splits.train
     proof = prove(task, loaded.tokenizer, whole, max_length)
-    notes = say(watcher, *long.notes(), *loaded.notes, *unsure, *notes, proof)
+    notes = _say(watcher, *long.notes(), *loaded.notes, *unsure, *notes, proof)
     if isinstance(task, Classification) and task.settings.head_first:
         with watcher.progress(
             "fitting the head, training + validation", len(encoded) + len(splits.validation)
         ) as progress:
             held_out = pieces(task, loaded, splits.validation, max_length)
             fitted = _head_first.fit_head(task, loaded, encoded, held_out, progress=progress)
-        notes += say(watcher, fitted)
+        notes += _say(watcher, fitted)
     shared = max_length if recipe.train.packing else 0
     blocked, chosen = ways.prepare(recipe.speed, task.kind, loaded, recipe.model.attention, shared=shared)
-    recipe, notes = recipe.replace(speed={"block_attention": blocked}), notes + say(watcher, *chosen)
+    recipe, notes = recipe.replace(speed={"block_attention": blocked}), notes + _say(watcher, *chosen)
     head = task.head(loaded.model)
     fresh = tuple(name for name in ("pooler",) if any("pooler" in note for note in loaded.notes))
     model = _precision(method.apply(loaded.model, head=(*head, *fresh), seed=recipe.seed), loaded, method)
     ways.take(recipe.speed, model, loaded)
     recipe, fitted_to = resolve.passes(recipe, model, task, loaded, encoded)
-    notes += say(watcher, *fitted_to)
+    notes += _say(watcher, *fitted_to)
     ways.compile_blocks(recipe.speed, model)
     trainable, total = models.parameter_counts(model)
     if method.adapter and (names := spared(loaded.model)):
-        notes += say(
+        notes += _say(
             watcher, f"PEFT puts no adapters on {names[0]} of this architecture: its kernels read that matrix directly"
         )
     if method.adapter and (share := unreached(loaded.model)):
-        notes += say(watcher, f"adapters do not reach the experts, {share:.0%} of the weights in the model's blocks")
-    notes += say(watcher, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")
+        notes += _say(watcher, f"adapters do not reach the experts, {share:.0%} of the weights in the model's blocks")
+    notes += _say(watcher, f"{trainable:,} of {total:,} weights move ({trainable / total:.2%})")
     return Ready(recipe, task, method, loaded, model, splits, encoded, long, notes)
 
 
@@ -171,7 +171,7 @@ def train(ready: Ready, folder: RunFolder, watcher: Watcher, *, resume: bool) ->
     ways.leave(ready.model)
     spent = costs.so_far()
     seconds = {"training": spent["seconds"]}
-    return Trained(steps, int(spent["memory"]), seconds, notes + say(watcher, *told) + room.notes, costs.seconds)
+    return Trained(steps, int(spent["memory"]), seconds, notes + _say(watcher, *told) + room.notes, costs.seconds)
 
 
 def _record(event: fitting.Event, total: int, folder: RunFolder, watcher: Watcher) -> int:
@@ -212,7 +212,7 @@ def deliver(ready: Ready, folder: RunFolder, *, columns: Mapping[str, str]) -> N
     )
 
 
-def say(watcher: Watcher, *notes: str) -> tuple[str, ...]:
+def _say(watcher: Watcher, *notes: str) -> tuple[str, ...]:
     """The notes, each shown as soon as it is known."""
     for note in notes:
         watcher.note(note)
