@@ -38,7 +38,7 @@ def open_study(
     run.require_unchanged(prepared, folder)
     evidence = plain.from_json(folder.read_json("evidence.json"))
     preparing = folder.read_json("manifest.json")["seconds"].get("preparing", 0.0)
-    task = predictor.answering(path, documents=True, trust_remote_code=trust_remote_code).task
+    task = predictor.answering(path, documents=True).task
     study = Study(
         folder=folder,
         recipe=prepared.recipe.replace(out=str(path)),
