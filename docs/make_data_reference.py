@@ -109,6 +109,10 @@ same `--abstain`, else it is refused (`--force` begins anew). The file goes away
 In Python a text, a list of `{"role", "content"}`, or a mapping with `messages`
 and `tools`, for each row.
 
+Each line of the answers has `id` and `output`, a classifier's also `scores`. `"cut": true` (in Python `Prediction.cut`)
+marks a text that came to the limit of `generation.max_new_tokens`, or to the end of the context, before its own end;
+how many do is said on stderr, and of the test rows in the notes of the run.
+
 ## What is not supported
 
 - Images, audio and files in messages: a part of another type than `text` makes the row unusable.

@@ -81,7 +81,8 @@ class Answering:
 
 def line(name: str, answer: Prediction) -> Line:
     """An answer as files have it."""
-    return {"id": name, "output": answer.output, **({"scores": dict(answer.scores)} if answer.scores else {})}
+    more = {"scores": dict(answer.scores)} if answer.scores else {}
+    return {"id": name, "output": answer.output, **more, **({"cut": True} if answer.cut else {})}
 
 
 def begin(model: Predictor, asked: Asked, *, abstain: bool = False, skip: bool = False) -> Answering:

@@ -18,9 +18,9 @@ from finesmith.errors import ModelError
 from finesmith.evidence import claims, clusters
 from finesmith.evidence import compare as evidences
 from finesmith.metrics._confusion import confusions, matrix, per_class
+from finesmith.models import attention, quantize
 from finesmith.models import device as devices
 from finesmith.models import load as models
-from finesmith.models import quantize
 from finesmith.report import card as cards
 from finesmith.runfolder import RunFolder
 from finesmith.stages import Ready, Trained, pieces
@@ -164,7 +164,8 @@ def base_of(
 ) -> predictor.Predictor:
     """The base model of a finished run under the run's template, to stand beside the tuned one."""
     asked = {"device": device, "trust_remote_code": trust_remote_code}
-    settings = recipes.load(RunFolder(run).require("recipe.yaml")).model.model_copy(update=asked)
+    recipe = recipes.load(RunFolder(run).require("recipe.yaml"), trusted=trust_remote_code)
+    settings = attention.to_answer(recipe.model.model_copy(update=asked))
     loaded = models.load(settings, tuned.task.kind, **tuned.task.load_arguments())
     tuned.task.prepare(loaded)  # not the task that comes of it: that no longer knows what the training rows were like
     return predictor.Predictor(tuned.task.for_base(), loaded)

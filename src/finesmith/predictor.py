@@ -14,15 +14,15 @@ from transformers import AutoTokenizer
 
 from finesmith import registry
 from finesmith.data.asked import as_inputs
-from finesmith.errors import DataError, RowError, RunError, TrainingError, counted
+from finesmith.errors import DataError, RowError, RunError, TrainingError
 from finesmith.evidence import told
+from finesmith.models import attention, place
 from finesmith.models import load as models
-from finesmith.models import place
 from finesmith.models.load import Loaded
 from finesmith.models.settings import ModelSettings
 from finesmith.runfolder import ABSTAIN, CARD, RunFolder
+from finesmith.tasks import _cut
 from finesmith.tasks.base import Progress, Task, silent
-from finesmith.tasks.classification import Classification
 from finesmith.types import Conversation, Input, Prediction
 
 LOG = logging.getLogger(__name__)
@@ -99,6 +99,8 @@ class Predictor:
             hint = "Shorten it or leave it out, or answer where there is more memory (device='cpu')."
             raise TrainingError(f"Input {error.row + 1}: {NO_MEMORY}.", hint=hint) from error
         self.warn_of_cuts(rows)
+        if said := _cut.answers(self.task, answers):
+            LOG.warning("%s", said)
         return answers
 
     def require_able(self, *, abstain: bool) -> None:
@@ -128,12 +130,8 @@ class Predictor:
 
     def warn_of_cuts(self, rows: Sequence[Input], names: Sequence[str] = ()) -> None:
         """Says of which texts a classifier reads only the beginning, by their names, else by their numbers."""
-        cut = self.task.cut(self.loaded.tokenizer, rows) if isinstance(self.task, Classification) else []
-        if cut and isinstance(self.task, Classification):
-            named = [names[place] if names else str(place + 1) for place in cut[:10]]
-            shown = ", ".join(named) + (", ..." if len(cut) > 10 else "")
-            message = "%s longer than the %d tokens that the model reads; only the beginning counted: %s"
-            LOG.warning(message, f"{len(cut):,} of {counted(len(rows), 'input')}", self.task.max_length, shown)
+        if said := _cut.inputs(self.task, self.loaded.tokenizer, rows, names):
+            LOG.warning("%s", said)
 
     @property
     def _reads_texts(self) -> bool:
@@ -208,14 +206,15 @@ class Card:
     columns: Mapping[str, str]
 
 
-def answering(path: str | Path, *, documents: bool = False) -> Card:
+def answering(path: str | Path, *, documents: bool = False, trust_remote_code: bool = False) -> Card:
     """The card of a finished model that gives answers, or where `documents` may be, of any.
 
     Raises:
-        RunError: no finished model is there, or one that was trained on plain documents.
+        RunError: no finished model is there, one that was trained on plain documents, or one whose task is code of its
+            own, which was not asked for.
     """
     _, card = card_of(path)
-    task = _task(card)
+    task = _task(card, path, trust_remote_code)
     if not documents:
         _require_answers(task, f"'{path}'", str(path))
     return Card(task, card.get("columns", {}))
@@ -227,7 +226,8 @@ def _require_answers(task: Task, named: str, path: str = "RUN") -> None:
         raise RunError(f"{named} was trained on plain documents: it has no answers to give.", hint=hint)
 
 
-def _task(card: Mapping[str, Any]) -> Task:
+def _task(card: Mapping[str, Any], path: str | Path, trusted: bool) -> Task:
+    registry.require_trust({"task": card["task"]}, path, trusted)
     plugin = registry.resolve("tasks", card["task"])
     return plugin(plugin.Settings.model_validate(card["settings"])).restore(card["state"])
 
@@ -247,8 +247,8 @@ def load(
         device: auto, cuda, mps or cpu.
         dtype: precision of the arithmetic; auto keeps the float32 of a run in it, else chooses for this machine.
         adapter: False gives the base model under the same task and template (LoRA runs only).
-        trust_remote_code: run Python code that comes with the model. A folder may have come from anybody, so what it
-            says of itself is not enough.
+        trust_remote_code: run Python code that comes with the model, or that its task is. A folder may have come from
+            anybody, so what it says of itself is not enough.
 
     Raises:
         RunError: no finished model is there, or one that needs code of its own, which was not asked for; or an adapter
@@ -256,10 +256,10 @@ def load(
         ModelError: the base of an adapter cannot be found.
     """
     folder, card = card_of(path)
-    task = _task(card)
+    task = _task(card, path, trust_remote_code)
     keep = dtype == "auto" and card["model"]["dtype"] == "float32"
     where = {"device": device, "dtype": "float32" if keep else dtype}
-    base = ModelSettings.model_validate({**card["model"], "from_scratch": False, **where})
+    base = attention.to_answer(ModelSettings.model_validate({**card["model"], "from_scratch": False, **where}))
     place.require_trust(base, path, trust_remote_code)
     settings = base if card["adapter"] else base.model_copy(update={"name": str(folder), "revision": None})
     if card["adapter"]:

@@ -113,15 +113,17 @@ def recipe_class(outside: tuple[tuple[str, str], ...] = ()) -> type[Recipe]:
     return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, **sections)
 
 
-def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+def load(path: str | Path, overrides: Mapping[str, Any] | None = None, *, trusted: bool = True) -> Recipe:
     """Reads a recipe from a YAML (or JSON) file.
 
     Args:
         path: the file.
         overrides: nested values that win over the file, e.g. from `parse_assignments`.
+        trusted: whether a task or method outside Finesmith that it names may be imported.
 
     Raises:
         RecipeError: with every problem at once, each with its line.
+        RunError: it names such a task or method, which may not be imported.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -133,16 +135,19 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe
         raise RecipeError(f"{path}:{line}: not valid YAML: {problem}.") from error
     if not isinstance(document, Mapping):
         raise RecipeError(f"{path}:1: a recipe is a mapping of settings, such as 'data: tickets.csv'.")
-    return make(_merge(_plain(document), overrides or {}), source=str(path), document=document)
+    values = _merge(_plain(document), overrides or {})
+    registry.require_trust(values, path, trusted)
+    return make(values, source=str(path), document=document)
 
 
 def of_run(folder: RunFolder, *, trust_remote_code: bool) -> Recipe:
-    """The recipe of a run, of which Python code that comes with its base may be run if that is asked for.
+    """The recipe of a run, of which Python code that comes with its base, or that its plug-ins are, may be run if that
+    is asked for.
 
     Raises:
-        RunError: no run is there; or its base brings code of its own, which was not asked for.
+        RunError: no run is there; or it brings code of its own, which was not asked for.
     """
-    recipe = load(folder.require("recipe.yaml"))
+    recipe = load(folder.require("recipe.yaml"), trusted=trust_remote_code)
     models_at.require_trust(recipe.model, folder.path, trust_remote_code)
     return recipe
 
@@ -151,7 +156,7 @@ def make(values: Mapping[str, Any], *, source: str = "", document: Any = None) -
     """Checks nested plain values and returns the recipe; `source` and `document` give messages their file and line."""
     problems: list[tuple[list[str], str]] = []
     recipe = None
-    known = recipe_class(_outside(values))
+    known = recipe_class(registry.outside(values))
     try:
         recipe = known.model_validate(dict(values))
     except ValidationError as error:
@@ -260,12 +265,6 @@ def _merge(under: Any, over: Mapping[str, Any]) -> dict[str, Any]:
 
 def _section(name: str) -> str:
     return name.rpartition(".")[2]
-
-
-def _outside(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Plug-ins that a recipe names by a dotted name."""
-    named = [(kind, values.get(kind[:-1])) for kind in ("tasks", "methods")]
-    return tuple((kind, name) for kind, name in named if isinstance(name, str) and "." in name)
 
 
 def from_source(source: str, overrides: Mapping[str, Any] | None = None) -> Recipe:

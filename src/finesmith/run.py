@@ -20,7 +20,8 @@ from finesmith.evidence import plain
 from finesmith.models import place
 from finesmith.recipe import Recipe
 from finesmith.runfolder import RunFolder
-from finesmith.types import Evidence, Example, Finding, Message, Prediction, Splits, Target
+from finesmith.tasks import _cut
+from finesmith.types import Evidence, Example, Finding, Message, Prediction, Splits
 from finesmith.watch import Interrupted, Watcher
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """What was asked, with every default and automatic value filled in."""
-        return recipes.load(RunFolder(self.path).require("recipe.yaml"))
+        """What was asked, every value filled in; one that names plug-ins of one's own is read with `recipe.load`."""
+        return recipes.load(RunFolder(self.path).require("recipe.yaml"), trusted=False)
 
     def predict(
         self, inputs: Sequence[Any], *, abstain: bool = False, watcher: Watcher | None = None, **where: Any
@@ -220,6 +221,8 @@ def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watc
                 folder.remove(name)  # it failed before step 1: leave nothing half-written
         raise
     evidence, predictions = measure.measure(ready, folder, trained, watcher, leaked=checked.leaked)
+    for note in (cut := _cut.by_system(ready.task, predictions)):
+        watcher.note(note)
     for name, rows in predictions.items():
         folder.write_lines(f"predictions/{name}.jsonl", prediction_rows(rows, ready.splits.test))
     facts = {
@@ -232,7 +235,7 @@ def _tune(prepared: Prepared, checked: Checkup, folder: RunFolder, watcher: Watc
             "over_length": len(ready.long),
         },
         "seconds": {**trained.seconds, "preparing": preparing, "all": trained.earlier + time.time() - began},
-        "notes": [*prepared.notes, *checked.notes(), *ready.notes, *trained.notes],
+        "notes": [*prepared.notes, *checked.notes(), *ready.notes, *trained.notes, *cut],
     }
     folder.write_json("manifest.json", facts)
     folder.write_text("README.md", measure.card(ready, evidence, facts))
@@ -269,15 +272,12 @@ def _write_beginning(folder: RunFolder, prepared: Prepared, ready: Ready) -> Non
 
 def prediction_rows(rows: Iterable[Prediction], examples: Sequence[Example]) -> list[dict[str, Any]]:
     """Answers as they stand in `predictions/*.jsonl`, each beside its target."""
-    targets = {example.id: example.target for example in examples}
+    targets = {row.id: row.target.text if isinstance(row.target, Message) else row.target for row in examples}
     return [
-        {"id": row.id, "output": row.output, "target": _target(targets[row.id]), "scores": dict(row.scores)}
+        {"id": row.id, "output": row.output, "target": targets[row.id], "scores": dict(row.scores)}
+        | ({"cut": True} if row.cut else {})
         for row in rows
     ]
-
-
-def _target(target: Target) -> Any:
-    return target.text if isinstance(target, Message) else target
 
 
 def _ids(splits: Splits) -> dict[str, list[str]]:

@@ -127,12 +127,14 @@ class Prediction:
     `scores` are label probabilities (classification), or `nats`, `tokens`, `bytes` of the reference
     (generation, text), from which bits per byte and the held-out loss come. `tokens` are those that were generated for
     a text, thoughts and the end of the turn included; 0 where none were, and in predictions read from a run.
+    `cut`: a text that is not whole, because it came to the limit of its length before its end.
     """
 
     id: str
     output: str | tuple[str, ...] | None
     scores: Mapping[str, float] = field(default_factory=dict)
     tokens: int = 0
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

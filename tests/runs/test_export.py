@@ -1,6 +1,7 @@
 """`finesmith export`: the folder answers in plain transformers as the trained model does, or it is not there."""
 
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -16,7 +17,7 @@ from finesmith import predictor, scaling
 from finesmith.errors import ExportError, RecipeError, RunError
 from finesmith.exporting import parity, write
 from finesmith.methods.lora import Lora
-from tests.conftest import make_model
+from tests.conftest import make_model, ticket_rows, write_csv, write_jsonl
 from tests.contracts.test_quantize import needs_library
 from tests.measurements import kept
 from tests.runs.test_whole_runs import command
@@ -104,6 +105,20 @@ def test_a_classifier_knows_its_labels_and_where_it_cuts(made, tmp_path):
     assert list(config["id2label"].values()) == ["delivery", "login", "refund"]
     assert config["problem_type"] == "single_label_classification"
     assert AutoTokenizer.from_pretrained(tmp_path / "it").model_max_length == predictor.answering(run).task.max_length
+
+
+def test_a_classifier_as_a_base_reads_as_much_as_its_model_can(models, tmp_path):
+    rows = write_csv(tmp_path / "rows.csv", ticket_rows(60))
+    run = kept.tuned(rows, models("bert"), tmp_path / "run", train={"max_length": 24})
+    finesmith.export(run, tmp_path / "it")
+    assert AutoTokenizer.from_pretrained(tmp_path / "it").model_max_length == 24
+    long = [{**row, "text": " ".join([row["text"]] * 4)} for row in ticket_rows(60)]
+    data = write_csv(tmp_path / "long.csv", long)
+    again = kept.tuned(data, str(tmp_path / "it"), tmp_path / "again", method="full", train={"max_length": 120})
+    assert predictor.answering(again).task.max_length == 120
+    tokenizer = AutoTokenizer.from_pretrained(again / "model")
+    assert tokenizer.model_max_length == AutoTokenizer.from_pretrained(run / "model").model_max_length == 128
+    assert "finesmith_model_max_length" not in tokenizer.init_kwargs
 
 
 def test_finesmith_takes_the_folder_too(made, tmp_path):
@@ -323,3 +338,53 @@ def test_logits_that_are_no_numbers_are_far_apart():
     assert parity.apart(one, one) == 0
     assert parity.apart(one, [np.array([[np.nan, -np.inf]])]) == np.inf
     assert parity.apart(one, [np.array([[1.0]])]) == np.inf
+
+
+def with_flash(run, to):
+    """A run as one on CUDA leaves it that was trained with flash attention."""
+    shutil.copytree(run, to)
+    for name, old, new in (
+        ("recipe.yaml", "attention: auto", "attention: flash_attention_2"),
+        ("model/finesmith.json", '"attention": "auto"', '"attention": "flash_attention_2"'),
+    ):
+        text = (to / name).read_text()
+        assert old in text
+        (to / name).write_text(text.replace(old, new))
+    return to
+
+
+def test_a_run_with_flash_attention_answers_and_is_exported_where_there_is_none(made, tmp_path, monkeypatch):
+    run = with_flash(made("llama", "lora", "clauses"), tmp_path / "run")
+    rows = write_jsonl(tmp_path / "rows.jsonl", [{"prompt": "clause"}])
+    for words in (["predict", run, rows], ["export", run, tmp_path / "it", "--rows", 2]):
+        code, _, err = command(*words)
+        assert code == 0, err
+    assert json.loads((tmp_path / "it/finesmith.json").read_text())["model"]["attention"] == "auto"
+    monkeypatch.setattr("sys.stdin", io.StringIO("clause\n"))
+    code, out, err = command("chat", run)
+    assert code == 0 and out.startswith("base"), err
+
+
+def test_the_machine_is_asked_where_memory_does_not_suffice(made, tmp_path, monkeypatch):
+    run = made("llama", "lora", "clauses")
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    weights = json.loads((run / "evidence.json").read_text())["costs"]["total_parameters"]
+    with monkeypatch.context() as patched:
+        patched.setattr("finesmith.methods.lora.Lora.merge", full)
+        code, _, err = command("export", run, tmp_path / "it")
+    assert code == 2 and "Traceback" not in err and "The memory of 'cpu' does not suffice" in err
+    assert f"held in float32, {weights:,} weights in 0.0 GB" in err and "a machine with more memory" in err
+    assert not (tmp_path / "it").exists() and not [*tmp_path.glob(".*")]
+    with monkeypatch.context() as patched:
+        patched.setattr("torch.nn.Module.to", full)
+        patched.setattr("finesmith.exporting.write.choose_device", lambda name: torch.device("cuda"))
+        with pytest.raises(ExportError, match="The memory of 'cuda'") as caught:
+            finesmith.export(run, tmp_path / "it")
+    assert caught.value.hint.startswith("Add --device cpu")
+    with monkeypatch.context() as patched:
+        patched.setattr("finesmith.methods.lora.Lora.merge", lambda *_: torch.zeros(2) @ torch.zeros(3))
+        with pytest.raises(RuntimeError, match="size"):
+            finesmith.export(run, tmp_path / "it")

@@ -11,6 +11,7 @@ import pytest
 import finesmith
 from finesmith import predictor
 from finesmith import run as runs
+from finesmith.cli.predict import WRITERS
 from finesmith.errors import DataError, RowError, RunError, TrainingError
 from tests import small
 from tests.conftest import ticket_rows, write_csv, write_jsonl
@@ -135,8 +136,6 @@ def test_stdin_has_no_columns_unless_its_lines_are_objects(finished, monkeypatch
 
 
 def test_several_labels_in_a_table():
-    from finesmith.cli.predict import WRITERS
-
     lines = [{"id": "1", "output": ("a", "b"), "scores": {"a": 0.9, "b": 0.8}}, {"id": "2", "output": "x, y"}]
     assert WRITERS[".csv"](lines) == 'id,output,score a,score b\n1,"[""a"", ""b""]",0.9,0.8\n2,"x, y",,\n'
 
@@ -208,6 +207,27 @@ def test_a_run_on_a_local_base_answers_from_every_folder(models, clauses, tmp_pa
     for file in (tmp_path / "run/model/finesmith.json", tmp_path / "run/recipe.yaml"):
         file.write_text(file.read_text().replace(place, str(tmp_path / "moved")))
     assert command("predict", tmp_path / "run", asked)[0] == 0
+
+
+def test_answers_that_end_at_the_limit_are_not_given_as_whole(models, clauses, tmp_path, caplog):
+    words = ["--model", models("llama"), "--out", tmp_path / "run", "train.max_steps=1", "generation.max_new_tokens=2"]
+    code, _, err = command("tune", clauses, *words)
+    rows = len(json.loads((tmp_path / "run/splits.json").read_text())["test"])
+    told = f"test rows, tuned: {rows} of {rows} answers cut off at the limit of 2 tokens (generation.max_new_tokens)"
+    assert code == 0 and told in " ".join(err.split())
+    assert [note for note in json.loads((tmp_path / "run/manifest.json").read_text())["notes"] if note.startswith(told)]
+    kept = [json.loads(line) for line in (tmp_path / "run/predictions/tuned.jsonl").read_text().splitlines()]
+    assert all(line["cut"] is True for line in kept)
+    asked = write_jsonl(tmp_path / "new.jsonl", [{"prompt": "clause"}, {"prompt": "late"}])
+    code, out, err = command("predict", tmp_path / "run", asked)
+    lines = [json.loads(line) for line in out.splitlines()]
+    said = "2 of 2 answers cut off at the limit of 2 tokens (generation.max_new_tokens) or of the context"
+    assert code == 0 and said in " ".join(err.split())
+    assert [set(line) for line in lines] == [{"id", "output", "cut"}] * 2
+    assert WRITERS[".csv"]([*lines[:1], {"id": "3", "output": "b"}]).endswith(",true\n3,b,\n")
+    assert caplog.messages == []
+    assert finesmith.load(tmp_path / "run").predict(["clause"] * 2)[0].cut
+    assert caplog.messages == [f"{said}: 1, 2"]
 
 
 def test_a_writer_cannot_abstain_and_compare_would_not_help(models, clauses, tmp_path):

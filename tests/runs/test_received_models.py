@@ -1,5 +1,6 @@
 """Models as they come from others: with code of their own, in pickles, with settings that contradict each other."""
 
+import importlib
 import json
 import shutil
 
@@ -47,6 +48,73 @@ def test_what_a_folder_says_of_itself_does_not_make_its_code_run(models, tmp_pat
     assert made.predict(["who?"], trust_remote_code=True)[0].output is not None
     code, _, err = command("predict", made.path, tmp_path / "rows.jsonl", "--trust-remote-code", "--json")
     assert code == 0, err
+
+
+PAYLOAD = """
+import pathlib
+from finesmith.{kind}.{name} import PLUGIN
+pathlib.Path(__file__).with_suffix(".ran").touch()
+"""
+
+
+def hostile(folder, file, kind, name):
+    """A received run one of whose plug-ins is a file that it brings; gives the file that shows that this ran."""
+    place = folder / "model" / f"payload_{kind}.py"
+    place.write_text(PAYLOAD.format(kind=kind, name=name))
+    text = (folder / file).read_text()
+    old = f'"task": "{name}"' if file.endswith("json") else f"{kind[:-1]}: {name}"
+    assert old in text
+    text = text.replace(f"\n{name}:", f"\n{place.stem}:")  # its section
+    (folder / file).write_text(text.replace(old, old.replace(name, f"received.{folder.name}.model.{place.stem}")))
+    return place.with_suffix(".ran")
+
+
+def test_a_received_run_cannot_name_a_file_of_its_own_as_task_or_method(models, tmp_path, monkeypatch):
+    rows = write_jsonl(tmp_path / "rows.jsonl", clause_rows(40))
+    made = tuned(rows, models("llama"), tmp_path / "run")
+    monkeypatch.syspath_prepend(str(tmp_path))  # as `python -m finesmith` and a notebook have their folder
+    importlib.invalidate_caches()
+    got = shutil.copytree(made.path, tmp_path / "received" / "card")
+    ran = hostile(got, "model/finesmith.json", "tasks", "generation")
+    for folder in (got, got / "model"):
+        for ask in (predictor.load, predictor.answering):
+            with pytest.raises(RunError, match=r"names the task 'received\.card\.model\.payload_tasks'"):
+                ask(folder)
+    with pytest.raises(RunError):
+        run.Run(got).predict(["who?"])
+    asked = [["compare", "--only", "prompting"], ["export"], ["set-scale"], ["chat"], ["predict"]]
+    more = {"export": [tmp_path / "out"], "set-scale": ["0.5"], "predict": [rows]}
+    for command_, *words in (asked[0], asked[1], asked[3], asked[4]):  # set-scale asks the recipe's task alone
+        code, _, err = command(command_, got, *more.get(command_, ()), *words)
+        assert code == 2 and "add --trust-remote-code" in err, command_
+    assert not ran.exists()
+    assert predictor.load(got, trust_remote_code=True).predict(["who?"]) and ran.exists()
+    for kind, name in (("tasks", "generation"), ("methods", "lora")):
+        got = shutil.copytree(made.path, tmp_path / "received" / f"recipe_{kind}")
+        ran = hostile(got, "recipe.yaml", kind, name)
+        with pytest.raises(RunError, match=f"names the {kind[:-1]} 'received"):
+            _ = run.Run(got).recipe
+        for command_, *words in asked[:4]:
+            code, _, err = command(command_, got, *more.get(command_, ()), *words)
+            assert code == 2 and "add --trust-remote-code" in err, command_
+        (got / "evidence.json").unlink()
+        code, _, err = command("resume", got)
+        assert code == 2 and "add --trust-remote-code" in err
+        assert not ran.exists()
+        recipe.load(got / "recipe.yaml")
+        assert ran.exists() and run.Run(got).recipe, "what this process has imported has run"
+
+
+def test_a_received_evidence_cannot_name_a_file_of_its_own_as_metric(models, tmp_path, monkeypatch):
+    made = tuned(write_jsonl(tmp_path / "rows.jsonl", clause_rows(40)), models("llama"), tmp_path / "run")
+    (made.path / "model" / "metric.py").write_text(PAYLOAD.format(kind="metrics", name="chrf"))
+    text = (made.path / "evidence.json").read_text()
+    (made.path / "evidence.json").write_text(text.replace(made.evidence.metric, "run.model.metric"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    code, _, err = command("show", made.path)
+    assert code == 2 and "Unknown metric 'run.model.metric'" in err
+    assert not (made.path / "model" / "metric.ran").exists()
 
 
 @pytest.mark.parametrize(

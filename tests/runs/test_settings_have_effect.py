@@ -292,6 +292,20 @@ def test_flash_attention_that_is_not_installed_names_its_extra(monkeypatch):
         attention_.argument(ModelSettings(attention="flash_attention_2"), torch.device("cuda"))
 
 
+@pytest.mark.parametrize(
+    ("device", "dtype", "installed", "used"),
+    [("cuda", "bfloat16", True, True), ("cuda", "bfloat16", False, False), ("cuda", "float32", True, False),
+     ("cpu", "bfloat16", True, False)],
+)  # fmt: skip
+def test_flash_attention_answers_where_it_can_run(device, dtype, installed, used, monkeypatch):
+    monkeypatch.setattr(attention_, "find_spec", lambda name: installed or None)
+    monkeypatch.setattr(attention_, "choose_device", torch.device)
+    asked = ModelSettings(attention="flash_attention_2", device=device, dtype=dtype)
+    assert attention_.to_answer(asked) == (asked if used else asked.model_copy(update={"attention": "auto"}))
+    eager = ModelSettings(attention="eager", device=device, dtype=dtype)
+    assert attention_.to_answer(eager) == eager
+
+
 class Eye(Watcher):
     """Sees whether the state was saved while training went on."""
 

@@ -44,8 +44,8 @@ def settled(tokenizer, rows, *, template="auto", ends=()):
     loaded = SimpleNamespace(
         tokenizer=tokenizer, model=SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=ends))
     )
-    fitted = Generation(GenerationSettings(template=template), learn(rows) if rows else None)
-    task, _ = fitted.prepare(loaded)
+    unfitted = Generation(GenerationSettings(template=template))
+    task, _ = (unfitted.fit(rows) if rows else unfitted).prepare(loaded)
     return task
 
 

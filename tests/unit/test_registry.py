@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from finesmith import registry
-from finesmith.errors import RecipeError
+from finesmith.errors import RecipeError, RunError
 
 KINDS = sorted(registry.PACKAGES)
 
@@ -59,6 +59,27 @@ def test_a_dotted_name_reaches_a_file_outside(tmp_path, monkeypatch):
         registry.resolve("methods", "own_plugins.empty")
     with pytest.raises(RecipeError, match=r"^Cannot import the method 'own_plugins.other': No module named"):
         registry.resolve("methods", "own_plugins.other")
+
+
+def test_only_tasks_and_methods_stand_outside(tmp_path, monkeypatch):
+    (tmp_path / "own_more").mkdir()
+    (tmp_path / "own_more" / "mine.py").write_text("raise AssertionError")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for kind in set(KINDS) - {"tasks", "methods"}:
+        with pytest.raises(RecipeError, match=r"^Unknown \w+ 'own_more.mine'\."):
+            registry.resolve(kind, "own_more.mine")
+
+
+def test_what_stands_outside_is_imported_for_a_run_where_that_was_asked_for():
+    named = {"task": "generation", "method": "elsewhere.strong"}
+    assert registry.outside(named) == (("methods", "elsewhere.strong"),)
+    registry.require_trust({"task": "text", "method": "lora"}, "RUN", False)
+    registry.require_trust(named, "RUN", True)
+    with pytest.raises(RunError, match=r"^'RUN' names the method 'elsewhere.strong': Python code outside Finesmith"):
+        registry.require_trust(named, "RUN", False)
+    with pytest.raises(RunError, match=r"names the task 'a\.b' and the method 'c\.d': Python code"):
+        registry.require_trust({"task": "a.b", "method": "c.d"}, "RUN", False)
+    registry.require_trust({"task": "finesmith.errors"}, "RUN", False)  # imported: it has run
 
 
 def test_listing_imports_no_plug_in():

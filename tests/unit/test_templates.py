@@ -15,6 +15,7 @@ from finesmith.predictor import Predictor
 from finesmith.tasks import _answers, _calls, _template
 from finesmith.tasks._learnt import learn
 from finesmith.tasks._prompted_answers import AnswerPrompts
+from finesmith.tasks.generation import Generation, GenerationSettings
 from finesmith.train.proof import prove
 from finesmith.types import Conversation, Example, Message, Origin
 from tests.conftest import GEMMA, MISTRAL, make_tokenizer
@@ -392,11 +393,32 @@ def test_what_is_sent_before_an_answer_has_the_tokens_that_follow_the_prompt(leg
     assert _answers.read(task.learnt, tokenizer, answer) == "Yes" and task.learnt.new_tokens == written + 1 * 3 // 2 + 8
 
 
-def test_the_longest_answer_is_kept_with_its_thoughts():
+def test_the_longest_answer_counts_with_its_thoughts(tmp_path):
+    tokenizer = make_tokenizer(tmp_path)
     rows = [row(said("user", "a"), said("assistant", text)) for text in ("short", "rather longer")]
     rows += [row(said("user", "a"), said("assistant", "b", reasoning_content="much longer than all the rest"))]
-    assert json.loads(learn(rows).longest)["reasoning_content"].startswith("much longer")
+    longest = _answers.longest(tokenizer, [each.target for each in rows], calls=False)
+    assert longest.thoughts.startswith("much longer")
+    assert _answers.longest(tokenizer, [longest], calls=True) is None
     assert not learn(rows).thinks and learn(rows[2:]).thinks
+
+
+def test_the_limit_is_that_of_the_answer_with_most_tokens_not_most_characters(tmp_path):
+    tokenizer = make_tokenizer(tmp_path)
+    texts = [" ".join(["answer clause"] * 6), "Срок поставки наступил", "короткий", " ".join(["answer clause"] * 3)]
+    tokens = [len(_template.ids(tokenizer, text)) for text in texts]
+    assert len(texts[0]) > 3 * len(texts[1]) and tokens[1] > 2 * tokens[0], "the longest has fewer tokens"
+    rows = [row(said("user", "a"), said("assistant", text)) for text in texts]
+    for some in (rows, rows[::-1]):
+        assert settled(tokenizer, some).learnt.new_tokens == tokens[1] * 3 // 2 + 8
+    calls = row(said("user", "a"), said("assistant", "", tool_calls=[call("weather", city="Санкт-Петербург" * 2)]))
+    written = len(_template.ids(tokenizer, calls.target.text))
+    assert settled(tokenizer, [*rows, calls]).learnt.new_tokens >= written * 3 // 2 + 8 > tokens[1] * 3 // 2 + 8
+
+
+def test_a_run_of_an_earlier_version_is_read():
+    state = {**Generation(GenerationSettings()).state(), "longest": "", "calling": "", "stop": [2]}
+    assert Generation(GenerationSettings()).restore(state).learnt.stop == (2,)
 
 
 def test_thoughts_are_offered_first_under_both_names():

@@ -12,7 +12,7 @@ from finesmith import registry
 from finesmith.checks.base import Checked
 from finesmith.data import messages
 from finesmith.errors import ProofError
-from finesmith.tasks import _template
+from finesmith.tasks import _cut, _template
 from finesmith.tasks.generation import Generation, GenerationSettings
 from finesmith.train.encode import training_set
 from finesmith.types import Conversation, Example, Message, Origin
@@ -199,6 +199,25 @@ def test_the_call_fits_into_the_answer_and_its_bytes_are_counted(tmp_path, monke
     monkeypatch.setattr("finesmith.tasks._language.measure", lambda *given: sizes.extend(given[3]))
     task.measure(SimpleNamespace(tokenizer=tokenizer), rows)
     assert sizes == [len(PLAIN.encode()), 4]
+
+
+def test_an_answer_is_whole_that_ends_with_its_end_also_at_the_limit(tmp_path):
+    tokenizer = tokenizer_with(tmp_path, None)
+    tokenizer.model_max_length = 2048
+    rows = [row(asks(), {"role": "assistant", "content": "Yes."})]
+    task = prepared(tokenizer, rows)
+    most, end = task.learnt.new_tokens, task.learnt.end
+    word = tokenizer("a", add_special_tokens=False)["input_ids"][0]
+    answers = []
+    for tokens in ([word, end], [word] * (most - 1) + [end], [word] * most):
+        where = {"device": torch.device("cpu"), "dtype": torch.float32}
+        loaded = SimpleNamespace(tokenizer=tokenizer, model=Speaker([tokens]), **where)
+        answers += task.answer(loaded, [rows[0].input])
+    assert [answer.cut for answer in answers] == [False, False, True] and answers[2].tokens == most
+    assert _cut.answers(task, answers).endswith("(generation.max_new_tokens) or of the context: 3")
+    assert _cut.answers(task, answers[:2]) == "" and not _cut.by_system(task, {"base": answers[:2]})
+    (note,) = _cut.by_system(task, {"tuned": answers[:2], "base": answers})
+    assert note.startswith(f"test rows, base: 1 of 3 answers cut off at the limit of {most} tokens")
 
 
 def test_special_tokens_stay_out_of_answers_where_no_row_has_tools(tmp_path):

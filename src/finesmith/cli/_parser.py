@@ -153,7 +153,9 @@ def recipe_options(parser: argparse.ArgumentParser) -> None:
 def trust_option(parser: argparse.ArgumentParser) -> None:
     """For commands that take a run, which may have come from anybody."""
     parser.add_argument(
-        "--trust-remote-code", action="store_true", help="run Python code that comes with the model's base"
+        "--trust-remote-code",
+        action="store_true",
+        help="run Python code that comes with the run: its base's, its plug-ins'",
     )
 
 

@@ -27,12 +27,12 @@ class Chat:
         """Reads a line, shows both answers; an empty line starts a new conversation, Ctrl-D ends."""
         from finesmith import measure, predictor
 
-        if not hasattr(predictor.answering(options.run).task, "prompt"):
+        own = {"trust_remote_code": options.trust_remote_code}
+        if not hasattr(predictor.answering(options.run, **own).task, "prompt"):
             raise RunError(
                 f"'{options.run}' is a classifier, which holds no conversation.",
                 hint=f"Ask it with: finesmith predict {options.run} -",
             )
-        own = {"trust_remote_code": options.trust_remote_code}
         models = {"tuned": predictor.load(options.run, device=options.device, **own)}
         if not options.tuned_only:
             models = {"base": measure.base_of(options.run, models["tuned"], options.device, **own), **models}

@@ -48,10 +48,12 @@ class Predict:
         write = _writer(options.out, force=options.force) if options.out else None
         from finesmith import answering, predictor
         from finesmith.cli._show import Terminal, print_json
+        from finesmith.tasks import _cut
 
-        asked = _asked(options, predictor.answering(options.run))
+        own = {"trust_remote_code": options.trust_remote_code}
+        asked = _asked(options, predictor.answering(options.run, **own))
         kept = _kept(options, asked) if options.out else None
-        loaded = predictor.load(options.run, device=options.device, trust_remote_code=options.trust_remote_code)
+        loaded = predictor.load(options.run, device=options.device, **own)
         with Terminal(quiet=options.json) as watcher:
             if asked.note:
                 watcher.note(asked.note)
@@ -59,6 +61,8 @@ class Predict:
             shown = _shown if not (write or options.json) else None
             lines = _answered(rows, kept, watcher, shown)
             _note_failed(lines, watcher)
+            if cut := sum("cut" in line for line in lines):
+                watcher.note(_cut.ended(loaded.task, cut, len(lines)))
             if options.abstain and loaded.abstention:
                 watcher.note(_left_out(loaded.abstention, [_is_unsure(line) for line in lines]))
         if options.json:
@@ -178,17 +182,17 @@ def _jsonl(lines: Lines) -> str:
 
 
 def _csv(lines: Lines) -> str:
-    """One column for each label's score; several labels in one cell as a JSON list; why there is no answer last."""
+    """One column for each label's score; several labels in one cell as a JSON list; `cut` and `error` last."""
     from finesmith.data import tables
 
     labels = list(dict.fromkeys(label for line in lines for label in line.get("scores", {})))
-    more = ["error"] if any("error" in line for line in lines) else []
+    more = [name for name in ("cut", "error") if any(name in line for line in lines)]
     rows = (
         [
             line["id"],
             _cell(line["output"]),
             *(line.get("scores", {}).get(label) for label in labels),
-            *(line.get(name) for name in more),
+            *("true" if (told := line.get(name)) is True else told for name in more),
         ]
         for line in lines
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import importlib.metadata
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ import torch
 from finesmith import predictor, registry
 from finesmith import recipe as recipes
 from finesmith.data.sources import digest
-from finesmith.errors import RecipeError, RunError, nearest
+from finesmith.errors import ExportError, ModelError, RecipeError, RunError, nearest
 from finesmith.evidence import plain
 from finesmith.exporting import parity, proof
 from finesmith.methods.base import Method
 from finesmith.models import licences, place
 from finesmith.models import load as models
+from finesmith.models.device import choose_device, is_out_of_memory
 from finesmith.models.load import Loaded
 from finesmith.recipe import Recipe
 from finesmith.report import card as cards
@@ -79,7 +81,7 @@ def export(
         RunError: no finished run; the folder holds something or cannot be written; the base needs code of its own,
             which was not asked for.
         RecipeError: no such dtype.
-        ExportError: the folder does not answer as the trained model does.
+        ExportError: the folder does not answer as the trained model does, or memory does not suffice.
     """
     if dtype not in DTYPES:
         raise RecipeError(f"There is no dtype '{dtype}'. {nearest(dtype, DTYPES)}")
@@ -92,10 +94,34 @@ def export(
 
     def write(part: Path) -> None:
         asked = proof.rows_of(folder, prepare, rows)
-        done.append(_write(folder, recipe, part, target, asked, dtype, device, watcher))
+        with _memory_told(folder, device):
+            done.append(_write(folder, recipe, part, target, asked, dtype, device, watcher))
 
     RunFolder(target.parent).write_with(target.name, write)
     return done[0]
+
+
+@contextmanager
+def _memory_told(folder: RunFolder, device: str) -> Iterator[None]:
+    """What to do where memory does not suffice: also a base that was trained in 4 bits is merged in float32.
+
+    Raises:
+        ExportError: that was it.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError, ModelError) as error:
+        if not any(isinstance(each, Exception) and is_out_of_memory(each) for each in (error, error.__cause__)):
+            raise
+        weights = folder.read_json("evidence.json")["costs"]["total_parameters"]
+        where = choose_device(device)
+        raise ExportError(
+            f"The memory of '{where}' does not suffice: for an export the model is held in float32, "
+            f"{weights:,} weights in {4 * weights / 1e9:.1f} GB and some more to compute with.",
+            hint="Use a machine with more memory."
+            if where.type == "cpu"
+            else "Add --device cpu: it is slower, and takes the machine's memory.",
+        ) from error
 
 
 def _target(to: str | Path) -> Path:
@@ -169,6 +195,7 @@ def _save(part: Path, model: Any, loaded: Loaded, task: Task) -> None:
     """Weights, configuration, tokenizer with its template, generation settings."""
     predictor.save_weights(part, model, loaded, adapter=False)
     if isinstance(task, Classification):
+        loaded.tokenizer.init_kwargs[models.READS] = loaded.tokenizer.model_max_length  # for who trains it further
         loaded.tokenizer.model_max_length = task.max_length  # where a pipeline cuts a text, as the run does
     loaded.tokenizer.save_pretrained(part)
 
@@ -186,7 +213,7 @@ def _tell(run: RunFolder, part: Path, recipe: Recipe, task: Any, found: Exported
     folder.write_text("README.md", cards.exported(_card(run), recipe.task, told))
     card = run.read_json(f"model/{CARD}")
     base = recipe.model.name if place.on_a_hub(recipe.model.name) else Path(recipe.model.name).name
-    settings = {**card["model"], "name": base, "quantize": "none"}
+    settings = {**card["model"], "name": base, "quantize": "none", "attention": "auto"}
     folder.write_json(CARD, {**card, "adapter": False, "model": settings})
     if run.file(f"model/{ABSTAIN}").exists():
         shutil.copyfile(run.file(f"model/{ABSTAIN}"), part / ABSTAIN)

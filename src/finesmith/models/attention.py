@@ -23,6 +23,7 @@ from transformers.masking_utils import sdpa_mask
 from finesmith.errors import MissingExtraError, ModelError
 from finesmith.models import blocked
 from finesmith.models.blocked import Seen
+from finesmith.models.device import choose_device, choose_dtype
 from finesmith.models.documents import Documents, collect, spread
 from finesmith.models.settings import ModelSettings
 
@@ -45,6 +46,17 @@ def argument(settings: ModelSettings, device: torch.device) -> dict[str, str]:
     if settings.attention == "flash_attention_2" and find_spec("flash_attn") is None:
         raise MissingExtraError("flash_attn", "flash", "model.attention: flash_attention_2")
     return {"attn_implementation": settings.attention}
+
+
+def to_answer(settings: ModelSettings) -> ModelSettings:
+    """The settings for a model that is no more trained: without flash attention where it cannot run (elsewhere than on
+    CUDA, in float32, not installed); the answers do not hang on it."""
+    if settings.attention != "flash_attention_2":
+        return settings
+    device = choose_device(settings.device)
+    narrow = choose_dtype(settings.dtype, device) != torch.float32
+    there = device.type == "cuda" and narrow and find_spec("flash_attn") is not None
+    return settings if there else settings.model_copy(update={"attention": "auto"})
 
 
 @contextmanager

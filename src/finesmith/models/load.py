@@ -26,6 +26,8 @@ from finesmith.models.device import SMALLER, choose_device, choose_dtype, is_out
 from finesmith.models.settings import ModelSettings
 
 Kind = Literal["causal-lm", "sequence-classification"]
+READS = "finesmith_model_max_length"
+"""In a tokenizer that cuts texts as an exported classifier was trained: how long a text its model can read."""
 _UNUSABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, ImportError,
              RuntimeError, MemoryError, SafetensorError, StrictDataclassError)  # fmt: skip
 """What transformers raises over files that are damaged, contradict themselves, or need a package that is missing."""
@@ -84,6 +86,7 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(
             where, revision=settings.revision, trust_remote_code=settings.trust_remote_code
         )
+    tokenizer.model_max_length = tokenizer.init_kwargs.pop(READS, tokenizer.model_max_length)
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise ModelError(f"The model '{settings.name}' has no tokenizer: no vocabulary was found in {where}.")
     if tokenizer.pad_token_id is None:

@@ -25,7 +25,8 @@ class ModelSettings(Settings):
     `bitsandbytes`."""
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
     """Implementation of attention, in training too; auto: Finesmith's for packed sequences where it is proved on the
-    model, else what transformers chooses. flash_attention_2 needs CUDA and the extra `flash`."""
+    model, else what transformers chooses. flash_attention_2 needs CUDA and the extra `flash`; finished, a run answers
+    and is exported without them too."""
     from_scratch: bool = False
     """Random initial weights of the same architecture, instead of the pretrained ones."""
     trust_remote_code: bool = False

@@ -20,11 +20,9 @@ class Learnt:
 
     `end` is the token that ends a turn, `stop` all tokens at which generation stops, `preamble` the text that the
     template itself puts before an answer, `opening` what of it every kind of answer begins with, `begun` what is sent
-    of it with the prompt, `thought_end` what it writes between thoughts and answer, `longest` the longest training
-    answer and `calling` the longest one that calls tools, as JSON (dropped once they are counted). `tools`: rows offer
-    or call tools, so that special tokens may stand in an answer; `calls`, `thinks`: half of the answers do; `inside`:
-    one has thoughts in its content. `opened`: rows whose opening turn was to be learnt and answers nothing (dropped
-    once that is said).
+    of it with the prompt, `thought_end` what it writes between thoughts and answer. `tools`: rows offer or call tools,
+    so that special tokens may stand in an answer; `calls`, `thinks`: half of the answers do; `inside`: one has thoughts
+    in its content. `opened`: rows whose opening turn was to be learnt and answers nothing (dropped once that is said).
     """
 
     short: bool = False
@@ -33,8 +31,6 @@ class Learnt:
     calls: bool = False
     thinks: bool = False
     inside: bool = False
-    longest: str = ""
-    calling: str = ""
     new_tokens: int = 256
     end: int = -1
     stop: tuple[int, ...] = ()
@@ -77,17 +73,13 @@ def learn(train: Sequence[Example]) -> Learnt:
         tools = tools or bool(given.tools) or any(turn.calls for turn in (*given.messages, example.target))
     texts = [_without_thoughts(answer) for answer in answers]
     lengths = sorted(map(len, texts))
-    calls = [json.dumps(answer.as_dict()) for answer in answers if answer.calls]
-    longest = max((answer for answer in answers if not answer.calls), key=_size, default=None)
     return Learnt(
         short=lengths[len(lengths) // 2] <= SHORT_ANSWER,
         as_json=all(map(is_json, texts)),
         tools=tools,
-        calls=2 * len(calls) >= len(answers),
+        calls=2 * sum(bool(answer.calls) for answer in answers) >= len(answers),
         thinks=2 * sum(map(_thinks, answers)) >= len(answers),
         inside=any(THOUGHT_END in answer.content for answer in answers),
-        longest="" if longest is None else json.dumps(longest.as_dict()),
-        calling=max(calls, key=lambda call: (len(call), call), default=""),
         opened=opened,
     )
 
@@ -108,7 +100,3 @@ def _without_thoughts(answer: Message) -> str:
     """What of an answer is scored: the text behind thoughts that stand in its content."""
     _, end, behind = answer.content.rpartition(THOUGHT_END)
     return replace(answer, content=behind.strip() if end else behind).text
-
-
-def _size(answer: Message) -> tuple[int, str]:
-    return len(answer.content) + len(answer.thoughts), answer.content

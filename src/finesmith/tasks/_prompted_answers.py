@@ -147,7 +147,8 @@ class AnswerPrompts:
         for row, answer in zip(rows, answers, strict=True):
             text = _cut(whole := str(answer.output), FORMS[form], self.openers)
             behind = len(_template.ids(self.loaded.tokenizer, whole[len(text) :]))
-            found.append(Prediction(row.id, text, tokens=max(1, answer.tokens - behind)))
+            cut = answer.cut and text == whole
+            found.append(Prediction(row.id, text, tokens=max(1, answer.tokens - behind), cut=cut))
         return found
 
     def _compose(self, asked: Conversation, form: Form, examples: Sequence[Example]) -> Conversation:

@@ -6,7 +6,6 @@ they do not.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -47,6 +46,8 @@ PLAIN = """\
 
 PLAINLY = "The plain template takes every row: generation.template=plain."
 ASKED = Conversation((Message("user", "a"),))
+COUNTED = 1000
+"""Texts that are tokenised at a time where only their number of tokens is wanted."""
 
 
 @dataclass(frozen=True)
@@ -218,14 +219,12 @@ def before_answer(tokenizer: Any) -> str:
     return turn.completion[: turn.completion.index("b")]
 
 
-def shared_opening(tokenizer: Any, opening: str, call: str) -> str:
-    """The preamble where an answer that calls tools (as JSON) begins with it too; else nothing is sent before both."""
-    said = json.loads(call) if call else {}
-    if not said:
+def shared_opening(tokenizer: Any, opening: str, call: Message | None) -> str:
+    """The preamble where an answer that calls tools begins with it too; else nothing is sent before both."""
+    if call is None:
         return opening
-    target = Message(said.pop("role"), said.pop("content"), 1.0, said)
     try:
-        begins = last_turn(tokenizer, ASKED, target).completion.startswith(opening)
+        begins = last_turn(tokenizer, ASKED, call).completion.startswith(opening)
     except ProofError:  # of its row this is said when that is encoded
         begins = True
     return opening if begins else ""
@@ -244,6 +243,16 @@ def thought_end(tokenizer: Any) -> str:
 def ids(tokenizer: Any, text: str) -> list[int]:
     """Token ids of a rendered text: nothing is added, the template has written every special token."""
     return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] if text else []
+
+
+def counts(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    """How many tokens each text has by itself."""
+    found: list[int] = []
+    for start in range(0, len(texts), COUNTED):
+        some = list(texts[start : start + COUNTED])
+        rows = tokenizer(some, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+        found += map(len, rows)
+    return found
 
 
 def follows(tokenizer: Any, before: str, text: str) -> list[int]:

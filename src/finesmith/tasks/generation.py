@@ -32,8 +32,8 @@ class GenerationSettings(Settings):
     template: Literal["auto", "chat", "plain"] = "auto"
     """auto: the model's own chat template, a plain one where it has none (### Request / ### Answer, tools as JSON)."""
     max_new_tokens: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
-    """Most tokens of an answer, with what the template puts before it; auto: half as long again as the longest training
-    answer."""
+    """Most tokens of an answer, with what the template puts before it; auto: half as long again as the training answer
+    with most tokens."""
     date: Day = "auto"
     """What a chat template writes that says today's date (Llama 3.2, gpt-oss), `2026-11-22`; auto: the day on which the
     run begins. It stays so: a model is asked as it was trained."""
@@ -47,9 +47,13 @@ class Generation:
     spare = 1
     proves = "prompts as inference sends them, the end of every answer learnt"
 
-    def __init__(self, settings: GenerationSettings, learnt: Learnt | None = None) -> None:
+    def __init__(
+        self, settings: GenerationSettings, learnt: Learnt | None = None, answers: Sequence[Message] = ()
+    ) -> None:
+        """`answers` are those of the training rows, until `prepare` has counted their tokens."""
         self.settings = settings
         self.learnt = learnt or Learnt()
+        self._answers = answers
 
     @property
     def primary(self) -> str:
@@ -69,7 +73,7 @@ class Generation:
 
     def fit(self, train: Sequence[Example]) -> Generation:
         """Learns how long answers are, whether all of them are JSON, and whether tools are offered and called."""
-        return Generation(self.settings, learn(train))
+        return Generation(self.settings, learn(train), [row.target for row in train if isinstance(row.target, Message)])
 
     def state(self) -> dict[str, Any]:
         """What `fit` and `prepare` found."""
@@ -78,7 +82,8 @@ class Generation:
     def restore(self, state: Mapping[str, Any]) -> Generation:
         """The fitted task."""
         opening = state.get("opening", state.get("preamble", ""))  # runs from before both were told apart
-        return Generation(self.settings, Learnt(**{**state, "opening": opening, "stop": tuple(state["stop"])}))
+        known = {name: value for name, value in state.items() if name in Learnt.__dataclass_fields__}  # fewer than once
+        return Generation(self.settings, Learnt(**{**known, "opening": opening, "stop": tuple(state["stop"])}))
 
     def for_base(self) -> Generation:
         """The same task for a model that was not trained on the preamble: it is sent that behind the prompt.
@@ -110,16 +115,15 @@ class Generation:
         neutral = _language.neutralise(loaded.model.generation_config)
         preamble, thought_end = _template.preamble(loaded.tokenizer), _template.thought_end(loaded.tokenizer)
         known = replace(self.learnt, end=end, stop=stop, preamble=preamble, thought_end=thought_end)
-        found = [_answers.longest(known, loaded.tokenizer, each) for each in (known.longest, known.calling) if each]
+        talking, calling = (_answers.longest(loaded.tokenizer, self._answers, calls=calls) for calls in (False, True))
+        found = [_answers.counted(known, loaded.tokenizer, each) for each in (talking, calling) if each]
         longest = max((tokens for tokens, _ in found), default=0)
         before = len(_template.ids(loaded.tokenizer, preamble))  # the model writes it with every answer
-        limit, call = self.settings.max_new_tokens, found[-1][1] if known.calling else ""
+        limit, call = self.settings.max_new_tokens, found[-1][1] if calling else ""
         learnt = replace(
             known,
             as_json=self.learnt.as_json and (not call or is_json(call)),
-            opening="" if known.thinks else _template.shared_opening(loaded.tokenizer, preamble, known.calling),
-            longest="",
-            calling="",
+            opening="" if known.thinks else _template.shared_opening(loaded.tokenizer, preamble, calling),
             opened=0,
             new_tokens=limit if limit != "auto" else before + (longest * 3 // 2 + 8 if longest else known.new_tokens),
         )
@@ -231,7 +235,8 @@ class Generation:
             for position, tokens in zip(positions, found, strict=True):
                 said = _answers.up_to_end(self.learnt, tokens)
                 text = _answers.read(self.learnt, loaded.tokenizer, said)
-                answers[position] = Prediction(str(position), text, tokens=len(said))
+                cut = not said or said[-1] not in self.learnt.stop
+                answers[position] = Prediction(str(position), text, tokens=len(said), cut=cut)
             progress(len(positions))
 
         _evaluation.in_batches(loaded.model, lengths, write, kinds=limits, writing=True)
