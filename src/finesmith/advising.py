@@ -10,23 +10,20 @@ import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from finesmith import examine, registry, run
 from finesmith.baselines import _features
 from finesmith.baselines.base import NO_MEMORY, as_text
-from finesmith.evidence import clusters, plain, verdict
+from finesmith.evidence import clusters, plain
 from finesmith.evidence import compare as evidences
+from finesmith.evidence.advice import FROZEN, Decision, decide, signed
 from finesmith.metrics.base import Metric, refuse_impossible
 from finesmith.models import place
 from finesmith.recipe import Recipe
 from finesmith.report import words
 from finesmith.types import Estimate, Example, Finding, Prediction, Splits
 from finesmith.watch import Watcher
-
-Decision = Literal["do not fine-tune", "mend the data first", "fine-tuning may be worth it", "open"]
-
-FROZEN = "frozen"
 
 
 @dataclass(frozen=True)
@@ -107,72 +104,9 @@ def advise(
     )
 
 
-def decide(
-    metric: Metric,
-    systems: Mapping[str, Estimate],
-    gains: Mapping[str, Estimate],
-    best: str,
-    titles: Mapping[str, str],
-    *,
-    target: float | None,
-    minimum_gain: float,
-    findings: Sequence[Finding] = (),
-    blind: bool = False,
-) -> tuple[Decision, str]:
-    """The rule as a word and a sentence. Pure.
-
-    Blocking findings come first, and that training has seen every test row (`blind`). A target is reached where some
-    opponent's whole interval is. There is no room where some opponent's whole interval lies within `minimum_gain` of a
-    model without an error. With neither it may be worth it, and only `tune` and `compare` can say whether it is.
-    """
-    blocking = [finding for finding in findings if finding.severity == "blocking"]
-    if blocking:
-        return "mend the data first", f"Mend the data first: {blocking[0].what} {blocking[0].advice}"
-    if blind:
-        return "mend the data first", f"Mend the data first: {verdict.ALL_SEEN}"
-    if not best:
-        return "open", "Nothing could be measured without training: run finesmith tune, then finesmith compare."
-    better = _signed(metric)
-    safest = max(systems, key=lambda name: (better * _worst(metric, systems[name]), name == best))
-    reached = _reached(metric, titles[safest], systems[safest])
-    if target is not None and better * _worst(metric, systems[safest]) >= better * target:
-        said = f"that is the target of {verdict.number(metric, target)}; ship that"
-        return "do not fine-tune", f"Do not fine-tune: {reached}, and {said}."
-    room = _room(metric, _worst(metric, systems[safest]))
-    if room <= minimum_gain:
-        said = f"even a model without an error would gain no more than {verdict.number(metric, room)}"
-        return "do not fine-tune", f"Do not fine-tune: {reached}; {said}. Ship that."
-    reached, value = _reached(metric, titles[best], systems[best]), systems[best]
-    here, most = _room(metric, value.value), _room(metric, _worst(metric, value))
-    if here <= minimum_gain:
-        gain = f"{verdict.number(metric, here)} on them, on others up to {verdict.number(metric, most)}"
-        few = f"{reached}; a model without an error would gain {gain}. Test on more rows, or ship that."
-        return (
-            "fine-tuning may be worth it",
-            f"Fine-tuning may be worth it, but the test rows are too few to know: {few}",
-        )
-    needed = f"it is worth it only if the tuned model beats this by {verdict.number(metric, minimum_gain)} or more, "
-    rule = f"{needed}with a 95 % interval of the paired difference above 0, or matches it at a third of its cost a call"
-    goal = f" (target {verdict.number(metric, target)})" if target is not None else ""
-    return "fine-tuning may be worth it", f"Fine-tuning may be worth it: {reached}{goal}; {rule}.{_sign(gains)}"
-
-
-def _reached(metric: Metric, title: str, value: Estimate) -> str:
-    return f"{title} reaches {_interval(metric, value)} without fine-tuning"
-
-
 def as_json(advice: Advice) -> dict[str, Any]:
     """Everything as plain values."""
     return plain.values_of(advice)
-
-
-def _sign(gains: Mapping[str, Estimate]) -> str:
-    """What the base's own features say of its chances, where they are known."""
-    if FROZEN not in gains:
-        return ""
-    if gains[FROZEN].low > 0:
-        return " The base's frozen features are clearly behind it, a bad sign for this base: try a larger one."
-    return ""
 
 
 def _base(
@@ -278,7 +212,7 @@ def _weigh(
 
     most = max(value.n for value in systems.values())
     whole = [name for name in systems if systems[name].n == most]
-    best = max(whole, key=lambda name: _signed(metric) * systems[name].value)
+    best = max(whole, key=lambda name: signed(metric) * systems[name].value)
     for name in systems:  # one that answered fewer rows is better only if it is so on these
         if name not in whole and better(name, best).value > 0:
             best = name
@@ -290,24 +224,6 @@ def _title(name: str) -> str:
     return title[0].upper() + title[1:]
 
 
-def _signed(metric: Metric) -> float:
-    return 1.0 if metric.higher_is_better else -1.0
-
-
-def _worst(metric: Metric, value: Estimate) -> float:
-    return value.low if metric.higher_is_better else value.high
-
-
-def _room(metric: Metric, value: float) -> float:
-    """How far it is to a model without an error; without end where the metric has no best value."""
-    return float("inf") if metric.best is None else abs(metric.best - value)
-
-
 def _least(metric: Metric, given: float | None) -> float:
     span = metric.limits[1] - metric.limits[0]
     return given if given is not None else (0.01 * span if span != float("inf") else 0.0)
-
-
-def _interval(metric: Metric, value: Estimate) -> str:
-    ends = f"{verdict.number(metric, value.low)} to {verdict.number(metric, value.high)}"
-    return f"{metric.title} {verdict.number(metric, value.value)} (95 % interval {ends}, n = {verdict.rows(value)})"

@@ -253,3 +253,12 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     if dtype == torch.float32:
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype)
+
+
+def held_in(stored: torch.dtype, dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """In what weights that do not move are held: in 16 bits on an accelerator that computes so, if they are stored so.
+
+    In float32 they would take twice the memory for the same numbers (for float16 in bfloat16: for those that are
+    multiplied); on a CPU memory is not what is short.
+    """
+    return dtype if device.type != "cpu" and stored.itemsize == dtype.itemsize else torch.float32

@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from finesmith.errors import FinesmithError, ModelError, counted
 from finesmith.models import attention, causal, generating, padding, place, quantize, vocabulary
 from finesmith.models.context import context_length as context_length
-from finesmith.models.device import SMALLER, choose_device, choose_dtype, is_out_of_memory, take_to
+from finesmith.models.device import SMALLER, choose_device, choose_dtype, held_in, is_out_of_memory, take_to
 from finesmith.models.settings import ModelSettings
 
 Kind = Literal["causal-lm", "sequence-classification"]
@@ -143,15 +143,6 @@ def load(
     generating.settle(model, tokenizer.pad_token_id)
     model = take_to(model, device, settings.name)
     return Loaded(model, tokenizer, device, dtype, stored, notes + _new(fresh))
-
-
-def held_in(stored: torch.dtype, dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """In what weights that do not move are held: in 16 bits on an accelerator that computes so, if they are stored so.
-
-    In float32 they would take twice the memory for the same numbers (for float16 in bfloat16: for those that are
-    multiplied); on a CPU memory is not what is short.
-    """
-    return dtype if device.type != "cpu" and stored.itemsize == dtype.itemsize else torch.float32
 
 
 def plainly(folder: Path, kind: Kind, device: torch.device, *, dtype: torch.dtype | None, own_code: bool) -> Loaded:
