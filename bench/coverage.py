@@ -62,11 +62,15 @@ def cases() -> list[tuple[str, str, Hit]]:
         found.append(("clusters, difference of shares", what, shares(count, size, level)))
         found.append(("the same by rows, as if independent", what, shares(count, size, level, by_rows=True)))
     found.append(("clusters and seeds, loss", "3 seeds, 40 clusters of 5", clustered_seeds(3, 40, 5)))
-    for n in (2, 3, 4, 5, 7, 10, 11, 15, 20, 25, 30, 31):
+    few = (2, 3, 4, 5, 7, 10, 11, 15, 20, 25, 30, 31)
+    for n in (*few, 60, 100, 200, 300):
         found += [
             ("few rows, gain in bits per byte", f"{n} rows, two systems as good", bits(n)),
             ("few rows, gain in bits per byte, skewed", f"{n} rows, two systems as good", bits(n, skewed=True)),
             ("few groups, gain in macro-F1", f"{n} groups of 20 rows, two systems as good", macro_f1(n, 20)),
+        ]
+    for n in few:
+        found += [
             ("few rows, gain in accuracy", f"{n} rows, always one of two right", alternately(n, 1.0)),
             ("few rows, gain in accuracy", f"{n} rows, one of two right in half", alternately(n, 0.5)),
         ]
