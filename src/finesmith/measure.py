@@ -84,7 +84,6 @@ def measure(
             "seconds": trained.seconds["training"],
             "peak_memory_bytes": trained.peak_memory,
             "steps": trained.steps,
-            "sequences": len(ready.data),
             "trainable_parameters": trainable,
             "total_parameters": total,
             "saved_bytes": saved,
@@ -118,6 +117,7 @@ def manifest(ready: Ready, trained: Trained) -> dict[str, Any]:
         "method": ready.recipe.method,
         "task": ready.recipe.task,
         "steps": trained.steps,
+        "sequences": len(ready.data),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 

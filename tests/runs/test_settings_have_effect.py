@@ -213,7 +213,9 @@ def test_the_setting_has_an_effect(setting, outcome):
 
 
 def test_the_same_settings_give_the_same_run(outcome):
-    first, second = (outcome({**BASE, "out": f"<out>/same-{number}"}) for number in (1, 2))
+    first, second = (dict(outcome({**BASE, "out": f"<out>/same-{number}"})) for number in (1, 2))
+    for each in (first, second):  # by how much the faster way won is timed anew
+        each["notes"] = [re.sub(r"[\d.]+ times as fast", "faster", note) for note in each["notes"]]
     assert {key: value for key, value in first.items() if key != "out"} == {
         key: value for key, value in second.items() if key != "out"
     }

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import brier_score_loss, log_loss
 
 from finesmith.cli import predict
-from finesmith.evidence import calibration, ece, stats, told
+from finesmith.evidence import calibration, ece, told
 from finesmith.measurements import calibration as measured
 from finesmith.types import Estimate
 
@@ -21,6 +21,14 @@ def drawn(n, k=5, sharp=2.0, seed=0):
     logits = sharp * random.normal(size=(n, k))
     chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     return chances, (chances.cumsum(1) > random.random((n, 1))).argmax(1)
+
+
+def test_the_band_of_a_group_is_wilsons_and_wider_where_rows_belong_together():
+    bins = [(0.5, 0.4, 10), (0.6, 0.5, 10), (0.9, 0.9, 20)]
+    alone, together = measured._grouped(bins), measured._grouped(bins, 0.25)
+    for found, rows in ((alone[2], 20), (together[2], 5)):
+        band = measured.stats.wilson(0.9 * rows, rows)
+        assert found == pytest.approx([0.9, 0.9, 20, band.low, band.high])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -324,11 +332,3 @@ def test_sets_of_several_labels_hold_the_wanted_share():
         missed.append((gone.sum(axis=1) / np.maximum(1, fresh.truth.sum(axis=1))).mean())
     assert 0.085 < np.mean(missed) <= 0.103
     assert several(5).quantile(0.1) == 1.0, "too few rows: all labels"
-
-
-def test_the_band_of_a_group_is_wilsons_and_wider_where_rows_belong_together():
-    bins = [(0.5, 0.4, 10), (0.6, 0.5, 10), (0.9, 0.9, 20)]
-    alone, together = measured._grouped(bins), measured._grouped(bins, 0.25)
-    for found, rows in ((alone[2], 20), (together[2], 5)):
-        band = stats.wilson(0.9 * rows, rows)
-        assert found == pytest.approx([0.9, 0.9, 20, band.low, band.high])

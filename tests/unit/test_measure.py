@@ -37,5 +37,9 @@ def test_a_checkout_on_the_path_is_enough_for_the_manifest(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", version)
     model = SimpleNamespace(name="embedded", quantize="none")
     recipe = SimpleNamespace(seed=0, model=model, method="full", task="text")
-    ready = SimpleNamespace(recipe=recipe, loaded=SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32))
-    assert measure.manifest(ready, SimpleNamespace(steps=3))["finesmith"] == finesmith.__version__
+    loaded = SimpleNamespace(
+        device=torch.device("cpu"), dtype=torch.float32, model=SimpleNamespace(config=SimpleNamespace())
+    )
+    found = measure.manifest(SimpleNamespace(recipe=recipe, loaded=loaded, data=[0] * 7), SimpleNamespace(steps=3))
+    assert found["finesmith"] == finesmith.__version__ and found["quantize"] == "none"
+    assert found["sequences"] == 7, "what `scratch` and `lora_or_full` plan their steps with"

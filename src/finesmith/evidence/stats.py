@@ -184,16 +184,16 @@ def _joined(
 ) -> tuple[float, float]:
     """Ends to join: Student's t on the jackknife, and the draws' own ends moved out as far as t lies beyond the normal
     quantile (Hesterberg 2015). The first holds for normal rows, the second follows a skew; `bench/coverage.py` says how
-    often both together do. Open where one row holds all there is to a value."""
+    often both together do. Open where one of few rows holds all there is to a value."""
     from scipy.special import stdtrit
 
     quantile = float(stdtrit(n - 1, 0.5 + confidence / 2))
     without = score(1 - np.eye(n))
     half = quantile * math.sqrt((n - 1) / n * float(((without - without.mean()) ** 2).sum()))
-    if math.isnan(half):
-        return -math.inf, math.inf
-    wider = math.sqrt(n / (n - 1)) * quantile / _z(confidence)
     low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    if math.isnan(half):
+        return (-math.inf, math.inf) if n <= FEW else (float(low), float(high))
+    wider = math.sqrt(n / (n - 1)) * quantile / _z(confidence)
     return value - max(half, wider * (value - float(low))), value + max(half, wider * (float(high) - value))
 
 

@@ -47,8 +47,8 @@ def _rows(model: Any, name: str) -> int:
 
 
 def _marks(core: Any) -> set[str]:
-    """Tokens that were added behind the vocabulary."""
-    added = {token.content for token in core.get_added_tokens_decoder().values()}
+    """Special tokens that were added behind the vocabulary; others are words that somebody wants to be read."""
+    added = {token.content for token in core.get_added_tokens_decoder().values() if token.special}
     return added - set(core.get_vocab(with_added_tokens=False))
 
 
