@@ -61,6 +61,7 @@ def parts(source: Path, place: Path) -> Path:
 def row(name: str, evidence: dict) -> str:
     systems, metric, costs = evidence["systems"], evidence["metric"], evidence["costs"]
     scores = {system: values[metric] for system, values in systems.items() if metric in values}
+    scores |= evidence["details"].get("without_leaks", {}).get("all_rows", {})  # published numbers count all rows
     cheap = max((system for system in scores if system not in ("tuned", "base")), key=lambda s: scores[s]["value"])
     cells = [f"{show(scores['tuned'])}", show(scores["base"]), f"{cheap} {show(scores[cheap])}"]
     numbers = [
