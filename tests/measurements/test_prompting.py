@@ -336,6 +336,23 @@ def test_written_prompts_are_timed_and_made_smaller_where_the_time_is_short(clau
     assert str(path) in left[1]
 
 
+@pytest.mark.parametrize(("each", "start", "asked"), [(0.1, 0.5, [1, 4, 16]), (0.1, 5.0, [1]), (1.2, 0.5, [1, 4])])
+def test_prompts_are_timed_on_more_rows_until_that_takes_too_long(monkeypatch, each, start, asked):
+    """Of answers that take `start` seconds and `each` more a row: one row alone says little about many."""
+    now, counts = [0.0], []
+
+    def ask(some, form, examples, *, reading):
+        counts.append(len(some))
+        now[0] += start + each * len(some)
+
+    prompts = SimpleNamespace(forms=("a", "b"), readings=("greedy",), ask=ask)
+    splits = SimpleNamespace(validation=rows([("q", "a")] * 24), train=rows([("q", "a"), ("r", "b")]))
+    monkeypatch.setattr(_prompted.time, "monotonic", lambda: now[0])
+    shown = _ladder.Shown(splits.train, 1, 0)
+    took = _prompted._timed(prompts, shown, _ladder.ZERO, SimpleNamespace(splits=splits), lambda done: None)
+    assert counts == asked and took == pytest.approx(start / asked[-1] + each)
+
+
 def test_what_a_target_costs_behind_a_prompt_is_what_the_model_says(models):
     import torch
 

@@ -15,8 +15,9 @@ from finesmith.recipe import Recipe
 from finesmith.tasks.base import Progress, Task
 from finesmith.types import Example, Input, Prediction
 
-PROBED, PROBED_SECONDS = (1, 4, 16), 20.0
-"""Validation rows that are asked to find out how long prompts take: the last number that takes no longer than this."""
+PROBED, PROBED_SECONDS = (1, 4, 16), 5.0
+"""Validation rows that are asked to find out how long prompts take: more until that takes so long, as a row alone takes
+longer than one of many."""
 SYSTEM = "prompt"
 """What the best prompt is called among the run's systems."""
 
@@ -90,7 +91,7 @@ def _timed(prompts: Any, shown: _ladder.Shown, way: str, study: Study, progress:
         began = time.monotonic()
         prompts.ask(rows, form, shown.to(way, rows), reading=prompts.readings[0])
         took = (time.monotonic() - began) / len(rows)
-        if took * PROBED[-1] > PROBED_SECONDS:
+        if took * count > PROBED_SECONDS:
             break
     progress(1)
     return took
